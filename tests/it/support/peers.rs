@@ -1,0 +1,87 @@
+//! Other tools of the trade, called for a second opinion.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::program::SEARCH_PATH;
+
+/// Runs another tool, and returns its standard output; panics with everything it said when it fails.
+#[track_caller]
+pub(crate) fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> String {
+    let output = output(program, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program}: {}\n{text}\n{error}", output.status);
+    text
+}
+
+/// Runs another tool, and returns whatever came out.
+pub(crate) fn output<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
+    command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+}
+
+/// Inspects an image with skopeo (`oci:DIR:TAG`, `oci-archive:FILE`, `docker://…`) and returns its answer.
+#[track_caller]
+pub(crate) fn skopeo_inspect(image: &str) -> serde_json::Value {
+    let text = run("skopeo", ["inspect", "--tls-verify=false", image]);
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Copies an image with skopeo, without any policy of this machine.
+#[track_caller]
+pub(crate) fn skopeo_copy(from: &str, to: &str) {
+    run(
+        "skopeo",
+        [
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            from,
+            to,
+        ],
+    );
+}
+
+/// Unpacks an OCI layout with umoci into a runtime bundle, and runs it with crun; returns what it printed.
+///
+/// The bundle shares the network and takes no terminal, so that it runs inside containers too.
+#[track_caller]
+pub(crate) fn run_image(layout: &Path, tag: &str, bundle: &Path) -> String {
+    run(
+        "umoci",
+        [
+            OsStr::new("unpack"),
+            OsStr::new("--image"),
+            OsStr::new(&format!("{}:{tag}", layout.display())),
+            bundle.as_os_str(),
+        ],
+    );
+    let path = bundle.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = false.into();
+    if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    }
+    config["linux"].as_object_mut().unwrap().remove("resources");
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let id = format!(
+        "kiln-{}-{}",
+        std::process::id(),
+        super::sha256::of(bundle.as_os_str().as_encoded_bytes())[..12].to_owned()
+    );
+    run(
+        "crun",
+        [
+            OsStr::new("--cgroup-manager=disabled"),
+            OsStr::new("run"),
+            OsStr::new("--bundle"),
+            bundle.as_os_str(),
+            OsStr::new(&id),
+        ],
+    )
+}

@@ -46,8 +46,8 @@ fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(&word).any(|(position, _)| {
         let (before, after) =
             (line[..position].chars().next_back(), line[position + word.len()..].chars().next());
-        !(word.starts_with(char::is_alphanumeric) && inside(before))
-            && !(word.ends_with(char::is_alphanumeric) && inside(after))
+        let (starts, ends) = (word.starts_with(char::is_alphanumeric), word.ends_with(char::is_alphanumeric));
+        !(starts && inside(before) || ends && inside(after))
     })
 }
 

@@ -13,4 +13,12 @@
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
 mod conformance;
+mod copying;
+mod debian;
+mod documents;
+mod faults;
+mod messages;
+mod registries;
+mod reproducible;
+mod running;
 mod support;

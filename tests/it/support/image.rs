@@ -28,12 +28,8 @@ pub(crate) type LayerCache = std::collections::BTreeMap<String, Rc<Layer>>;
 impl Image {
     /// Returns the diff ids that the configuration names.
     pub(crate) fn diff_ids(&self) -> Vec<String> {
-        self.config["rootfs"]["diff_ids"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|id| id.as_str().unwrap().to_owned())
-            .collect()
+        let ids = self.config["rootfs"]["diff_ids"].as_array().map_or(&[][..], Vec::as_slice);
+        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
     }
 
     /// Returns the platform as `os/architecture[/variant]`.

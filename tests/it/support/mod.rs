@@ -2,6 +2,8 @@
 //!
 //! Nothing here uses kiln's own crates to read what kiln wrote: a second opinion must not share the first one's mistakes.
 
+pub(crate) mod busybox;
+pub(crate) mod debian;
 pub(crate) mod flatten;
 pub(crate) mod git;
 pub(crate) mod http;

@@ -48,32 +48,30 @@ pub(crate) fn skopeo_copy(from: &str, to: &str) {
 }
 
 /// Unpacks an OCI layout with umoci into a runtime bundle, and runs it with crun; returns what it printed.
+#[track_caller]
+pub(crate) fn run_image(layout: &Path, tag: &str, bundle: &Path) -> String {
+    run_image_with(layout, tag, bundle, &[])
+}
+
+/// As `run_image`, with another command where one is given.
 ///
 /// The bundle shares the network and takes no terminal, so that it runs inside containers too.
 #[track_caller]
-pub(crate) fn run_image(layout: &Path, tag: &str, bundle: &Path) -> String {
-    run(
-        "umoci",
-        [
-            OsStr::new("unpack"),
-            OsStr::new("--image"),
-            OsStr::new(&format!("{}:{tag}", layout.display())),
-            bundle.as_os_str(),
-        ],
-    );
+pub(crate) fn run_image_with(layout: &Path, tag: &str, bundle: &Path, command: &[&str]) -> String {
+    let image = format!("{}:{tag}", layout.display());
+    run("umoci", [OsStr::new("unpack"), OsStr::new("--image"), OsStr::new(&image), bundle.as_os_str()]);
     let path = bundle.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     config["process"]["terminal"] = false.into();
+    if !command.is_empty() {
+        config["process"]["args"] = serde_json::json!(command);
+    }
     if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
     }
     config["linux"].as_object_mut().unwrap().remove("resources");
     std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
-    let id = format!(
-        "kiln-{}-{}",
-        std::process::id(),
-        super::sha256::of(bundle.as_os_str().as_encoded_bytes())[..12].to_owned()
-    );
+    let id = format!("kiln-{}", &super::sha256::of(bundle.as_os_str().as_encoded_bytes())[..16]);
     run(
         "crun",
         [

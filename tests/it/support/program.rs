@@ -55,9 +55,9 @@ impl Invocation {
         self
     }
 
-    /// Takes a variable away.
-    pub(crate) fn without_env(mut self, name: &str) -> Self {
-        self.environment.retain(|(given, _)| given != name);
+    /// Calls the program by another path.
+    pub(crate) fn program(mut self, path: &Path) -> Self {
+        self.program = path.to_owned();
         self
     }
 

@@ -117,3 +117,24 @@ fn spawn(place: &Path, port: u16, more: &str) -> Child {
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+#[test]
+fn an_open_registry_answers_and_a_closed_one_asks_for_the_account() {
+    crate::support::requires!("docker-registry");
+    use base64::Engine;
+    use std::io::{Read, Write};
+    let space = crate::support::TestSpace::new();
+    let status = |registry: &Registry, headers: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", registry.port)).unwrap();
+        write!(stream, "GET /v2/ HTTP/1.0\r\n{headers}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let open = Registry::start(&space.path("open"));
+    assert_eq!(status(&open, ""), "200");
+    let closed = Registry::start_with_password(&space.path("closed"));
+    let account = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", ACCOUNT.0, ACCOUNT.1));
+    assert_eq!(status(&closed, ""), "401");
+    assert_eq!(status(&closed, &format!("Authorization: Basic {account}\r\n")), "200");
+}

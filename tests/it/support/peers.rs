@@ -70,16 +70,11 @@ pub(crate) fn run_image_with(layout: &Path, tag: &str, bundle: &Path, command: &
         namespaces.retain(|namespace| namespace["type"] != "network");
     }
     config["linux"].as_object_mut().unwrap().remove("resources");
+    config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
     std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
     let id = format!("kiln-{}", &super::sha256::of(bundle.as_os_str().as_encoded_bytes())[..16]);
-    run(
-        "crun",
-        [
-            OsStr::new("--cgroup-manager=disabled"),
-            OsStr::new("run"),
-            OsStr::new("--bundle"),
-            bundle.as_os_str(),
-            OsStr::new(&id),
-        ],
-    )
+    // crun refuses to start where both versions of cgroups are mounted; it need not see the second.
+    let script = "[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified; exec crun --cgroup-manager=disabled run --bundle \"$0\" \"$1\"";
+    let words = ["--mount", "--propagation=private", "sh", "-c", script].map(OsStr::new);
+    run("unshare", words.into_iter().chain([bundle.as_os_str(), OsStr::new(&id)]))
 }

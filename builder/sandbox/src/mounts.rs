@@ -1,19 +1,21 @@
 //! What a step sees mounted: `/proc`, `/sys`, `/dev`, the system files, and the mounts of its spec.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat, symlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
 
 use crate::ids::IdMap;
 use crate::root::{
-    self, Layers, MountedRoot, attach, clone_tree, empty_directory, make, open_host, open_source,
+    self, Layers, MountedRoot, attach, clone_tree, empty_directory, make, open_host, open_source, restrict,
 };
 use crate::spec::{Mount, MountKind, Owner, RunSpec};
 use crate::stubs::Footprint;
-use crate::sys::mount_setattr;
+use crate::sys::{Attributes, mount_setattr};
 use crate::target::{Place, depth, find, find_or_make, place_for};
 use crate::wire::Failure;
 
@@ -39,8 +41,9 @@ const MASKED: [&str; 11] = [
 ];
 /// Paths through which root could change the machine; the list of containerd.
 const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-/// Devices a step may use: the machine's own nodes.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Devices a step may use, with their numbers.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const DEVICE_LINKS: [(&str, &str); 6] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
@@ -92,19 +95,18 @@ impl Mounter<'_> {
     }
 
     fn proc(&mut self, spec: &RunSpec) -> Result<(), Errno> {
-        let proc = make(&fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?, STRICT)?;
+        let proc = make(&context(c"proc")?, STRICT)?;
         crate::limits::bound_tasks(&spec.limits, &proc)?;
         attach(&proc, &self.place("/proc", Place::Directory)?)
     }
 
     /// Where the network namespace is not ours, the kernel refuses a new sysfs: then the machine's own is shown.
     fn sys(&mut self) -> Result<(), Errno> {
-        let fresh = fsopen(c"sysfs", FsOpenFlags::FSOPEN_CLOEXEC)
-            .and_then(|context| make(&context, STRICT | READ_ONLY));
+        let fresh = context(c"sysfs").and_then(|context| make(&context, STRICT | READ_ONLY));
         let sys = match fresh {
             Err(Errno::PERM) => {
                 let sys = clone_tree(open_host("/sys")?)?;
-                mount_setattr(&sys, bits(STRICT | READ_ONLY), true)?;
+                restrict(&sys, STRICT | READ_ONLY, true)?;
                 sys
             }
             other => other?,
@@ -116,16 +118,16 @@ impl Mounter<'_> {
         let nosuid_noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let dev = tmpfs(Some(64 << 20), c"0755", STRICT)?;
         attach(&dev, &self.place("/dev", Place::Directory)?)?;
-        for name in DEVICES {
+        for (name, major, minor) in DEVICES {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             drop(openat(&dev, name, flags, Mode::from_raw_mode(0o666))?);
             let point = openat(&dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            attach(&clone_tree(open_host(&format!("/dev/{name}"))?)?, &point)?;
+            attach(&self.device(name, major, minor)?, &point)?;
         }
         for (link, name) in DEVICE_LINKS {
             symlinkat(link, &dev, name)?;
         }
-        let devpts = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let devpts = context(c"devpts")?;
         fsconfig_set_flag(&devpts, c"newinstance")?;
         fsconfig_set_string(&devpts, c"ptmxmode", c"0666")?;
         fsconfig_set_string(&devpts, c"mode", c"0620")?;
@@ -134,14 +136,30 @@ impl Mounter<'_> {
         }
         attach(&make(&devpts, nosuid_noexec)?, &below(&dev, "pts")?)?;
         attach(&tmpfs(Some(spec.limits.shm_size_bytes), c"1777", STRICT)?, &below(&dev, "shm")?)?;
-        let mqueue =
-            fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| make(&context, STRICT));
+        let mqueue = context(c"mqueue").and_then(|context| make(&context, STRICT));
         match mqueue {
             Ok(mqueue) => attach(&mqueue, &below(&dev, "mqueue")?),
             // A kernel built without message queues.
             Err(Errno::NODEV) => Ok(()),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Returns a device node, attached nowhere. Real root makes its own, so that a step cannot change the mode of the
+    /// machine's; in a user namespace that is neither allowed nor needed. All other mounts of a step refuse to open
+    /// device nodes, so it can reach no device but these.
+    fn device(&self, name: &str, major: u32, minor: u32) -> Result<OwnedFd, Errno> {
+        if !self.ids.is_initial() {
+            return clone_tree(open_host(&format!("/dev/{name}"))?);
+        }
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(&self.mounted.files, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
+        chmodat(&self.mounted.files, name, mode, AtFlags::empty())?;
+        let tree =
+            clone_tree(openat(&self.mounted.files, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
+        let clear = u64::from(NO_DEVICES.bits());
+        mount_setattr(&tree, &Attributes { set: 0, clear }, false)?;
+        Ok(tree)
     }
 
     fn system_file(&mut self, path: &str, content: Option<&[u8]>) -> Result<(), Failure> {
@@ -158,7 +176,7 @@ impl Mounter<'_> {
             chownat(&file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
         let tree = clone_tree(&file)?;
-        mount_setattr(&tree, bits(READ_ONLY | NO_DEVICES | MountAttrFlags::MOUNT_ATTR_NOSUID), false)?;
+        restrict(&tree, READ_ONLY | NO_DEVICES | MountAttrFlags::MOUNT_ATTR_NOSUID, false)?;
         attach(&tree, &self.place(target, Place::File)?)
     }
 
@@ -188,7 +206,7 @@ impl Mounter<'_> {
 
     fn bind(&mut self, target: &OsStr, source: &OwnedFd, attributes: MountAttrFlags) -> Result<(), Errno> {
         let tree = clone_tree(source)?;
-        mount_setattr(&tree, bits(attributes), true)?;
+        restrict(&tree, attributes, true)?;
         attach(&tree, &self.place(target, place_for(source)?)?)
     }
 
@@ -201,7 +219,7 @@ impl Mounter<'_> {
             root::overlay(&Layers { lower: &[source], upper: &upper, work: &work, in_user_namespace })?
         } else {
             let tree = clone_tree(&copy_into(&source, scratch)?)?;
-            mount_setattr(&tree, bits(NO_DEVICES), false)?;
+            restrict(&tree, NO_DEVICES, false)?;
             tree
         };
         attach(&tree, &self.place(target, place)?)
@@ -218,7 +236,7 @@ impl Mounter<'_> {
             Place::File => clone_tree(find(self.mounted, OsStr::new("/dev/null"))?)?,
         };
         if place_for(&point)? == Place::Directory {
-            mount_setattr(&cover, bits(STRICT | READ_ONLY), false)?;
+            restrict(&cover, STRICT | READ_ONLY, false)?;
         }
         attach(&cover, &point)
     }
@@ -229,7 +247,7 @@ impl Mounter<'_> {
             found => found?,
         };
         let tree = clone_tree(&point)?;
-        mount_setattr(&tree, bits(STRICT | READ_ONLY), true)?;
+        restrict(&tree, STRICT | READ_ONLY, true)?;
         attach(&tree, &point)
     }
 }
@@ -237,16 +255,15 @@ impl Mounter<'_> {
 const STRICT_BUT_EXECUTABLE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-fn bits(attributes: MountAttrFlags) -> u64 {
-    u64::from(attributes.bits())
+/// Opens a context for a file system of the kernel's own, named after itself in the list of mounts.
+fn context(kind: &CStr) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, c"source", kind)?;
+    Ok(context)
 }
 
-fn tmpfs(
-    size_bytes: Option<u64>,
-    mode: &std::ffi::CStr,
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, Errno> {
-    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+fn tmpfs(size_bytes: Option<u64>, mode: &CStr, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = context(c"tmpfs")?;
     fsconfig_set_string(&context, c"mode", mode)?;
     if let Some(size) = size_bytes {
         fsconfig_set_string(&context, c"size", size.to_string())?;

@@ -172,12 +172,14 @@ pub(crate) fn overlay(layers: &Layers<'_>) -> Result<OwnedFd, Errno> {
     }
     fsconfig_set_string(&context, c"upperdir", proc_path(layers.upper.as_fd()))?;
     fsconfig_set_string(&context, c"workdir", proc_path(layers.work.as_fd()))?;
-    fsconfig_set_string(&context, c"redirect_dir", c"off")?;
-    fsconfig_set_string(&context, c"metacopy", c"off")?;
     fsconfig_set_string(&context, c"index", c"off")?;
     fsconfig_set_flag(&context, c"volatile")?;
     if layers.in_user_namespace {
+        // Implies the other two, and refuses to hear them.
         fsconfig_set_flag(&context, c"userxattr")?;
+    } else {
+        fsconfig_set_string(&context, c"redirect_dir", c"off")?;
+        fsconfig_set_string(&context, c"metacopy", c"off")?;
     }
     make(&context, MountAttrFlags::MOUNT_ATTR_NODEV)
 }
@@ -187,11 +189,11 @@ fn overlay_by_old_api(layers: &Layers<'_>, point: &OwnedFd) -> Result<(), Errno>
     let list: Vec<String> =
         layers.lower.iter().rev().map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd())).collect();
     let options = format!(
-        "lowerdir={},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},redirect_dir=off,metacopy=off,index=off,volatile{}",
+        "lowerdir={},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},index=off,volatile,{}",
         list.join(":"),
         layers.upper.as_raw_fd(),
         layers.work.as_raw_fd(),
-        if layers.in_user_namespace { ",userxattr" } else { "" },
+        if layers.in_user_namespace { "userxattr" } else { "redirect_dir=off,metacopy=off" },
     );
     let options = CString::new(options).expect("digits and names have no NUL");
     mount(c"overlay", proc_path(point.as_fd()), c"overlay", MountFlags::NODEV, options.as_c_str())

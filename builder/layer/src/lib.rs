@@ -14,11 +14,31 @@
 //! # Ok::<(), kiln_layer::PathError>(())
 //! ```
 
+pub mod commit;
+pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
+
+pub mod unpack;
+pub use unpack::{
+    Devices, Lower, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked, read_listing,
+    unpack,
+};
+
+pub mod content_hash;
+pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
+
+pub mod walk;
+pub use walk::{Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_origin};
+
 mod tree;
 pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};
 
 pub mod listing;
 pub use listing::{Item, Listing, ListingError};
+
+pub mod tar;
+
+pub mod compress;
+pub use compress::Compression;
 
 mod entry;
 pub use entry::{Device, Entry, Kind, Metadata, Timestamp, WithTime, Xattrs};
@@ -29,4 +49,4 @@ pub use content::{
 };
 
 mod path;
-pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, escape};
+pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

@@ -19,6 +19,9 @@ pub const PATH_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ArchivePath(Arc<[u8]>);
 
+/// Says yes or no to a path, of which it is also told whether it is a directory's. Called from several threads.
+pub type PathMatcher<'a> = dyn Fn(&ArchivePath, bool) -> bool + Sync + 'a;
+
 /// A name that is not an [`ArchivePath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {

@@ -29,10 +29,15 @@ impl Changes {
         self.entries.is_empty() && self.deletions.is_empty()
     }
 
+    /// Returns the deletions that need a whiteout: those that no entry of the same name makes needless.
+    pub fn whiteouts(&self) -> impl Iterator<Item = &ArchivePath> {
+        self.deletions.iter().filter(|path| self.entries.get(path).is_none())
+    }
+
     /// Returns the listing of the layer that holds these changes and has this diff id.
     pub fn listing(&self, diff_id: DiffId) -> Listing {
         let mut items: Vec<(ArchivePath, Item)> =
-            self.deletions.iter().map(|path| (path.clone(), Item::Whiteout)).collect();
+            self.whiteouts().map(|path| (path.clone(), Item::Whiteout)).collect();
         let links = self.entries.hard_links();
         for (path, entry) in self.entries.iter() {
             let item = match links.get(path) {

@@ -111,6 +111,13 @@ impl Tree {
         inode
     }
 
+    /// Gives the new name `path` an inode. For makers of trees that know that nothing lies below it.
+    pub(crate) fn append(&mut self, path: ArchivePath, entry: Entry) -> InodeId {
+        let inode = self.add_inode(entry);
+        self.set_name(path, inode);
+        inode
+    }
+
     /// Makes `path` another name of what is at `target`.
     ///
     /// # Errors

@@ -230,7 +230,8 @@ fn bury(store: &Store, doomed: Doomed, trash: Option<&Trash>, report: &mut Repor
     for cached in doomed.cached {
         let done = match cached.what {
             What::Record(kind, key) => store.records().remove(&kind, &key),
-            What::Snapshot(diff_id) => bury_path(store, trash, &store.snapshots().path(&diff_id)),
+            What::Snapshot(diff_id) => bury_path(store, trash, &store.snapshots().path(&diff_id))
+                .and_then(|()| crate::remove::remove_tree(&store.snapshots().note(&diff_id))),
         };
         report.kept.extend(done.err());
     }

@@ -11,7 +11,7 @@ use kiln_oci::Digest;
 use kiln_store::fsck::{Problem, fsck};
 use kiln_store::{Lookup, Store};
 
-use crate::disks::{Done, Recorder};
+use crate::disks::{Done, Recorder, quick};
 use crate::scenario::{self, LAYER, MANIFEST};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn survivor(file: &Contents, fate: Uncertain) -> Vec<u8> {
 }
 
 fn check(root: &Path, memory: &Memory, context: &str) {
-    let store = Store::open(root).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let store = Store::open_on(root, quick()).unwrap_or_else(|error| panic!("{context}: {error}"));
     store.collect_dead_scratch().unwrap();
     for problem in fsck(&store).unwrap().problems {
         assert!(matches!(problem, Problem::RecordDamaged(_)), "{context}: {problem}");

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use kiln_store::disk::RealDisk;
 use kiln_store::fsck::fsck;
 use kiln_store::gc::{Policy, gc};
 use kiln_store::{Store, StoreError};
 use rustix::io::Errno;
 
-use crate::disks::FailAfter;
+use crate::disks::{FailAfter, quick};
 use crate::scenario;
 
 fn check(errno: Errno, stays: bool) {
@@ -41,15 +40,16 @@ fn check_error(error: &StoreError, root: &std::path::Path, errno: Errno) {
     };
     assert!(path.starts_with(root) || root.starts_with(path), "{} is not in the store", path.display());
     assert_eq!(error.is_disk_full(), errno == Errno::NOSPC);
+    assert_eq!(error.is_permission_denied(), errno == Errno::ACCESS);
 }
 
 fn check_store(root: &std::path::Path, good: u64) {
-    let store = Store::open(root).unwrap();
+    let store = Store::open_on(root, quick()).unwrap();
     assert!(store.collect_dead_scratch().unwrap().kept.is_empty());
     let report = fsck(&store).unwrap();
     assert!(report.problems.is_empty(), "operation {good}: {:?}", report.problems);
     drop(store);
-    scenario::run(root, Arc::new(RealDisk), &|_| {}).unwrap();
+    scenario::run(root, quick(), &|_| {}).unwrap();
     let left: Vec<_> = std::fs::read_dir(root.join("scratch")).unwrap().collect();
     assert!(left.is_empty(), "operation {good}: {left:?}");
 }
@@ -57,6 +57,11 @@ fn check_store(root: &std::path::Path, good: u64) {
 #[test]
 fn each_operation_may_fail_once_and_the_store_stays_sound() {
     check(Errno::IO, false);
+}
+
+#[test]
+fn each_operation_may_be_denied_and_the_error_says_where() {
+    check(Errno::ACCESS, false);
 }
 
 #[test]

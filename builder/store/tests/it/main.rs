@@ -7,5 +7,6 @@ mod disks;
 mod faults;
 mod model;
 mod parts;
+mod peers;
 mod processes;
 mod scenario;

@@ -9,6 +9,7 @@ use kiln_store::gc::{Policy, gc};
 use kiln_store::{Lookup, Store, StoreError};
 use proptest::prelude::*;
 
+use crate::disks::quick;
 use crate::scenario::descriptor;
 
 const CONTENTS: u8 = 6;
@@ -80,7 +81,7 @@ fn key(key: u8) -> Digest {
 impl Pair {
     fn store(&mut self) -> Store {
         let root = &self.root;
-        self.store.get_or_insert_with(|| Store::open(root).unwrap()).clone()
+        self.store.get_or_insert_with(|| Store::open_on(root, quick()).unwrap()).clone()
     }
 
     fn apply(&mut self, step: &Step) {
@@ -149,7 +150,7 @@ impl Pair {
     }
 
     fn collect(&mut self) {
-        let other = Store::open(&self.root).unwrap();
+        let other = Store::open_on(&self.root, quick()).unwrap();
         let report = gc(&other, &Policy::default(), &|_, _| Ok(vec![])).unwrap();
         let model = &mut self.model;
         let mut reachable = model.held.clone();
@@ -187,7 +188,7 @@ fn expect_present<T>(outcome: Result<T, StoreError>, is_present: bool) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everything_reachable_survives_and_everything_else_goes(steps in steps()) {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use kiln_oci::{DiffId, Digest, Reference};
@@ -46,14 +47,43 @@ fn a_store_of_another_format_or_none_is_refused_with_its_reason() {
 
 #[test]
 fn modes_do_not_depend_on_the_umask() {
-    let (_space, store) = space();
-    store.blobs().put_bytes(b"x").unwrap();
-    for entry in walkdir::WalkDir::new(store.path()) {
+    let space = tempfile::tempdir().unwrap();
+    let root = space.path().join("store");
+    let mut child = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" --exact parts::child_that_fills_a_store"])
+        .arg(std::env::current_exe().unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{}", root.display()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut count = 0;
+    for entry in walkdir::WalkDir::new(&root) {
         let entry = entry.unwrap();
         let expected = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
         let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, expected, "{}", entry.path().display());
+        count += 1;
     }
+    assert!(count > 15, "only {count} entries");
+}
+
+/// Does nothing unless its parent, the test above, tells it where.
+#[test]
+fn child_that_fills_a_store() {
+    let mut root = String::new();
+    std::io::stdin().read_line(&mut root).unwrap();
+    if !root.trim_end().ends_with("/store") {
+        return;
+    }
+    let store = Store::open(root.trim_end()).unwrap();
+    let blob = store.blobs().put_bytes(b"x").unwrap();
+    store.records().put("steps", &blob, b"", &[blob]).unwrap();
+    store.logs().writer("build", "step").unwrap().write_all(b"x").unwrap();
+    store.cache_mount("id", Sharing::Shared, &mut |_| Ok(())).unwrap();
+    assert!(matches!(store.blobs().partial(&Digest::of(b"far"), 3).unwrap(), Partial::Resume(_)));
+    store.publish_snapshot(store.scratch("unpack").unwrap(), &DiffId(blob)).unwrap();
 }
 
 #[test]

@@ -21,10 +21,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use crate::error::{IoContext, Result, StoreError};
-
-/// The longest name of a record kind, a build or a step.
-pub const PLAIN_NAME_BYTES_MAX: usize = 128;
+use crate::error::{IoContext, PLAIN_NAME_BYTES_MAX, Result, StoreError};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;

@@ -188,8 +188,6 @@ fn expect_present<T>(outcome: Result<T, StoreError>, is_present: bool) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn everything_reachable_survives_and_everything_else_goes(steps in steps()) {
         let space = tempfile::tempdir().unwrap();

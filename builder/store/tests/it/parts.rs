@@ -344,6 +344,41 @@ fn gc_removes_what_was_unused_longest_until_the_rest_fits() {
 }
 
 #[test]
+fn gc_removes_old_snapshots_and_partial_blobs_that_nobody_uses() {
+    let (_space, store) = space();
+    let (used, unused) = (DiffId(Digest::of(b"used")), DiffId(Digest::of(b"unused")));
+    for diff_id in [&used, &unused] {
+        store.publish_snapshot(store.scratch("unpack").unwrap(), diff_id).unwrap();
+    }
+    store.blobs().partial(&Digest::of(b"free"), 9).unwrap();
+    let root = store.path().to_owned();
+    drop(store);
+    let (user, store) = (Store::open(&root).unwrap(), Store::open(&root).unwrap());
+    let held = user.blobs().partial(&Digest::of(b"held"), 9).unwrap();
+    user.snapshots().get(&used).unwrap().unwrap();
+    let all = Policy { unused_for_max: Some(Duration::ZERO), ..Policy::default() };
+    let report = gc(&store, &all, &|_, _| Ok(vec![])).unwrap();
+    assert_eq!((&*report.snapshots, report.partial), (&[unused][..], 1));
+    assert!(report.kept.is_empty(), "{:?}", report.kept);
+    let left: Vec<_> = std::fs::read_dir(root.join("snapshots")).unwrap().collect();
+    assert_eq!(left.len(), 2, "the snapshot in use and its note: {left:?}");
+    drop(held);
+}
+
+#[test]
+fn many_records_are_looked_up_in_order() {
+    let (_space, store) = space();
+    let [first, second, third] = [b"1", b"2", b"3"].map(|bytes| Digest::of(bytes));
+    let gone = store.blobs().put_bytes(b"gone").unwrap();
+    store.records().put("steps", &first, b"first", &[gone]).unwrap();
+    store.records().put("steps", &third, b"third", &[]).unwrap();
+    std::fs::remove_file(store.path().join("blobs/sha256").join(gone.hex())).unwrap();
+    let found = store.records().get_many("steps", &[third, second, first]).unwrap();
+    let payloads: Vec<_> = found.into_iter().map(|found| found.hit().map(|record| record.payload)).collect();
+    assert_eq!(payloads, [Some(b"third".to_vec()), None, None]);
+}
+
+#[test]
 fn gc_keeps_all_that_a_named_image_needs_and_stops_when_it_cannot_know() {
     let (_space, store) = space();
     for bytes in [&b"manifest"[..], b"layer", b"garbage"] {

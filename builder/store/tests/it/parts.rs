@@ -111,12 +111,20 @@ fn a_blob_is_read_only_as_far_as_it_is_good_and_small_enough() {
 }
 
 #[test]
-fn a_cut_blob_is_replaced_when_it_is_written_again() {
+fn a_damaged_blob_is_replaced_when_it_is_written_again() {
     let (_space, store) = space();
-    let digest = store.blobs().put_bytes(b"hello").unwrap();
-    std::fs::write(store.path().join("blobs/sha256").join(digest.hex()), "he").unwrap();
-    store.blobs().put_bytes(b"hello").unwrap();
-    store.blobs().verify(&digest).unwrap();
+    let digest = Digest::of(b"hello");
+    let path = store.path().join("blobs/sha256").join(digest.hex());
+    for damaged in ["", "he", "hellO"] {
+        std::fs::write(&path, damaged).unwrap();
+        store.blobs().put_bytes(b"hello").unwrap();
+        store.blobs().verify(&digest).unwrap();
+        std::fs::write(&path, damaged).unwrap();
+        let mut writer = store.blobs().writer().unwrap();
+        writer.write_all(b"hello").unwrap();
+        assert_eq!(writer.commit(None).unwrap(), (digest, 5));
+        store.blobs().verify(&digest).unwrap();
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::limit;
 use crate::mirror::Endpoint;
 
 /// Opens the content of a blob at an offset. Called again when a transfer is continued or starts over.
-pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'a, io::Result<ByteStream>> + Send + Sync + 'a;
+pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'static, io::Result<ByteStream>> + Send + Sync + 'a;
 
 /// A blob on its way to a registry.
 pub struct Upload<'a> {

@@ -20,11 +20,12 @@ use kiln_oci::{Descriptor, Reference};
 use reqwest::Url;
 
 use crate::auth::Access;
-use crate::client::{Call, Client, Target, location, protocol};
+use crate::client::{Call, Client, protocol};
 use crate::config::{ByteStream, ProgressSink};
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
+use crate::route::{Target, location};
 
 /// Opens the content of a blob at an offset. Called again when a transfer is continued or starts over.
 pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'static, io::Result<ByteStream>> + Send + Sync + 'a;

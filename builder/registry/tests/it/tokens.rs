@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use kiln_oci::Digest;
-use kiln_registry::{Client, Credential, Error, Secret};
+use kiln_registry::{Client, Credential, Error, Secret, Upload};
 
 use crate::fake::{Fake, Reply, Seen, reply};
-use crate::support::{config, content, layer, manifest, read, reference};
+use crate::support::{config, content, layer, manifest, opener, read, reference};
 
 /// A token server that gives `token-1`, `token-2`, … to whoever asks.
 fn token_server() -> Arc<Fake> {
@@ -80,6 +80,28 @@ async fn a_token_that_ran_out_is_replaced_in_the_middle() {
     let name = reference(format!("{}/a:1", fake.address));
     assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
     assert_eq!(tokens.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_whose_token_ran_out_is_continued_with_a_new_one() {
+    let tokens = token_server();
+    let bytes = content(2 << 20);
+    let fake = registry(
+        &tokens,
+        |seen| if seen.method == "POST" { "1" } else { "2" },
+        |seen| match seen.method.as_str() {
+            "POST" | "PATCH" => reply(202, &[("Location", "/up/1"), ("Range", "0-2097151")], b""),
+            "GET" => reply(204, &[("Location", "/up/1"), ("Range", "0-9")], b""),
+            _ => reply(201, &[], b""),
+        },
+    );
+    let to = reference(format!("{}/a", fake.address));
+    let open = opener(bytes.clone());
+    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    Client::new(config()).push_blob(upload).await.unwrap();
+    let methods: Vec<_> = fake.seen().iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, ["POST", "PATCH", "GET", "PATCH", "PUT"]);
+    assert_eq!(fake.seen()[3].body, bytes[10..]);
 }
 
 #[tokio::test]

@@ -6,6 +6,9 @@
 //!            └── PATCH from 0 ── breaks ──► GET ──► PATCH from N ──► PUT ──┘
 //!                                            └── unknown ──► is it there? ──► POST again
 //! ```
+//!
+//! `docker-registry` 2.8 forgets a session whose `PATCH` broke in the middle (`BLOB_UPLOAD_INVALID`: the offset in its
+//! own address no longer fits the file), so that there the second attempt starts over. Others continue.
 
 use std::fmt;
 use std::io;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod cutting_proxy;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod faults;

@@ -1,9 +1,12 @@
 //! Against Debian's registry.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
 use kiln_oci::{Digest, MediaType};
 use kiln_registry::{Client, Credential, Error, Login, RegistryConfig, TransportKind, Upload};
 
+use crate::cutting_proxy::{self, Breaks};
 use crate::real_registry::{RealRegistry, Setup};
 use crate::support::{
     client_with_warnings, config, config_for, content, layer, manifest, opener, read, reference,
@@ -138,4 +141,26 @@ async fn a_mirror_serves_and_the_registry_stands_in_for_a_dead_one() {
     let warnings = warnings.lock().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with(&format!("mirror `{dead}` of `{}` is passed over", upstream.address)));
+}
+
+#[tokio::test]
+async fn broken_transfers_to_and_from_a_real_registry_end_well() {
+    let Some(registry) = RealRegistry::start(Setup::Open) else { return };
+    let bytes = content(8 << 20);
+    let breaks = Breaks { up_after: 5 << 20, down_after: 3 << 20 };
+    let proxy = cutting_proxy::start(&registry.address, breaks);
+    let (client, warnings) = client_with_warnings(config());
+    let to = reference(format!("{proxy}/app"));
+    let (offsets, inner) = (Mutex::new(Vec::new()), opener(bytes.clone()));
+    let open = |offset| {
+        offsets.lock().unwrap().push(offset);
+        inner(offset)
+    };
+    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    client.push_blob(upload).await.unwrap();
+    // This registry forgets a session that broke; see `session.rs`.
+    assert_eq!(offsets.into_inner().unwrap(), [0, 0]);
+    assert_eq!(warnings.lock().unwrap().len(), 1);
+    assert_eq!(read(client.blob(&to, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    assert_eq!(warnings.lock().unwrap().len(), 2);
 }

@@ -1,0 +1,101 @@
+//! What a build tells while it goes on. A display implements [`Progress`]; nothing here prints.
+
+use std::time::Duration;
+
+use kiln_oci::{Digest, Reference};
+
+use crate::plan::{Plan, StepId};
+
+/// Takes events, from any thread.
+pub trait Progress: Send + Sync {
+    /// Takes one event. Must not block for long: steps wait for it.
+    fn on(&self, event: &ProgressEvent<'_>);
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum ProgressEvent<'a> {
+    /// Work that is no step begins: reading the context, resolving a name. Ends with [`ProgressEvent::Finished`].
+    Began {
+        /// A name that is unique among what goes on.
+        task: &'a str,
+    },
+    /// Such work ended.
+    Finished {
+        /// Its name.
+        task: &'a str,
+        /// How long it took.
+        took: Duration,
+        /// A word on the outcome, may be empty.
+        detail: &'a str,
+    },
+    /// The plan is known.
+    Planned {
+        /// The plan.
+        plan: &'a Plan,
+        /// For each step, whether it is needed.
+        needed: &'a [bool],
+    },
+    /// A step was found in the cache.
+    StepCached {
+        /// The step.
+        step: StepId,
+    },
+    /// A step begins to run.
+    StepStarted {
+        /// The step.
+        step: StepId,
+    },
+    /// A step printed something.
+    StepOutput {
+        /// The step.
+        step: StepId,
+        /// Raw bytes, not necessarily whole lines.
+        bytes: &'a [u8],
+    },
+    /// A step is done.
+    StepDone {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A step failed; the build's error says how.
+    StepFailed {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Bytes are moving.
+    Transfer {
+        /// What: `library/debian`, `pushing localhost:5000/app`.
+        what: &'a str,
+        /// Which blob.
+        blob: Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Something the user should know, though the build goes on.
+    Warning {
+        /// One sentence.
+        message: &'a str,
+    },
+    /// A result has a name now.
+    Named {
+        /// The name.
+        reference: &'a Reference,
+        /// Digest of its manifest or index.
+        digest: Digest,
+    },
+}
+
+/// Takes events and forgets them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn on(&self, _event: &ProgressEvent<'_>) {}
+}

@@ -1,0 +1,207 @@
+//! Everything a build depends on, as plain data.
+//!
+//! No function below reads a clock, the environment, a locale or a home directory: what they would say arrives here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use kiln_oci::{Platform, Reference};
+
+use crate::plan::{Network, Ulimit};
+use crate::secrets::Secrets;
+
+/// Time written in layers, history and configuration when nothing else is asked for: 1980-01-01T00:00:00Z.
+pub const DEFAULT_EPOCH: i64 = 315_532_800;
+
+/// A request to build images.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Where COPY and ADD read from.
+    pub context: ContextPlace,
+    /// The Dockerfile.
+    pub dockerfile: DockerfilePlace,
+    /// Names for the result.
+    pub tags: Vec<Reference>,
+    /// Values for ARGs.
+    pub build_args: BTreeMap<String, String>,
+    /// Stage to build; the last one when absent.
+    pub target: Option<String>,
+    /// Labels of the result.
+    pub labels: BTreeMap<String, String>,
+    /// Platforms to build for, in order. Empty means the host's.
+    pub platforms: Vec<Platform>,
+    /// Contexts by name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// Secrets by id.
+    pub secrets: Secrets,
+    /// Which steps may not be taken from the cache.
+    pub no_cache: NoCache,
+    /// Whether names are resolved again at the registry.
+    pub pull: bool,
+    /// What to do with the result. The store always gets it, unless only other outputs are asked for.
+    pub outputs: Vec<OutputSpec>,
+    /// Network of RUN steps that do not say.
+    pub network: Network,
+    /// Lines for `/etc/hosts`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Limits of RUN steps.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in RUN steps.
+    pub shm_size_bytes: Option<u64>,
+    /// Times of files and documents.
+    pub timestamp: Timestamp,
+    /// Compression of new layers.
+    pub compression: Compression,
+    /// Whose texts the history has.
+    pub compat: Compat,
+    /// Steps that run at once.
+    pub jobs: usize,
+}
+
+/// Where a context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextPlace {
+    /// A directory.
+    Directory(PathBuf),
+    /// A tar archive, perhaps compressed, in a file. A context on standard input is put there first.
+    Archive(PathBuf),
+    /// No files.
+    Empty,
+}
+
+/// Where the Dockerfile is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfilePlace {
+    /// `Dockerfile` in the context, or `dockerfile`.
+    Default,
+    /// A path: beneath the context, or anywhere on this machine.
+    Path(PathBuf),
+    /// A text that was given itself (standard input).
+    Text(Vec<u8>),
+}
+
+/// What a name stands for in `FROM`, `COPY --from` and mounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// The files of a directory.
+    Directory(PathBuf),
+    /// The files of a tar archive.
+    Archive(PathBuf),
+    /// Another image.
+    Image(Reference),
+    /// An image in an OCI layout: directory, and tag or digest.
+    OciLayout {
+        /// The layout's directory.
+        path: PathBuf,
+        /// What follows the path: `:tag` or `@digest`, without the sign; `None` when the layout has one image.
+        name: Option<String>,
+    },
+}
+
+/// Which steps may not be taken from the cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// Every step may.
+    #[default]
+    Nothing,
+    /// No step may.
+    Everything,
+    /// No step of these stages may.
+    Stages(BTreeSet<String>),
+}
+
+/// Times of files and documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timestamp {
+    /// This instant, in seconds since 1970.
+    Epoch(i64),
+    /// Files keep their own times; documents have this instant.
+    Preserve {
+        /// Time of the documents, in seconds since 1970.
+        documents: i64,
+    },
+}
+
+impl Timestamp {
+    /// Returns the instant of documents, in seconds since 1970.
+    pub fn documents(self) -> i64 {
+        match self {
+            Self::Epoch(seconds) | Self::Preserve { documents: seconds } => seconds,
+        }
+    }
+
+    /// Returns the instant of files, or `None` when they keep their own.
+    pub fn files(self) -> Option<i64> {
+        match self {
+            Self::Epoch(seconds) => Some(seconds),
+            Self::Preserve { .. } => None,
+        }
+    }
+}
+
+/// Compression of new layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip, at a level of 0 to 9 or the default one.
+    #[default]
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// None.
+    Uncompressed,
+}
+
+/// Whose texts the history has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// kiln's: the instruction.
+    #[default]
+    Kiln,
+    /// BuildKit's: with its suffix and comment.
+    BuildKit,
+}
+
+/// What to do with a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputSpec {
+    /// Keep it in the store under the request's names, and push it if asked.
+    Image {
+        /// Names besides the request's.
+        names: Vec<Reference>,
+        /// Whether to push it to the names' registries.
+        push: bool,
+    },
+    /// Write an OCI layout.
+    Oci {
+        /// Where to.
+        destination: Destination,
+        /// Whether it is one tar file, and not a directory.
+        tar: bool,
+    },
+    /// Write an archive for `docker load`.
+    Docker {
+        /// Where to.
+        destination: Destination,
+    },
+    /// Write the files of the result into a directory.
+    Local {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Write the files of the result as one tar archive.
+    Tar {
+        /// Where to.
+        destination: Destination,
+    },
+    /// Fill the cache, and nothing else.
+    CacheOnly,
+}
+
+/// Where an output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A path: appears when it is whole.
+    Path(PathBuf),
+    /// Standard output.
+    Stdout,
+}

@@ -35,6 +35,10 @@ mod lines;
 
 pub mod directive;
 
+pub mod dockerignore;
+
+pub mod glob;
+
 pub mod suggest;
 
 pub mod diagnostic;

@@ -17,11 +17,28 @@
 pub mod commit;
 pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
 
+pub mod copy;
+pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};
+
+pub mod diff;
+pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
+
+mod chmod;
+pub use chmod::{Chmod, ChmodError};
+
+pub mod owner;
+pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
+
+pub mod glob;
+
 pub mod unpack;
 pub use unpack::{
     Devices, Lower, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked, read_listing,
     unpack,
 };
+
+pub mod archive;
+pub use archive::{ArchiveError, extract_archive, is_archive};
 
 pub mod content_hash;
 pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};

@@ -61,15 +61,12 @@ pub(crate) fn stalled(waited: Duration) -> TransportError {
 /// Returns what broke, in the words of the innermost cause: the outer ones repeat the address, queries and all.
 pub(crate) fn transport_error(error: &reqwest::Error) -> TransportError {
     let mut innermost: &(dyn std::error::Error + 'static) = error;
-    let mut is_tls = false;
-    while let Some(cause) = innermost.source() {
+    let mut has_cause = false;
+    while let Some(cause) = cause_of(innermost) {
         innermost = cause;
-        // An I/O error hides what it wraps from `source`.
-        if let Some(wrapped) = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-            innermost = wrapped;
-        }
-        is_tls |= innermost.is::<rustls::Error>();
+        has_cause = true;
     }
+    let is_tls = innermost.is::<rustls::Error>();
     let kind = match (error.is_connect(), error.is_timeout()) {
         _ if is_tls => TransportKind::Tls,
         (true, true) => TransportKind::ConnectTimeout,
@@ -79,12 +76,20 @@ pub(crate) fn transport_error(error: &reqwest::Error) -> TransportError {
     };
     let detail = match kind {
         TransportKind::ConnectTimeout => "no connection in time".to_owned(),
-        _ if std::ptr::eq(std::ptr::from_ref(innermost).cast::<()>(), std::ptr::from_ref(error).cast()) => {
-            "the connection failed".to_owned()
-        }
+        _ if !has_cause => "the connection failed".to_owned(),
         _ => printable(&innermost.to_string()),
     };
     TransportError { kind, detail }
+}
+
+/// Returns what is below an error. An I/O error hides what it wraps: its `source` is already one further down.
+fn cause_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// What a server said in an answer that is not success.

@@ -14,12 +14,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::answer::next_chunk;
 use crate::auth::Access;
 use crate::cause::{TransportError, TransportKind};
-use crate::client::{Call, Client, Target};
+use crate::client::{Call, Client};
 use crate::config::ProgressSink;
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
 use crate::retry::Attempts;
+use crate::route::Target;
 
 /// The bytes of a blob. Nothing is asked for before the first call of [`BlobStream::next_chunk`]; from then until its
 /// end it counts among the transfers that its registry allows at a time.

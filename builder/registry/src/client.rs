@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,8 +18,11 @@ use crate::credential_file::Credential;
 use crate::error::{Error, Warning};
 use crate::http::{Http, Payload, Peer, Request, lock};
 use crate::limit;
-use crate::mirror::{self, Endpoint, Transport, is_loopback};
+use crate::mirror::{self, Endpoint, Transport};
 use crate::retry::{Attempts, Jitter};
+use crate::route::{
+    Origin, Target, address, is_host_of, is_safe_redirect, is_same_host, is_same_place, location, name_of,
+};
 
 /// Speaks to registries. Cheap to make and to clone; clones share connections, tokens and limits. Nothing is opened,
 /// read or set up before the first request.
@@ -38,13 +41,6 @@ struct Shared {
     seeds: AtomicU64,
 }
 
-/// How a host turned out to be spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Origin {
-    is_https: bool,
-    is_checked: bool,
-}
-
 /// One request to a registry, to be sent any number of times.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -56,17 +52,6 @@ pub(crate) struct Call {
     pub(crate) access: Access,
     /// What the call is about, for messages.
     pub(crate) subject: String,
-}
-
-/// Where a call goes.
-#[derive(Debug, Clone)]
-pub(crate) enum Target {
-    /// Relative to the registry's root: `/v2/…`.
-    Path(String),
-    /// A whole address that the registry gave.
-    Address(Url),
-    /// A whole address from elsewhere, where nobody is told who we are.
-    Foreign(Url),
 }
 
 impl Call {
@@ -108,6 +93,14 @@ impl Client {
     /// Uses `credential` for the registry `name`, whatever the files say; none at all with `None`.
     pub fn assume(&self, name: &str, credential: Option<Credential>) {
         self.shared.auth.assume(name, credential);
+    }
+
+    /// Returns a plain HTTP client with the same proxies, certificates and time limits, for files that are in no registry.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn web(&self) -> Result<reqwest::Client, Error> {
+        self.shared.http.web()
     }
 
     /// Whether a registry has asked for authentication so far.
@@ -292,7 +285,8 @@ impl Client {
             let request =
                 Request { method: call.method.clone(), url: url.clone(), headers: headers.clone(), payload };
             let response = self.shared.http.send(self.peer(host, &url).as_peer(), request).await;
-            let response = response.map_err(|problem| problem.at(&at_host(host, &url), &call.subject))?;
+            let response =
+                response.map_err(|problem| problem.at(&name_of(&url, host.endpoint), &call.subject))?;
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect || !may_follow {
                 return Ok(response);
@@ -300,7 +294,14 @@ impl Client {
             let next = location(&url, response.headers());
             let next =
                 next.ok_or_else(|| protocol(host.endpoint, call, "a redirect without a usable address"))?;
-            check_redirect(host, call, &url, &next)?;
+            if host.is_checked && !is_safe_redirect(&url, &next) {
+                return Err(Error::Redirect {
+                    registry: host.endpoint.name.clone(),
+                    subject: call.subject.clone(),
+                    target: next.origin().ascii_serialization(),
+                    reason: "from https to http",
+                });
+            }
             if !is_same_place(&url, &next) {
                 headers.remove(AUTHORIZATION);
             }
@@ -311,7 +312,7 @@ impl Client {
     }
 
     fn peer(&self, host: Host<'_>, url: &Url) -> OwnedPeer {
-        if url.authority() == host.endpoint.authority {
+        if is_host_of(url, host.endpoint) {
             return OwnedPeer { name: host.endpoint.name.clone(), is_checked: host.is_checked };
         }
         let transport = Endpoint::upstream(url.authority()).transport(self.config());
@@ -372,6 +373,11 @@ impl Client {
     }
 }
 
+/// Returns the error for an answer that breaks the protocol.
+pub(crate) fn protocol(endpoint: &Endpoint, call: &Call, reason: &'static str) -> Error {
+    Error::Protocol { registry: endpoint.name.clone(), subject: call.subject.clone(), reason }
+}
+
 struct OwnedPeer {
     name: String,
     is_checked: bool,
@@ -381,66 +387,4 @@ impl OwnedPeer {
     fn as_peer(&self) -> Peer<'_> {
         Peer { name: &self.name, is_checked: self.is_checked }
     }
-}
-
-/// Returns an answer's `Location`, relative or whole.
-pub(crate) fn location(base: &Url, headers: &HeaderMap) -> Option<Url> {
-    let text = headers.get(LOCATION)?.to_str().ok()?;
-    base.join(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-/// Returns the error for an answer that breaks the protocol.
-pub(crate) fn protocol(endpoint: &Endpoint, call: &Call, reason: &'static str) -> Error {
-    Error::Protocol { registry: endpoint.name.clone(), subject: call.subject.clone(), reason }
-}
-
-fn address(endpoint: &Endpoint, origin: Origin, target: &Target) -> Result<Url, Error> {
-    let scheme = if origin.is_https { "https" } else { "http" };
-    match target {
-        Target::Path(path) => Url::parse(&format!("{scheme}://{}{path}", endpoint.authority)).map_err(|_| {
-            let reason = "its name is not a host that can be connected to".to_owned();
-            Error::Config { registry: endpoint.name.clone(), reason }
-        }),
-        // A registry behind a proxy that ends TLS may not know that its own addresses should be https.
-        Target::Address(url) if origin.is_https && url.scheme() == "http" && is_host_of(url, endpoint) => {
-            let mut url = url.clone();
-            url.set_scheme("https").expect("http can become https");
-            Ok(url)
-        }
-        Target::Address(url) | Target::Foreign(url) => Ok(url.clone()),
-    }
-}
-
-fn is_host_of(url: &Url, endpoint: &Endpoint) -> bool {
-    let authority = |scheme: &str| Url::parse(&format!("{scheme}://{}", endpoint.authority)).ok();
-    authority(url.scheme()).is_some_and(|own| own.host() == url.host() && own.port() == url.port())
-}
-
-fn is_same_host(url: &Url, endpoint: &Endpoint, origin: Origin) -> bool {
-    is_host_of(url, endpoint) && (url.scheme() == "https") == origin.is_https
-}
-
-fn is_same_place(one: &Url, other: &Url) -> bool {
-    one.origin() == other.origin()
-}
-
-fn at_host(host: Host<'_>, url: &Url) -> String {
-    match is_host_of(url, host.endpoint) {
-        true => host.endpoint.name.clone(),
-        false => url.authority().to_owned(),
-    }
-}
-
-/// From https to http is no way to go: the answer could be anyone's.
-fn check_redirect(host: Host<'_>, call: &Call, from: &Url, to: &Url) -> Result<(), Error> {
-    let is_downgrade = from.scheme() == "https" && to.scheme() == "http";
-    if is_downgrade && host.is_checked && !is_loopback(to.authority()) {
-        return Err(Error::Redirect {
-            registry: host.endpoint.name.clone(),
-            subject: call.subject.clone(),
-            target: to.origin().ascii_serialization(),
-            reason: "from https to http",
-        });
-    }
-    Ok(())
 }

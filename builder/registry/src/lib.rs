@@ -37,6 +37,8 @@ pub use login::Login;
 mod client;
 pub use client::Client;
 
+mod route;
+
 mod auth;
 
 mod token;

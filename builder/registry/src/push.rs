@@ -6,10 +6,11 @@ use http::{HeaderMap, Method, StatusCode};
 use kiln_oci::{Digest, MediaType, Reference, VerifyError};
 
 use crate::auth::Access;
-use crate::client::{Call, Client, Target, location};
+use crate::client::{Call, Client};
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
+use crate::route::{Target, location};
 use crate::session::{Session, Upload};
 
 impl Client {

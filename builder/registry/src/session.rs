@@ -6,6 +6,9 @@
 //!            └── PATCH from 0 ── breaks ──► GET ──► PATCH from N ──► PUT ──┘
 //!                                            └── unknown ──► is it there? ──► POST again
 //! ```
+//!
+//! `docker-registry` 2.8 forgets a session whose `PATCH` broke in the middle (`BLOB_UPLOAD_INVALID`: the offset in its
+//! own address no longer fits the file), so that there the second attempt starts over. Others continue.
 
 use std::fmt;
 use std::io;
@@ -20,14 +23,15 @@ use kiln_oci::{Descriptor, Reference};
 use reqwest::Url;
 
 use crate::auth::Access;
-use crate::client::{Call, Client, Target, location, protocol};
+use crate::client::{Call, Client, protocol};
 use crate::config::{ByteStream, ProgressSink};
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
+use crate::route::{Target, location};
 
 /// Opens the content of a blob at an offset. Called again when a transfer is continued or starts over.
-pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'a, io::Result<ByteStream>> + Send + Sync + 'a;
+pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'static, io::Result<ByteStream>> + Send + Sync + 'a;
 
 /// A blob on its way to a registry.
 pub struct Upload<'a> {

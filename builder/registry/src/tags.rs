@@ -7,10 +7,11 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::auth::Access;
-use crate::client::{Call, Client, Target, protocol};
+use crate::client::{Call, Client, protocol};
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
+use crate::route::Target;
 
 /// Tags asked for at a time. Registries may give fewer.
 const PAGE: usize = 1000;

@@ -1,5 +1,7 @@
 //! Runs one command in a root: `step [-n] [-s] [-u UID] ROOT COMMAND…`, or `step -b N ROOT COMMAND…` to time it.
 
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::io::Write;
 use std::time::Instant;
 

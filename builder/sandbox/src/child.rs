@@ -67,29 +67,29 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         step::become_step(job, &ids, step_end);
     };
     drop(step_end);
-    let started = await_start(&mut channel);
+    let (footprint, started) = await_start(&mut channel);
     if started.is_ok() {
         wait_unless_abandoned(step, control).map_err(Failure::during(Operation::Wait))?;
     }
     let waited = sys::wait_with_usage(step).map_err(Failure::during(Operation::Wait))?;
-    let footprint =
-        started?.ok_or(Failure::Setup { operation: Operation::Fork, errno: Errno::CHILD.raw_os_error() })?;
-    finish(&footprint, &changes, &waited)
+    let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
+    started?;
+    removed?;
+    Ok(finished(&footprint, &waited))
 }
 
-/// Waits until the step's program runs; returns `None` when the step died without a word.
-fn await_start(channel: &mut UnixStream) -> Result<Option<Footprint>, Failure> {
-    let talk = Failure::during_io(Operation::Talk);
-    let footprint = match receive(&mut *channel).map_err(&talk)? {
-        Some(StepMessage::Ready(footprint)) => footprint,
-        Some(StepMessage::Failed(failure)) => return Err(failure),
-        None => return Ok(None),
-    };
-    match receive(&mut *channel).map_err(&talk)? {
-        // Closed by `execve`.
-        None => Ok(Some(footprint)),
-        Some(StepMessage::Failed(failure)) => Err(failure),
-        Some(StepMessage::Ready(_)) => Err(Failure::during(Operation::Talk)(Errno::PROTO)),
+/// Waits until the step's program runs or cannot; returns what its mounts left behind in either case.
+fn await_start(channel: &mut UnixStream) -> (Footprint, Result<(), Failure>) {
+    let (mut footprint, mut started) =
+        (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
+    loop {
+        match receive(&mut *channel) {
+            Ok(Some(StepMessage::Mounted(left))) => (footprint, started) = (left, Ok(())),
+            Ok(Some(StepMessage::Failed(failure))) => return (footprint, Err(failure)),
+            // Closed by `execve`, or by death before anything was mounted.
+            Ok(None) => return (footprint, started),
+            Err(error) => return (footprint, Err(Failure::during_io(Operation::Talk)(error))),
+        }
     }
 }
 
@@ -109,17 +109,16 @@ fn wait_unless_abandoned(step: Pid, control: &UnixStream) -> Result<(), Errno> {
     }
 }
 
-fn finish(footprint: &Footprint, changes: &OwnedFd, waited: &Waited) -> Result<Finished, Failure> {
-    footprint.remove(changes).map_err(Failure::during(Operation::Stubs))?;
+fn finished(footprint: &Footprint, waited: &Waited) -> Finished {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Ok(Finished {
+    Finished {
         status: exit_status(waited.status),
         stubs: footprint.paths(),
         ownership: Vec::new(),
         user_us: micros(waited.user),
         system_us: micros(waited.system),
         memory_bytes_max: waited.memory_bytes_max,
-    })
+    }
 }
 
 /// Reads a status of `wait4`; the step was not traced, so it exited or was killed.

@@ -9,7 +9,7 @@
 //!  caller (threads)           keeper (init of pid namespace A)          step (pid 1 of namespace B)
 //!  run() ──vfork + exec of this binary──► child::run_if_child()
 //!     │  RunSpec, RootPlan ─────────────► fork ──────────────────────► namespaces, root, mounts
-//!     │                                     │ ◄──── Ready | Failure ── ids, capabilities, filter, exec
+//!     │                                     │ ◄── Mounted | Failure ── ids, capabilities, filter, exec
 //!     │ ◄═══════════════ output (one pipe) ═══════════════════════════ stdout, stderr
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```

@@ -21,13 +21,16 @@ pub(crate) fn bound_tasks(limits: &Limits, proc: &rustix::fd::OwnedFd) -> Result
         return Ok(());
     }
     let file = openat(proc, c"sys/kernel/pid_max", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let value = limits.tasks_max.to_string();
+    let value = limits.tasks_max.max(TASKS_MIN).to_string();
     match rustix::io::write(&file, value.as_bytes()) {
-        // Below the kernel's own minimum, or above the bound of an outer namespace: then that one counts.
+        // Above the bound of an outer namespace: then that one counts.
         Ok(_) | Err(Errno::INVAL) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
+
+/// The kernel takes no smaller bound (`RESERVED_PIDS + 1`).
+const TASKS_MIN: u32 = 301;
 
 fn has_own_task_bound() -> bool {
     let release = rustix::system::uname();

@@ -14,7 +14,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, chmodat, mkdirat, open, openat, readlink};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, mkdirat, open, openat, readlink, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -47,6 +47,7 @@ pub(crate) fn prepare(plan: &Root, in_user_namespace: bool) -> Result<MountedRoo
             let lower =
                 lower.iter().map(|path| open_source(path, DIRECTORY)).collect::<Result<Vec<_>, _>>()?;
             let work = open_source(work, DIRECTORY)?;
+            forget_earlier_use(&work).map_err(Failure::during(Operation::Overlay))?;
             Source::Overlay { lower, work }
         }
         Root::Directory(_) => {
@@ -57,6 +58,35 @@ pub(crate) fn prepare(plan: &Root, in_user_namespace: bool) -> Result<MountedRoo
     let operation =
         if matches!(source, Source::Overlay { .. }) { Operation::Overlay } else { Operation::BindRoot };
     place(source, &anchor, &stage, in_user_namespace).map_err(Failure::during(operation))
+}
+
+/// Whether a directory of the host has nothing in it.
+pub(crate) fn is_empty(path: &OsStr) -> Result<bool, Failure> {
+    let directory = open_source(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+    let failure = |errno: Errno| Failure::MountSource { path: path.to_owned(), errno: errno.raw_os_error() };
+    for entry in Dir::new(directory).map_err(failure)? {
+        if !matches!(entry.map_err(failure)?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the mark that keeps a work directory from being used after a crash of the machine; whoever uses it again
+/// in the same run of the machine loses nothing.
+fn forget_earlier_use(work: &OwnedFd) -> Result<(), Errno> {
+    let marks = [
+        (c"work/incompat/volatile/dirty", AtFlags::empty()),
+        (c"work/incompat/volatile", AtFlags::REMOVEDIR),
+        (c"work/incompat", AtFlags::REMOVEDIR),
+    ];
+    for (name, flags) in marks {
+        match unlinkat(work, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 enum Source {

@@ -35,11 +35,10 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Resu
     check_ids(&spec.user, ids)?;
     let program = Program::new(spec)?;
     make_namespaces(spec)?;
-    let footprint = make_root(job, ids)?;
+    make_root(job, ids, channel)?;
     set_process_state(spec)?;
     capabilities::bound().map_err(Failure::during(Operation::Capabilities))?;
     set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
-    send(&mut *channel, &StepMessage::Ready(footprint)).map_err(Failure::during_io(Operation::Talk))?;
     seccomp::install(&[]).map_err(Failure::during(Operation::Filter))?;
     let uid = Uid::from_raw(spec.user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
@@ -75,16 +74,19 @@ fn make_namespaces(spec: &RunSpec) -> Result<(), Failure> {
     }
 }
 
-fn make_root(job: &Job, ids: &IdMap) -> Result<Footprint, Failure> {
+/// Mounts the root and enters it; tells the keeper, also on failure, what has to be removed again.
+fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Failure> {
     let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+    // Directories found there later are our copies only if there is nothing yet.
+    let is_fresh = matches!(job.root, Root::Overlay { .. }) && root::is_empty(job.root.changes())?;
     let mounted = root::prepare(&job.root, !ids.is_initial())?;
     let mut mounter = Mounter { mounted: &mounted, ids, footprint: Footprint::default(), written: 0 };
-    mounter.all(&job.spec)?;
+    let mounts = mounter.all(&job.spec);
     let mut footprint = mounter.footprint;
-    let is_overlay = matches!(job.root, Root::Overlay { .. });
-    footprint.seal(&changes, is_overlay).map_err(Failure::during(Operation::Pivot))?;
-    root::enter(&mounted).map_err(Failure::during(Operation::Pivot))?;
-    Ok(footprint)
+    footprint.seal(&changes, is_fresh).map_err(Failure::during(Operation::Stubs))?;
+    send(&mut *channel, &StepMessage::Mounted(footprint)).map_err(Failure::during_io(Operation::Talk))?;
+    mounts?;
+    root::enter(&mounted).map_err(Failure::during(Operation::Pivot))
 }
 
 fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {

@@ -340,11 +340,11 @@ mod tests {
     #[test]
     fn ranges_are_granted_by_name_or_number() {
         let grants = "root:1:2\nann:100000:65536\n1000:300000:10\nbob:200000:65536\nann:x:3\nann:5:0\n";
-        let rows: [(u32, Option<&str>, &[(u64, u64)]); 4] = [
-            (1000, Some("ann"), &[(100_000, 65536), (300_000, 10)]),
-            (1001, Some("bob"), &[(200_000, 65536)]),
-            (1000, None, &[(300_000, 10)]),
-            (7, None, &[]),
+        let rows = [
+            (1000, Some("ann"), vec![(100_000, 65536), (300_000, 10)]),
+            (1001, Some("bob"), vec![(200_000, 65536)]),
+            (1000, None, vec![(300_000, 10)]),
+            (7, None, vec![]),
         ];
         for (uid, name, expected) in rows {
             assert_eq!(granted(grants, uid, name), expected, "{uid} {name:?}");

@@ -78,10 +78,10 @@ pub(crate) struct Finished {
     pub(crate) memory_bytes_max: u64,
 }
 
-/// What the step tells the keeper: `Ready`, then nothing if its `execve` succeeds.
+/// What the step tells the keeper: `Mounted`, then nothing if its `execve` succeeds.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum StepMessage {
-    Ready(Footprint),
+    Mounted(Footprint),
     Failed(Failure),
 }
 

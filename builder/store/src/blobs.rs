@@ -54,7 +54,8 @@ impl Blobs {
     /// When the disk refuses.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        if self.hold_sized(&digest, Some(bytes.len() as u64))? {
+        // A damaged one is written again.
+        if self.hold(&digest)? && self.verify(&digest).is_ok() {
             return Ok(digest);
         }
         let mut writer = self.writer_of_hashed()?;
@@ -123,7 +124,7 @@ impl Blobs {
     /// # Errors
     /// When that cannot be found out. Must not be called from inside [`crate::gc`]'s callback, which it would wait for.
     pub fn hold(&self, digest: &Digest) -> Result<bool> {
-        self.hold_sized(digest, None)
+        self.session.pin_and(&[Pin::Blob(*digest)], || self.contains(digest))
     }
 
     /// Reads a blob to its end and compares its digest.
@@ -178,14 +179,6 @@ impl Blobs {
 
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
-    }
-
-    /// Holds a blob of the expected size; a blob of another size is damaged and as good as absent.
-    fn hold_sized(&self, digest: &Digest, expected_bytes: Option<u64>) -> Result<bool> {
-        self.session.pin_and(&[Pin::Blob(*digest)], || {
-            let size_bytes = self.size(digest)?;
-            Ok(size_bytes.is_some_and(|size| expected_bytes.is_none_or(|expected| expected == size)))
-        })
     }
 }
 
@@ -243,14 +236,12 @@ impl HashedBlobWriter {
     /// # Errors
     /// What the disk says. Nothing is visible then.
     pub fn commit(self, digest: &Digest) -> Result<u64> {
-        let size_bytes = self.size_bytes;
-        if self.blobs.hold_sized(digest, Some(size_bytes))? {
-            return Ok(size_bytes);
-        }
+        self.blobs.hold(digest)?;
         self.file.sync()?;
         let to = self.blobs.path(digest);
+        // What is already there is replaced: it may be damaged, and this is known to be good.
         self.file.publish(&to)?;
-        Ok(size_bytes)
+        Ok(self.size_bytes)
     }
 
     /// Returns the number of bytes written so far.

@@ -21,10 +21,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use crate::error::{IoContext, Result, StoreError};
-
-/// The longest name of a record kind, a build or a step.
-pub const PLAIN_NAME_BYTES_MAX: usize = 128;
+use crate::error::{IoContext, PLAIN_NAME_BYTES_MAX, Result, StoreError};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -66,6 +63,10 @@ pub trait Disk: Debug + Send + Sync {
     fn lock(&self, file: &File, path: &Path, mode: LockMode, wait: bool) -> io::Result<bool>;
     /// Marks a path as used now: a file's mtime, a directory's atime (its mtime may belong to a layer).
     fn touch(&self, path: &Path) -> io::Result<()>;
+    /// Brings the whole file system that holds `path` to the disk.
+    fn sync_file_system(&self, path: &Path) -> io::Result<()>;
+    /// Returns a text that is another one after each start of the machine, where the kernel has one.
+    fn boot_id(&self) -> io::Result<String>;
     /// Returns the time of day. It decides what is old enough to go, and never reaches an output.
     fn now(&self) -> SystemTime;
 }
@@ -157,6 +158,14 @@ impl Disk for RealDisk {
         let last_modification = if is_directory { omit } else { now };
         let times = Timestamps { last_access: now, last_modification };
         Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
+
+    fn boot_id(&self) -> io::Result<String> {
+        Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
     }
 
     #[expect(clippy::disallowed_methods, reason = "last-used times decide what gc removes, never an output")]

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use kiln_oci::{Digest, Reference};
 
+/// The longest name of a record kind, a build or a step.
+pub const PLAIN_NAME_BYTES_MAX: usize = 128;
+
 /// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -102,7 +105,7 @@ pub enum StoreError {
         limit_bytes: u64,
     },
     /// A record kind, build id or step id is not a plain file name.
-    #[error("invalid {what}: `{name}` (letters, digits, `.`, `_` and `-`, at most {max} bytes, no leading dot)", max = crate::disk::PLAIN_NAME_BYTES_MAX)]
+    #[error("invalid {what}: `{name}` (letters, digits, `.`, `_` and `-`, at most {max} bytes, no leading dot)", max = PLAIN_NAME_BYTES_MAX)]
     InvalidName {
         /// What the name was for.
         what: &'static str,

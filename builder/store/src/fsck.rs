@@ -12,7 +12,7 @@ use crate::error::{IoContext, Result, StoreError};
 use crate::leases::Session;
 use crate::records::{Lookup, RECORDS, RecordDamage};
 use crate::scratch::replace_file;
-use crate::snapshots::SNAPSHOTS;
+use crate::snapshots::{SNAPSHOTS, UNSYNCED};
 use crate::store::Store;
 
 /// Folder of what was moved away, below the store.
@@ -87,7 +87,7 @@ pub fn fsck(store: &Store) -> Result<Report> {
     check_blobs(store, &mut report)?;
     check_index(store, &mut report)?;
     check_records(store, &mut report)?;
-    check_digest_names(store.session(), SNAPSHOTS, &mut report)?;
+    check_digest_names(store.session(), SNAPSHOTS, UNSYNCED, &mut report)?;
     Ok(report)
 }
 
@@ -144,7 +144,7 @@ fn move_away(store: &Store, path: PathBuf) -> Result<()> {
 }
 
 fn check_blobs(store: &Store, report: &mut Report) -> Result<()> {
-    check_digest_names(store.session(), layout::BLOBS_DIRECTORY, report)?;
+    check_digest_names(store.session(), layout::BLOBS_DIRECTORY, "", report)?;
     for digest in store.blobs().list()? {
         report.blobs += 1;
         match store.blobs().verify(&digest) {
@@ -188,7 +188,7 @@ fn check_records(store: &Store, report: &mut Report) -> Result<()> {
             report.problems.push(Problem::Stray { path });
             continue;
         };
-        check_digest_names(store.session(), &format!("{RECORDS}/{kind}"), report)?;
+        check_digest_names(store.session(), &format!("{RECORDS}/{kind}"), "", report)?;
         for entry in store.records().list(kind)? {
             report.records += 1;
             check_record(store, kind, entry.key, report)?;
@@ -215,11 +215,12 @@ fn check_record(store: &Store, kind: &str, key: Digest, report: &mut Report) -> 
     Ok(())
 }
 
-/// Reports the entries of a folder whose names are no digests.
-fn check_digest_names(session: &Session, folder: &str, report: &mut Report) -> Result<()> {
+/// Reports the entries of a folder whose names are no digests, with or without `suffix`.
+fn check_digest_names(session: &Session, folder: &str, suffix: &str, report: &mut Report) -> Result<()> {
     let folder = session.path(folder);
+    let is_digest = |name: &str| Digest::from_hex(name.strip_suffix(suffix).unwrap_or(name)).is_ok();
     for name in session.disk().list(&folder).on("list", &folder)? {
-        if name.to_str().is_none_or(|name| Digest::from_hex(name).is_err()) {
+        if !name.to_str().is_some_and(is_digest) {
             report.problems.push(Problem::Stray { path: folder.join(name) });
         }
     }

@@ -24,8 +24,9 @@ use crate::lock::remove_unheld;
 use crate::partial;
 use crate::records::RecordEntry;
 use crate::scratch::Scratch;
+use crate::snapshots::SnapshotEntry;
 use crate::store::Store;
-use crate::usage::size_of_tree;
+use crate::usage::usage_of;
 
 /// Says which blobs a manifest or index needs besides itself.
 ///
@@ -68,10 +69,12 @@ pub struct Report {
 /// says.
 pub fn gc(store: &Store, policy: &Policy, expand: &Expand<'_>) -> Result<Report> {
     let trash = if policy.is_dry_run { None } else { Trash::new(store) };
+    // Walking them takes long, and nobody has to wait for it. A snapshot that appears later is too young to go.
+    let snapshots = measure_snapshots(store, policy)?;
     let mut report = Report::default();
     {
         let _alone = store.session().lock("gc", LockMode::Exclusive)?;
-        let census = take_census(store, expand)?;
+        let census = take_census(store, snapshots, expand)?;
         let doomed = condemn(census, policy, store.session().disk().now());
         account(&doomed, &mut report);
         if policy.is_dry_run {
@@ -104,7 +107,6 @@ struct Cached {
     names: Vec<Digest>,
 }
 
-#[derive(Clone)]
 enum What {
     Record(String, Digest),
     Snapshot(DiffId),
@@ -116,7 +118,7 @@ struct Doomed {
     cached: Vec<Cached>,
 }
 
-fn take_census(store: &Store, expand: &Expand<'_>) -> Result<Census> {
+fn take_census(store: &Store, snapshots: Vec<Cached>, expand: &Expand<'_>) -> Result<Census> {
     let pins = pinned_by_the_living(store.session())?;
     let mut rooted: BTreeSet<Digest> = pins.iter().filter_map(Pin::blob).collect();
     for descriptor in store.names().entries()? {
@@ -137,14 +139,24 @@ fn take_census(store: &Store, expand: &Expand<'_>) -> Result<Census> {
             cached.push(cached_record(store, &kind, entry)?);
         }
     }
-    for entry in store.snapshots().list()? {
-        if !pins.contains(&Pin::Snapshot(entry.diff_id)) {
-            let size_bytes = size_of_tree(&store.snapshots().path(&entry.diff_id))?;
-            let (what, last_used) = (What::Snapshot(entry.diff_id), entry.last_used);
-            cached.push(Cached { what, last_used, size_bytes, names: Vec::new() });
-        }
-    }
+    let is_free = |cached: &Cached| match cached.what {
+        What::Snapshot(diff_id) => !pins.contains(&Pin::Snapshot(diff_id)),
+        What::Record(..) => true,
+    };
+    cached.extend(snapshots.into_iter().filter(is_free));
     Ok(Census { blobs, rooted, cached })
+}
+
+fn measure_snapshots(store: &Store, policy: &Policy) -> Result<Vec<Cached>> {
+    if policy.unused_for_max.is_none() && policy.size_bytes_max.is_none() {
+        return Ok(Vec::new());
+    }
+    let measure = |entry: SnapshotEntry| {
+        let size_bytes = usage_of(&store.snapshots().path(&entry.diff_id))?.total_bytes;
+        let (what, last_used) = (What::Snapshot(entry.diff_id), entry.last_used);
+        Ok(Cached { what, last_used, size_bytes, names: Vec::new() })
+    };
+    store.snapshots().list()?.into_iter().map(measure).collect()
 }
 
 fn cached_record(store: &Store, kind: &str, entry: RecordEntry) -> Result<Cached> {
@@ -230,7 +242,8 @@ fn bury(store: &Store, doomed: Doomed, trash: Option<&Trash>, report: &mut Repor
     for cached in doomed.cached {
         let done = match cached.what {
             What::Record(kind, key) => store.records().remove(&kind, &key),
-            What::Snapshot(diff_id) => bury_path(store, trash, &store.snapshots().path(&diff_id)),
+            What::Snapshot(diff_id) => bury_path(store, trash, &store.snapshots().path(&diff_id))
+                .and_then(|()| crate::remove::remove_tree(&store.snapshots().note(&diff_id))),
         };
         report.kept.extend(done.err());
     }

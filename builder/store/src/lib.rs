@@ -49,9 +49,10 @@ mod logs;
 pub use logs::{BuildLogs, LogWriter, Logs};
 
 mod records;
-pub use records::{
-    DamageReason, Lookup, RECORD_BLOBS_MAX, RECORD_BYTES_MAX, Record, RecordDamage, RecordEntry, Records,
-};
+pub use records::{Lookup, RECORD_BLOBS_MAX, RECORD_BYTES_MAX, RecordDamage, RecordEntry, Records};
+
+mod record_format;
+pub use record_format::{DamageReason, Record};
 
 mod names;
 pub use names::{INDEX_BYTES_MAX, NamedImage, Names, NamesEdit};
@@ -75,4 +76,4 @@ pub use lock::LockGuard;
 pub mod disk;
 
 mod error;
-pub use error::{Result, StoreError};
+pub use error::{PLAIN_NAME_BYTES_MAX, Result, StoreError};

@@ -95,8 +95,9 @@ impl Logs {
     /// # Errors
     /// What could not be removed.
     pub fn prune(&self, keep: usize) -> Result<usize> {
-        let old = self.builds()?.split_off(keep.min(self.builds()?.len()));
-        for build in &old {
+        let builds = self.builds()?;
+        let old = builds.get(keep..).unwrap_or_default();
+        for build in old {
             remove_tree(&self.session.path(LOGS).join(&build.build_id))?;
         }
         Ok(old.len())

@@ -2,27 +2,20 @@
 //!
 //! A record may name blobs; it is a hit only while all of them are in the store, and a hit holds them. Records are not
 //! synced: after a crash one may be lost or torn, which its checksum tells, and both are only a miss.
-//!
-//! | Bytes | Meaning |
-//! |---|---|
-//! | 0–7 | `kilnrec` and a zero byte |
-//! | 8–11 | format number, little-endian |
-//! | 12–15 | number of named blobs, little-endian |
-//! | 16–23 | length of the payload, little-endian |
-//! | 24–55 | SHA-256 of kind (length-prefixed), key, and all bytes from 8 on except these |
-//! | 56– | 32 bytes for each named blob, then the payload |
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
 
 use crate::blobs::Blobs;
 use crate::disk::{make_directories, plain_name};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session};
+use crate::record_format::{DamageReason, HEADER_BYTES, Record, check_head, decode, digests_of, encode};
 use crate::scratch::TempFile;
 
 /// The largest payload of a record.
@@ -33,9 +26,6 @@ pub const RECORD_BLOBS_MAX: usize = 100_000;
 /// Folder of records below the store.
 pub(crate) const RECORDS: &str = "records";
 
-const MAGIC: &[u8; 8] = b"kilnrec\0";
-const FORMAT: u32 = 1;
-const HEADER_BYTES: usize = 56;
 const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The records of a store.
@@ -43,15 +33,6 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
 pub struct Records {
     session: Arc<Session>,
     blobs: Blobs,
-}
-
-/// A record as it was put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// What the caller stored.
-    pub payload: Vec<u8>,
-    /// The blobs it names.
-    pub blobs: Vec<Digest>,
 }
 
 /// What was found under a key.
@@ -85,26 +66,6 @@ pub struct RecordDamage {
     pub reason: DamageReason,
 }
 
-/// What is wrong with a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DamageReason {
-    /// No record header.
-    #[error("it has no record header")]
-    NoHeader,
-    /// Written by an older kiln.
-    #[error("its format {0} is too old")]
-    TooOld(u32),
-    /// Written by a newer kiln.
-    #[error("its format {0} is too new")]
-    TooNew(u32),
-    /// Shorter or longer than its header says.
-    #[error("its length is not what its header says")]
-    Torn,
-    /// The bytes are not those that were written, or stand under another key.
-    #[error("its checksum is wrong")]
-    Checksum,
-}
-
 /// A record in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordEntry {
@@ -126,17 +87,26 @@ impl Records {
     /// # Errors
     /// [`StoreError::InvalidName`], or what the disk says. A damaged record is no error.
     pub fn get(&self, kind: &str, key: &Digest) -> Result<Lookup> {
-        let path = self.path(kind, key)?;
-        let (record, last_used) = match self.read(kind, key, &path)? {
-            Found::Nothing => return Ok(Lookup::Miss),
-            Found::Damaged(reason) => return Ok(Lookup::Damaged(RecordDamage { path, reason })),
-            Found::Record(record, last_used) => (record, last_used),
-        };
-        if self.first_missing(&record.blobs)?.is_some() {
-            return Ok(Lookup::Miss);
+        Ok(self.get_many(kind, &[*key])?.pop().unwrap_or(Lookup::Miss))
+    }
+
+    /// Looks several records up, for less than one by one; answers in the order of `keys`.
+    ///
+    /// # Errors
+    /// As for [`Records::get`].
+    pub fn get_many(&self, kind: &str, keys: &[Digest]) -> Result<Vec<Lookup>> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut named = Vec::new();
+        for key in keys {
+            let path = self.path(kind, key)?;
+            let read = self.read(kind, key, &path)?;
+            if let Found::Record(record, _) = &read {
+                named.extend_from_slice(&record.blobs);
+            }
+            found.push((path, read));
         }
-        self.mark_used(&path, last_used);
-        Ok(Lookup::Hit(record))
+        let missing = self.hold_and_list_missing(&named)?;
+        Ok(found.into_iter().map(|(path, found)| self.lookup(path, found, &missing)).collect())
     }
 
     /// Stores a record, replacing what is under the key, and holds the blobs it names.
@@ -147,7 +117,7 @@ impl Records {
     pub fn put(&self, kind: &str, key: &Digest, payload: &[u8], names_blobs: &[Digest]) -> Result<()> {
         let path = self.path(kind, key)?;
         check_limits(payload, names_blobs)?;
-        if let Some(digest) = self.first_missing(names_blobs)? {
+        if let Some(digest) = self.hold_and_list_missing(names_blobs)?.pop_first() {
             return Err(StoreError::BlobMissing { digest });
         }
         self.blobs.make_durable(names_blobs)?;
@@ -252,19 +222,33 @@ impl Records {
         })
     }
 
-    /// Holds blobs and returns the first that is not there.
-    fn first_missing(&self, digests: &[Digest]) -> Result<Option<Digest>> {
+    fn lookup(&self, path: PathBuf, found: Found, missing: &BTreeSet<Digest>) -> Lookup {
+        match found {
+            Found::Nothing => Lookup::Miss,
+            Found::Damaged(reason) => Lookup::Damaged(RecordDamage { path, reason }),
+            Found::Record(record, _) if record.blobs.iter().any(|blob| missing.contains(blob)) => {
+                Lookup::Miss
+            }
+            Found::Record(record, last_used) => {
+                self.mark_used(&path, last_used);
+                Lookup::Hit(record)
+            }
+        }
+    }
+
+    fn hold_and_list_missing(&self, digests: &[Digest]) -> Result<BTreeSet<Digest>> {
+        let mut missing = BTreeSet::new();
         if digests.is_empty() {
-            return Ok(None);
+            return Ok(missing);
         }
         let pins: Vec<Pin> = digests.iter().copied().map(Pin::Blob).collect();
         self.session.pin_and(&pins, || {
             for digest in digests {
                 if !self.blobs.contains(digest)? {
-                    return Ok(Some(*digest));
+                    missing.insert(*digest);
                 }
             }
-            Ok(None)
+            Ok(missing)
         })
     }
 
@@ -291,67 +275,4 @@ fn check_limits(payload: &[u8], names_blobs: &[Digest]) -> Result<()> {
         return Err(StoreError::RecordTooLarge { size_bytes, limit_bytes: RECORD_BYTES_MAX });
     }
     Ok(())
-}
-
-fn encode(kind: &str, key: &Digest, payload: &[u8], names_blobs: &[Digest]) -> Vec<u8> {
-    let count = u32::try_from(names_blobs.len()).expect("checked against RECORD_BLOBS_MAX");
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + 32 * names_blobs.len() + payload.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&[0; 32]);
-    for digest in names_blobs {
-        bytes.extend_from_slice(digest.as_bytes());
-    }
-    bytes.extend_from_slice(payload);
-    let checksum = checksum(kind, key, &bytes);
-    bytes[24..HEADER_BYTES].copy_from_slice(checksum.as_bytes());
-    bytes
-}
-
-fn decode(kind: &str, key: &Digest, mut bytes: Vec<u8>) -> Result<Record, DamageReason> {
-    let names_bytes = check_head(&bytes, bytes.len() as u64)?;
-    if bytes[24..HEADER_BYTES] != *checksum(kind, key, &bytes).as_bytes() {
-        return Err(DamageReason::Checksum);
-    }
-    let payload_at = HEADER_BYTES + usize::try_from(names_bytes).map_err(|_| DamageReason::Torn)?;
-    let blobs = digests_of(&bytes[HEADER_BYTES..payload_at]);
-    bytes.drain(..payload_at);
-    Ok(Record { payload: bytes, blobs })
-}
-
-/// Checks the head of a record against the length of its file, and returns how many bytes of names follow.
-fn check_head(bytes: &[u8], file_bytes: u64) -> Result<u64, DamageReason> {
-    let head = bytes.first_chunk::<HEADER_BYTES>().ok_or(DamageReason::NoHeader)?;
-    if !head.starts_with(MAGIC) {
-        return Err(DamageReason::NoHeader);
-    }
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    match number(8) {
-        FORMAT => {}
-        older if older < FORMAT => return Err(DamageReason::TooOld(older)),
-        newer => return Err(DamageReason::TooNew(newer)),
-    }
-    let names_bytes = 32 * u64::from(number(12));
-    let payload_bytes = u64::from(number(16)) | u64::from(number(20)) << 32;
-    if names_bytes.checked_add(payload_bytes) == Some(file_bytes - HEADER_BYTES as u64) {
-        Ok(names_bytes)
-    } else {
-        Err(DamageReason::Torn)
-    }
-}
-
-fn digests_of(names: &[u8]) -> Vec<Digest> {
-    names.as_chunks::<32>().0.iter().map(|name| Digest::from_bytes(*name)).collect()
-}
-
-fn checksum(kind: &str, key: &Digest, bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update(&(kind.len() as u64).to_le_bytes());
-    hasher.update(kind.as_bytes());
-    hasher.update(key.as_bytes());
-    hasher.update(&bytes[8..24]);
-    hasher.update(&bytes[HEADER_BYTES..]);
-    hasher.finish()
 }

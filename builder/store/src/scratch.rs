@@ -231,6 +231,6 @@ mod tests {
         std::fs::write(space.path().join(LEASES).join(id), "").unwrap();
         assert_eq!(collect_dead(&living).unwrap().removed, 1);
         assert!(mine.path().exists() && !theirs.exists());
-        assert_eq!(names(&space.path().join(LEASES)).len(), 2, "our lease and the locks");
+        assert_eq!(names(&space.path().join(LEASES)).len(), 1, "our lease");
     }
 }

@@ -14,6 +14,7 @@ use std::ops::Bound;
 use kiln_oci::Digest;
 
 pub use changes::{Changes, diff};
+pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 
 use crate::entry::{Entry, Kind, WithTime};

@@ -64,44 +64,53 @@ impl Tree {
     /// # Errors
     /// As [`Self::resolve`].
     pub fn resolve_in(&self, base: &ArchivePath, path: &ArchivePath) -> Result<Resolution, ResolveError> {
-        let mut todo: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-        let mut at = base.clone();
-        let mut symlinks = 0;
-        while let Some(component) = todo.pop_front() {
-            if component == b"." || component.is_empty() {
-                continue;
+        resolve_by(|path| self.get(path).map(|entry| &entry.kind), base, path)
+    }
+}
+
+/// Looks up `path` below `base` in whatever `lookup` knows.
+pub(crate) fn resolve_by<'a>(
+    lookup: impl Fn(&ArchivePath) -> Option<&'a Kind>,
+    base: &ArchivePath,
+    path: &ArchivePath,
+) -> Result<Resolution, ResolveError> {
+    let mut todo: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+    let mut at = base.clone();
+    let mut symlinks = 0;
+    while let Some(component) = todo.pop_front() {
+        if component == b"." || component.is_empty() {
+            continue;
+        }
+        if component == b".." {
+            if &at != base {
+                at = at.parent().unwrap_or_else(ArchivePath::root);
             }
-            if component == b".." {
-                if &at != base {
-                    at = at.parent().unwrap_or_else(ArchivePath::root);
+            continue;
+        }
+        let next = join(&at, &component, path)?;
+        match lookup(&next) {
+            None | Some(Kind::Directory) => at = next,
+            Some(Kind::Symlink(target)) => {
+                symlinks += 1;
+                if symlinks > SYMLINKS_MAX || target.len() > crate::path::PATH_BYTES_MAX {
+                    return Err(ResolveError::TooManySymlinks { path: path.clone() });
                 }
-                continue;
+                if target.first() == Some(&b'/') {
+                    at = base.clone();
+                }
+                for piece in target.split(|byte| *byte == b'/').rev() {
+                    todo.push_front(piece.to_vec());
+                }
             }
-            let next = join(&at, &component, path)?;
-            match self.get(&next).map(|entry| &entry.kind) {
-                None | Some(Kind::Directory) => at = next,
-                Some(Kind::Symlink(target)) => {
-                    symlinks += 1;
-                    if symlinks > SYMLINKS_MAX || target.len() > crate::path::PATH_BYTES_MAX {
-                        return Err(ResolveError::TooManySymlinks { path: path.clone() });
-                    }
-                    if target.first() == Some(&b'/') {
-                        at = base.clone();
-                    }
-                    for piece in target.split(|byte| *byte == b'/').rev() {
-                        todo.push_front(piece.to_vec());
-                    }
-                }
-                Some(_) if todo.iter().all(Vec::is_empty) => at = next,
-                Some(kind) => {
-                    let noun = kind.noun();
-                    return Err(ResolveError::NotADirectory { path: path.clone(), obstacle: next, noun });
-                }
+            Some(_) if todo.iter().all(Vec::is_empty) => at = next,
+            Some(kind) => {
+                let noun = kind.noun();
+                return Err(ResolveError::NotADirectory { path: path.clone(), obstacle: next, noun });
             }
         }
-        let exists = &at == base || self.get(&at).is_some();
-        Ok(Resolution { path: at, exists })
     }
+    let exists = &at == base || lookup(&at).is_some();
+    Ok(Resolution { path: at, exists })
 }
 
 fn join(at: &ArchivePath, component: &[u8], path: &ArchivePath) -> Result<ArchivePath, ResolveError> {

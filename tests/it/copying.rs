@@ -5,9 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
-
-use crate::support::image::{check_blobs, read_one};
+use crate::support::image::{check_blobs, json_file, read_one};
 use crate::support::layer::Kind;
 use crate::support::space::program;
 use crate::support::{TestSpace, peers, requires, users};
@@ -143,7 +141,7 @@ fn the_store_is_an_image_layout_that_others_read() {
     let space = TestSpace::new();
     let context = space.context("context", &FILES);
     let digest = space.build(&context).args(["-t", "app:1"]).run().success().digest();
-    let index: Value = serde_json::from_slice(&fs::read(space.store().join("index.json")).unwrap()).unwrap();
+    let index = json_file(&space.store().join("index.json"));
     let entries = index["manifests"].as_array().unwrap();
     let entry = entries
         .iter()
@@ -169,7 +167,7 @@ fn the_files_that_report_the_result_agree() {
         .arg("--metadata-file")
         .arg(&metadata);
     let outcome = call.run().success();
-    let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+    let metadata = json_file(&metadata);
     assert_eq!(metadata["containerimage.digest"], outcome.digest().as_str());
     let id = fs::read_to_string(id).unwrap();
     assert!(id.trim().starts_with("sha256:"), "{id}");

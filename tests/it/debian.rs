@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::image::json_file;
 use crate::support::space::repository;
 use crate::support::{TestSpace, debian, peers, requires};
 
@@ -33,8 +34,7 @@ fn check_example(name: &str) -> TestSpace {
 
 /// Returns the name by which others find the image in a layout.
 fn only_tag(layout: &Path) -> String {
-    let index: serde_json::Value =
-        serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = json_file(&layout.join("index.json"));
     index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"]
         .as_str()
         .expect("the image has a name in its layout")

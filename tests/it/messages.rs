@@ -48,7 +48,7 @@ const FAILING: [Failing; 12] = [
         says: &["Dockerfile:2", "outside"],
     },
     Failing { dockerfile: "COPY a /\n", arguments: &[], code: 1, says: &["Dockerfile:1", "FROM"] },
-    Failing { dockerfile: "", arguments: &[], code: 1, says: &["FROM"] },
+    Failing { dockerfile: "", arguments: &[], code: 1, says: &["Dockerfile"] },
     Failing {
         dockerfile: "# syntax=example.com/other/frontend\nFROM scratch\n",
         arguments: &[],

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::image::{check_blobs, read_one};
+use crate::support::image::{check_blobs, json_file, read_one};
 use crate::support::registry::{ACCOUNT, Registry};
 use crate::support::{TestSpace, busybox, peers, requires};
 
@@ -87,8 +87,7 @@ fn an_account_is_asked_for_stored_and_used() {
     let login = ["login", "--username", user, "--password-stdin", &host];
     space.kiln(login).stdin("wrong").run().fails_with(1).never_says(&["wrong"]);
     space.kiln(login).stdin(password).run().success().never_says(&[password]);
-    let file: Value =
-        serde_json::from_slice(&fs::read(space.path("home/.docker/config.json")).unwrap()).unwrap();
+    let file = json_file(&space.path("home/.docker/config.json"));
     assert!(file["auths"][&host]["auth"].is_string(), "{file}");
     space.kiln(["push", &name]).run().success();
     space.kiln(["pull", &name]).store(&space.path("other-store")).run().success();

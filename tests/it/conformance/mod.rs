@@ -2,7 +2,7 @@
 //!
 //! The cases are not part of this repository: they are found at `$KILN_CONFORMANCE`, else at `../shared/conformance`
 //! beside it. `CONFORMANCE=category/name,…` runs those whose name starts so and prints every difference;
-//! `CONFORMANCE_UPDATE=1` writes the list of known failures anew.
+//! `CONFORMANCE_UPDATE=1` writes the list of known failures anew; `CONFORMANCE_CACHE=1` leaves the cache on throughout.
 
 mod bases;
 mod build;

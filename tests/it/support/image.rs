@@ -64,9 +64,9 @@ pub(crate) fn read_one(layout: &Path) -> Image {
 /// Reads every image that a layout's index leads to, in order.
 #[track_caller]
 pub(crate) fn read_all(layout: &Path, cache: &mut LayerCache) -> Vec<Image> {
-    let marker: Value = serde_json::from_slice(&fs::read(layout.join("oci-layout")).unwrap()).unwrap();
+    let marker = json_file(&layout.join("oci-layout"));
     assert_eq!(marker["imageLayoutVersion"], "1.0.0");
-    let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = json_file(&layout.join("index.json"));
     let mut images = Vec::new();
     for descriptor in index["manifests"].as_array().unwrap() {
         collect(layout, descriptor, cache, &mut images);
@@ -100,7 +100,14 @@ fn read_layer(layout: &Path, descriptor: &Value, cache: &mut LayerCache) -> Rc<L
 }
 
 fn document(layout: &Path, descriptor: &Value) -> Value {
-    serde_json::from_slice(&fs::read(blob(layout, descriptor)).unwrap()).unwrap()
+    json_file(&blob(layout, descriptor))
+}
+
+/// Reads a JSON document; panics with its path.
+#[track_caller]
+pub(crate) fn json_file(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("cannot parse {}: {error}", path.display()))
 }
 
 /// Returns the path of a blob whose size and digest are as its descriptor says.

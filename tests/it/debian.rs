@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::image::json_file;
+use crate::support::registry::Registry;
 use crate::support::space::repository;
-use crate::support::{TestSpace, debian, peers, requires};
+use crate::support::{Invocation, TestSpace, debian, peers, requires, users};
 
 /// Builds an example on the Debian base and returns its layout.
 fn build_example(space: &TestSpace, name: &str) -> PathBuf {
@@ -18,8 +19,8 @@ fn build_example(space: &TestSpace, name: &str) -> PathBuf {
 }
 
 /// Builds an example, runs it under crun and compares with its `expect.txt`.
-fn check_example(name: &str) -> TestSpace {
-    let space = TestSpace::new();
+fn check_example(name: &str) -> (TestSpace, Registry) {
+    let space = TestSpace::shared();
     let registry = debian::serve(&space);
     let layout = build_example(&space, name);
     let printed = peers::run_image(&layout, &only_tag(&layout), &space.path("bundle"));
@@ -28,8 +29,7 @@ fn check_example(name: &str) -> TestSpace {
     let again = space.build(&repository().join("examples").join(name)).run().success();
     let context_steps = again.stderr.matches("CACHED").count();
     assert!(context_steps > 0, "the second build is cached: {again}");
-    drop(registry);
-    space
+    (space, registry)
 }
 
 /// Returns the name by which others find the image in a layout.
@@ -42,15 +42,41 @@ fn only_tag(layout: &Path) -> String {
 }
 
 #[test]
-fn a_c_program_is_built_in_one_stage_and_runs_from_the_next() {
-    requires!("root", "mmdebstrap", "docker-registry", "umoci", "crun", "skopeo");
-    let space = check_example("c-multistage");
+fn a_c_program_runs_from_its_own_stage_and_has_one_digest_without_a_network() {
+    requires!("root", "mmdebstrap", "docker-registry", "umoci", "crun", "skopeo", "setpriv", "newuidmap");
+    let (space, registry) = check_example("c-multistage");
     let layout = space.path("layout");
-    let name = only_tag(&layout);
-    peers::skopeo_copy(
-        &format!("oci:{}:{name}", layout.display()),
-        &format!("docker-archive:{}:app:1", space.path("app.tar").display()),
+    let image = format!("oci:{}:{}", layout.display(), only_tag(&layout));
+    peers::skopeo_copy(&image, &format!("docker-archive:{}:app:1", space.path("app.tar").display()));
+    let context = with_toolchain_as_base(&space, &registry);
+    let offline = |call: Invocation| call.arg("--network=none").run().success().digest();
+    let build = |store: &str, jobs: &str| space.build(&context).store(&space.path(store)).args(["-j", jobs]);
+    let expected = offline(build("s1", "1"));
+    assert_eq!(offline(build("s2", "4")), expected, "another store, four jobs");
+    assert_eq!(offline(build("s2", "4").arg("--no-cache")), expected, "run again");
+    let elsewhere =
+        build("s3", "2").env("TZ", "Asia/Kolkata").under(["sh", "-c", "umask 077; exec \"$@\"", "sh"]);
+    assert_eq!(offline(elsewhere), expected, "another zone and umask");
+    let user = users::with_subordinate_ids(&space);
+    assert_eq!(
+        offline(build("unused", "2").user(&user).store(&user.path("store"))),
+        expected,
+        "another user"
     );
+}
+
+/// Pushes the example's first stage as an image, and returns a context whose Dockerfile starts from it: nothing in it
+/// needs the network.
+fn with_toolchain_as_base(space: &TestSpace, registry: &Registry) -> PathBuf {
+    let toolchain = format!("{}/library/toolchain:1", registry.host());
+    let example = repository().join("examples/c-multistage");
+    space.build(&example).args(["--target", "toolchain", "-t", &toolchain, "--push"]).run().success();
+    let text = fs::read_to_string(example.join("Dockerfile")).unwrap();
+    let (_, stages) = text.split_once("FROM toolchain AS build").expect("the example's second stage");
+    let context = space.path("context");
+    peers::run("cp", [Path::new("-r"), &example, &context]);
+    fs::write(context.join("Dockerfile"), format!("FROM toolchain:1 AS build{stages}")).unwrap();
+    context
 }
 
 #[test]
@@ -62,39 +88,10 @@ fn a_python_service_with_packages_answers() {
 #[test]
 fn a_node_program_runs_and_its_test_stage_is_built_on_demand() {
     requires!("root", "mmdebstrap", "docker-registry", "umoci", "crun");
-    let space = check_example("node-app");
+    let (space, _registry) = check_example("node-app");
     // The base is in the store by now: no registry is asked any more.
     let context = repository().join("examples/node-app");
     space.build(&context).args(["--target", "test"]).run().success();
-}
-
-#[test]
-fn a_c_program_has_one_digest_when_nothing_comes_from_the_network() {
-    requires!("root", "mmdebstrap", "docker-registry");
-    let space = TestSpace::new();
-    let registry = debian::serve(&space);
-    let toolchain = format!("{}/library/toolchain:1", registry.host());
-    let example = repository().join("examples/c-multistage");
-    space.build(&example).args(["--target", "toolchain", "-t", &toolchain, "--push"]).run().success();
-    let text = fs::read_to_string(example.join("Dockerfile")).unwrap();
-    let (_, stages) = text.split_once("FROM toolchain AS build").unwrap();
-    let context = space.path("context");
-    peers::run("cp", [Path::new("-r"), &example, &context]);
-    fs::write(context.join("Dockerfile"), format!("FROM toolchain:1 AS build{stages}")).unwrap();
-    let build = |store: &str, more: &[&str]| {
-        space
-            .build(&context)
-            .store(&space.path(store))
-            .arg("--network=none")
-            .args(more)
-            .run()
-            .success()
-            .digest()
-    };
-    let expected = build("s1", &["-j", "1"]);
-    assert_eq!(build("s2", &["-j", "4"]), expected, "another store, four jobs");
-    assert_eq!(build("s2", &["--no-cache"]), expected, "run again");
-    drop(registry);
 }
 
 #[test]

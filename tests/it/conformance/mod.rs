@@ -9,6 +9,7 @@ mod build;
 mod case;
 mod compare;
 mod known;
+mod normal;
 mod place;
 
 use std::collections::BTreeMap;

@@ -71,7 +71,7 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     drop((channel_end, listeners_end));
     let (footprint, started) = await_start(&mut channel);
     let records = match started {
-        Ok(()) if ids.is_single() => supervise(step, control, &listeners, &job.spec.user),
+        Ok(()) if ids.is_single() => supervise(step, control, &listeners, &changes, &job.spec.user),
         Ok(()) => watch(step, control, None).map(|()| Vec::new()),
         Err(failure) => Err(failure),
     };
@@ -91,6 +91,7 @@ fn supervise(
     step: Pid,
     control: &UnixStream,
     listeners: &UnixStream,
+    changes: &OwnedFd,
     user: &User,
 ) -> Result<Vec<OwnershipRecord>, Failure> {
     let supervising = Failure::during(Operation::Supervise);
@@ -98,7 +99,8 @@ fn supervise(
         return watch(step, control, None).map(|()| Vec::new());
     };
     // A `/proc` for this pid namespace can be made only where mounts belong to us.
-    let supervisor = sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, user));
+    let supervisor =
+        sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, changes, user));
     let mut supervisor = supervisor.map_err(&supervising)?;
     watch(step, control, Some(&mut supervisor))?;
     Ok(supervisor.into_records())
@@ -121,7 +123,11 @@ fn await_start(channel: &mut UnixStream) -> (Footprint, Result<(), Failure>) {
 
 /// Returns when the step has ended. When the caller goes away first, so does this process, and the kernel kills the
 /// step with it.
-fn watch(step: Pid, control: &UnixStream, mut supervisor: Option<&mut Supervisor>) -> Result<(), Failure> {
+fn watch(
+    step: Pid,
+    control: &UnixStream,
+    mut supervisor: Option<&mut Supervisor<'_>>,
+) -> Result<(), Failure> {
     let waiting = Failure::during(Operation::Wait);
     let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty()).map_err(&waiting)?;
     loop {

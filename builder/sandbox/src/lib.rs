@@ -49,19 +49,19 @@ mod network;
 
 mod seccomp;
 
-mod capabilities;
-
 mod limits;
-
-mod wire;
-
-mod handover;
-
-mod stubs;
 
 mod userns;
 
 mod probe;
+
+mod capabilities;
+
+mod handover;
+
+mod wire;
+
+mod stubs;
 
 mod ids;
 

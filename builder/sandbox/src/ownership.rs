@@ -9,11 +9,13 @@
 //! It runs in the keeper, which reads arguments from the caller's memory and opens its files through `/proc`. All of this
 //! happens inside the sandbox and with its rights: a step that lies only deceives itself.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, XattrFlags, chownat, fstat, getxattr, major,
-    minor, openat, openat2, readlinkat, removexattr, setxattr,
+    minor, openat, openat2, readlinkat, removexattr, setxattr, statat,
 };
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsopen};
@@ -63,23 +65,26 @@ const GROUPS_MAX: usize = 65536;
 const RECORDS_MAX: usize = 1 << 20;
 
 /// Answers notifications of one step.
-pub(crate) struct Supervisor {
+pub(crate) struct Supervisor<'a> {
     listener: OwnedFd,
+    /// The directory that receives the step's changes.
+    changes: &'a OwnedFd,
     proc: Proc,
     beliefs: Beliefs,
-    records: Vec<OwnershipRecord>,
+    /// By device and inode in `changes`.
+    records: BTreeMap<(u64, u64), OwnershipRecord>,
 }
 
-impl Supervisor {
+impl<'a> Supervisor<'a> {
     /// Starts answering on `listener`. This process must have a mount namespace of its own.
-    pub(crate) fn new(listener: OwnedFd, user: &User) -> Result<Self, Errno> {
+    pub(crate) fn new(listener: OwnedFd, changes: &'a OwnedFd, user: &User) -> Result<Self, Errno> {
         let proc = Proc(make(&fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?, MountAttrFlags::empty())?);
-        Ok(Supervisor { listener, proc, beliefs: Beliefs::new(user), records: Vec::new() })
+        Ok(Supervisor { listener, changes, proc, beliefs: Beliefs::new(user), records: BTreeMap::new() })
     }
 
     /// Returns what could only be remembered in a list.
     pub(crate) fn into_records(self) -> Vec<OwnershipRecord> {
-        self.records
+        self.records.into_values().collect()
     }
 
     /// Answers one notification that is there.
@@ -147,13 +152,11 @@ impl Supervisor {
     fn chown(&mut self, file: &OwnedFd, owner: (u64, u64)) -> Result<Answer, Errno> {
         // Also copies the file up and clears what a change of owner clears.
         chownat(file, c"", Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::EMPTY_PATH)?;
-        let before = self.remembered_owner(file);
-        let keep = |wanted: u64, old: u32| if wanted as u32 == u32::MAX { old } else { wanted as u32 };
-        let owner = Owner { uid: keep(owner.0, before.uid), gid: keep(owner.1, before.gid) };
         let kind = FileType::from_raw_mode(fstat(file)?.st_mode);
         if !matches!(kind, FileType::RegularFile | FileType::Directory) {
             return self.record(file, owner);
         }
+        let owner = merged(owner, remembered_owner(file));
         let path = path_of_descriptor(file);
         if owner == Owner::default() {
             match removexattr(path.as_c_str(), OWNER_ATTRIBUTE) {
@@ -167,20 +170,23 @@ impl Supervisor {
         Ok(Answer::Return(0))
     }
 
-    /// What cannot be read was not written by us.
-    fn remembered_owner(&self, file: &OwnedFd) -> Owner {
-        let mut value = [0; 32];
-        let length = getxattr(path_of_descriptor(file).as_c_str(), OWNER_ATTRIBUTE, &mut value).unwrap_or(0);
-        let text = std::str::from_utf8(&value[..length]).unwrap_or_default();
-        let ids = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
-        ids.map_or_else(Owner::default, |(uid, gid)| Owner { uid, gid })
-    }
-
-    fn record(&mut self, file: &OwnedFd, owner: Owner) -> Result<Answer, Errno> {
-        if self.records.len() >= RECORDS_MAX {
-            return Err(Errno::PERM);
+    /// Remembers an owner in the list; the wanted ids still hold "unchanged".
+    fn record(&mut self, file: &OwnedFd, wanted: (u64, u64)) -> Result<Answer, Errno> {
+        let path = path_of(file)?;
+        let inside = path.as_bytes().strip_prefix(b"/").unwrap_or(path.as_bytes());
+        // What lies on another mount never reaches a layer.
+        let Ok(found) = statat(self.changes, inside, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(Answer::Return(0));
+        };
+        let (device, inode) = (found.st_dev, found.st_ino);
+        let before = self.records.remove(&(device, inode)).map_or_else(Owner::default, |record| record.owner);
+        let owner = merged(wanted, before);
+        if owner != Owner::default() {
+            if self.records.len() >= RECORDS_MAX {
+                return Err(Errno::PERM);
+            }
+            self.records.insert((device, inode), OwnershipRecord { path, device, inode, owner });
         }
-        self.records.push(OwnershipRecord { path: path_of(file)?, owner });
         Ok(Answer::Return(0))
     }
 
@@ -279,7 +285,22 @@ impl Supervisor {
     }
 }
 
-impl AsFd for Supervisor {
+/// What cannot be read was not written by us.
+fn remembered_owner(file: &OwnedFd) -> Owner {
+    let mut value = [0; 32];
+    let length = getxattr(path_of_descriptor(file).as_c_str(), OWNER_ATTRIBUTE, &mut value).unwrap_or(0);
+    let text = std::str::from_utf8(&value[..length]).unwrap_or_default();
+    let ids = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    ids.map_or_else(Owner::default, |(uid, gid)| Owner { uid, gid })
+}
+
+/// Replaces what is not "unchanged".
+fn merged(wanted: (u64, u64), before: Owner) -> Owner {
+    let keep = |wanted: u64, old: u32| if wanted as u32 == u32::MAX { old } else { wanted as u32 };
+    Owner { uid: keep(wanted.0, before.uid), gid: keep(wanted.1, before.gid) }
+}
+
+impl AsFd for Supervisor<'_> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.listener.as_fd()
     }

@@ -261,11 +261,16 @@ impl ExitStatus {
 }
 
 /// An owner that a single-id sandbox could neither set nor write beside the file, because symlinks, FIFOs and sockets
-/// carry no extended attributes. The last record of a path counts.
+/// carry no extended attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnershipRecord {
-    /// Absolute path inside the root when the owner was set.
+    /// Absolute path inside the root when the owner was set; the step may have renamed it since.
     pub path: OsString,
+    /// Device of the file in [`RootPlan::changes`].
+    pub device: u64,
+    /// Inode of the file in [`RootPlan::changes`]; stays when it is renamed. Look for it among symlinks, FIFOs and
+    /// sockets only: the number of a deleted file is used again.
+    pub inode: u64,
     /// The owner asked for.
     pub owner: Owner,
 }

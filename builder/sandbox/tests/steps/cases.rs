@@ -346,7 +346,7 @@ fn single_id_remembers() {
     let space = Space::new();
     fs::write(space.path("base/old"), "").unwrap();
     let script = "touch /a /b /suid; mkdir /q; chown 5:6 /q; chown 5:7 /a; chmod 4755 /suid; chown 1 /suid; stat -c %a /suid; \
-                  chown 5:6 /b; chown 0:0 /b; ln -s x /l; chown -h 8:9 /l; mknod -m 600 /c c 1 3; mknod /dev/loop b 7 0; \
+                  chown 5:6 /b; chown 0:0 /b; ln -s x /l; chown -h 8:9 /l; mv /l /l2; ln -s x /m; chown -h 1:1 /m; chown -h 0:0 /m; mknod -m 600 /c c 1 3; mknod /dev/loop b 7 0; \
                   mv /a /moved; cd /q; touch r; chown 70000:80000 ./r; chown 3:4 /old; chown 1 /none 2>/dev/null || echo missing; \
                   mknod /fifo p; chown 2 /proc/version 2>/dev/null || echo refused";
     let outcome = space.try_run(&script_spec(script)).unwrap();
@@ -364,7 +364,9 @@ fn single_id_remembers() {
     }
     assert_eq!(attribute(&space, "c", DEVICE_ATTRIBUTE).as_deref(), Some("c:1:3"));
     assert_eq!(fs::metadata(space.path("upper/c")).unwrap().mode() & 0o7777, 0o600);
-    let link = OwnershipRecord { path: "/l".into(), owner: Owner { uid: 8, gid: 9 } };
+    let found = fs::symlink_metadata(space.path("upper/l2")).unwrap();
+    let owner = Owner { uid: 8, gid: 9 };
+    let link = OwnershipRecord { path: "/l".into(), device: found.dev(), inode: found.ino(), owner };
     assert_eq!(outcome.exit.ownership, [link]);
 }
 

@@ -1,5 +1,12 @@
 //! What the user sees while something goes on.
 
+pub(crate) mod diagnostic;
+pub(crate) mod human;
+pub(crate) mod lines;
+pub(crate) mod style;
+pub(crate) mod table;
+pub(crate) mod transcript;
+
 use clap::ValueEnum;
 
 /// Words of `--progress`.

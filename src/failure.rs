@@ -76,6 +76,8 @@ pub(crate) struct Failure {
     pub(crate) report: Option<Box<Report>>,
     /// Whether `message` is a whole text with its own heading.
     pub(crate) is_rendered: bool,
+    /// Whether the user has seen it already.
+    pub(crate) is_shown: bool,
 }
 
 /// Findings in one source.
@@ -97,6 +99,7 @@ impl Failure {
             hints: Vec::new(),
             report: None,
             is_rendered: false,
+            is_shown: false,
         }
     }
 

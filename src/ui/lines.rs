@@ -151,6 +151,11 @@ pub(crate) fn heading(text: &str, length_max: usize) -> String {
     }
 }
 
+/// Returns a text of several lines, each safe to show, the later ones indented.
+pub(crate) fn block(text: &str) -> String {
+    text.lines().map(|line| clean(line.as_bytes(), false)).collect::<Vec<_>>().join("\n  ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,27 @@
-//! What the user sees while something goes on.
+//! What the user sees while something goes on: implements the builder's `Progress`.
+//!
+//! Everything here goes to standard error; results go to standard output, by the commands. The forms of the displays are
+//! in [`plain`], [`tty`] and [`json`]; what they have in common is pure and lies in the modules below them.
 
 pub(crate) mod diagnostic;
+mod display;
+mod frame;
 pub(crate) mod human;
-pub(crate) mod lines;
+mod json;
+mod label;
+mod lines;
+mod plain;
+mod quiet;
 pub(crate) mod style;
 pub(crate) mod table;
-pub(crate) mod transcript;
+mod transcript;
+mod tty;
 
 use clap::ValueEnum;
+use kiln_oci::Digest;
+
+pub(crate) use display::{Display, Mode, show_failure, stderr_style};
+pub(crate) use lines::{block, heading};
 
 /// Words of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,4 +37,9 @@ pub(crate) enum ProgressWord {
     /// Nothing but what fails
     #[value(alias = "none")]
     Quiet,
+}
+
+/// Returns the first twelve digits of a digest.
+pub(crate) fn short(digest: Digest) -> String {
+    digest.hex()[..12].to_owned()
 }

@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use crate::source::Span;
+pub use crate::directive::Directive;
+pub use crate::flags::Flag;
+pub use crate::heredoc::Heredoc;
+pub use crate::lines::Comment;
+pub use crate::source::{Span, Spanned, Word};
 
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,26 +23,6 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// All comment lines outside heredocs, in the order of the file, directives included.
     pub comments: Vec<Comment>,
-}
-
-/// A directive such as `# escape=\``.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directive {
-    /// Its name in lower case: `syntax`, `escape` or `check`.
-    pub name: String,
-    /// Its value.
-    pub value: Word,
-    /// The whole line.
-    pub span: Span,
-}
-
-/// A comment line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comment {
-    /// The text behind `#`, without blanks around it.
-    pub text: String,
-    /// From `#` to the end of the line.
-    pub span: Span,
 }
 
 /// A stage: FROM and what follows it.
@@ -97,51 +81,15 @@ impl<T> Instruction<T> {
     }
 }
 
-/// A piece of text as written and where it stands. Where continuations or quotes of flags were taken away the text is
-/// shorter than the span.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Word {
-    /// The text, unexpanded.
-    pub text: String,
-    /// Where it stands.
-    pub span: Span,
-}
-
-/// A flag `--name` or `--name=value`; quotes and escapes in it are already taken away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flag {
-    /// The name without dashes.
-    pub name: Word,
-    /// The value; `None` where there is no `=`.
-    pub value: Option<Word>,
-    /// All of it.
-    pub span: Span,
-}
-
-/// A heredoc: `<<WORD` and its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heredoc {
-    /// The word that ends the body, without quotes.
-    pub name: String,
-    /// The file descriptor before `<<`; 0 where there is none.
-    pub descriptor: u64,
-    /// Whether variables in the body are expanded: no part of the word is quoted.
-    pub is_expanded: bool,
-    /// Whether it is written `<<-`: leading tabs of every line go away.
-    pub strips_tabs: bool,
-    /// The body as written, with the line endings of the file.
-    pub content: String,
-    /// Where the body stands, without the line that ends it.
-    pub span: Span,
-}
-
-impl Heredoc {
-    /// Returns the body without leading tabs where it is written `<<-`, else as it is.
-    pub fn body(&self) -> String {
-        if !self.strips_tabs {
-            return self.content.clone();
+impl Instruction {
+    /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`. The span of the
+    /// latter is that of the whole mount.
+    pub fn sources(&self) -> Vec<Word> {
+        match &self.operation {
+            Operation::Copy(copy) => copy.from.iter().cloned().collect(),
+            Operation::Run(run) => run.mounts.iter().filter_map(MountFlag::source).collect(),
+            _ => Vec::new(),
         }
-        self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
     }
 }
 
@@ -240,13 +188,10 @@ pub struct MountFlag {
     pub from: Option<String>,
 }
 
-/// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spanned<T> {
-    /// The value.
-    pub value: T,
-    /// Where it was written.
-    pub span: Span,
+impl MountFlag {
+    fn source(&self) -> Option<Word> {
+        Some(Word { text: self.from.clone()?, span: self.value.span })
+    }
 }
 
 /// `RUN --network`

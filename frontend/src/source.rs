@@ -123,6 +123,25 @@ impl Span {
     }
 }
 
+/// A piece of text as written and where it stands. Where continuations or quotes of flags were taken away the text is
+/// shorter than the span.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Word {
+    /// The text, unexpanded.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub span: Span,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

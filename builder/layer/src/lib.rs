@@ -1,1 +1,69 @@
-//! Empty for now.
+//! File trees and layers: what is in an image, and how it becomes bytes.
+//!
+//! - **Does**: walks directories, merges layers, applies the rules of COPY and ADD, finds what changed, writes and reads layers.
+//! - **Does not**: touch the network, mount anything, read clocks or the environment.
+//! - **Main type**: [`Tree`], paths → entries with contents by reference.
+//! - **Main function**: [`commit()`], which turns [`Changes`] into a layer in one pass.
+//!
+//! ```
+//! use kiln_layer::{ArchivePath, Entry, Metadata, Content, Tree};
+//!
+//! let mut tree = Tree::new();
+//! tree.insert(ArchivePath::parse(b"hello")?, Entry::file(Metadata::with_mode(0o644), Content::inline(*b"hi\n")));
+//! assert_eq!(tree.len(), 1);
+//! # Ok::<(), kiln_layer::PathError>(())
+//! ```
+
+pub mod commit;
+pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
+
+pub mod copy;
+pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};
+
+pub mod diff;
+pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
+
+mod chmod;
+pub use chmod::{Chmod, ChmodError};
+
+pub mod owner;
+pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
+
+pub mod glob;
+
+pub mod unpack;
+pub use unpack::{
+    Devices, Lower, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked, read_listing,
+    unpack,
+};
+
+pub mod archive;
+pub use archive::{ArchiveError, extract_archive, is_archive};
+
+pub mod content_hash;
+pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
+
+pub mod walk;
+pub use walk::{Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_origin};
+
+mod tree;
+pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};
+
+pub mod listing;
+pub use listing::{Item, Listing, ListingError};
+
+pub mod tar;
+
+pub mod compress;
+pub use compress::Compression;
+
+mod entry;
+pub use entry::{Device, Entry, Kind, Metadata, Timestamp, WithTime, Xattrs};
+
+mod content;
+pub use content::{
+    Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,
+};
+
+mod path;
+pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

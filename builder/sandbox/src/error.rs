@@ -109,9 +109,6 @@ pub enum ExecError {
         /// Exit code or signal.
         how: String,
     },
-    /// The sandbox's own process said something that is no message.
-    #[error("sandbox: bad message from its process")]
-    BadMessage(#[source] postcard::Error),
 }
 
 /// What the sandbox was doing when the kernel refused.
@@ -150,6 +147,8 @@ pub enum Operation {
     Capabilities,
     #[error("install the system call filter")]
     Filter,
+    #[error("remove mount points that the step did not need to keep")]
+    Stubs,
 }
 
 impl ExecError {

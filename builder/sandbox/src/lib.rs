@@ -9,7 +9,7 @@
 //!  caller (threads)           keeper (init of pid namespace A)          step (pid 1 of namespace B)
 //!  run() ──vfork + exec of this binary──► child::run_if_child()
 //!     │  RunSpec, RootPlan ─────────────► fork ──────────────────────► namespaces, root, mounts
-//!     │                                     │ ◄──── Ready | Failure ── ids, capabilities, filter, exec
+//!     │                                     │ ◄── Mounted | Failure ── ids, capabilities, filter, exec
 //!     │ ◄═══════════════ output (one pipe) ═══════════════════════════ stdout, stderr
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
@@ -27,12 +27,43 @@
 //! assert!(exit.unwrap().status.is_success());
 //! ```
 
-mod cancel;
-mod child;
-mod error;
 mod run;
-mod spec;
+
+mod child;
+
+mod step;
+
+mod program;
+
+mod mounts;
+
+mod target;
+
+mod root;
+
+mod network;
+
+mod seccomp;
+
+mod capabilities;
+
+mod limits;
+
+mod wire;
+
+mod stubs;
+
 mod userns;
+
+mod ids;
+
+mod error;
+
+mod spec;
+
+mod cancel;
+
+mod sys;
 
 pub use cancel::CancelToken;
 pub use child::run_if_child;
@@ -42,4 +73,4 @@ pub use spec::{
     Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, RecordedKind, ResourceUsage,
     RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
-pub use userns::{IdMapping, Identity, UserNamespaceError, UserNamespaceOptions, enter};
+pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

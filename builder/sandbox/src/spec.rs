@@ -141,7 +141,7 @@ pub struct Limits {
     pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm`.
     pub shm_size_bytes: u64,
-    /// Most processes and threads at one time.
+    /// Most processes and threads at one time, at least 301. Kernels before 6.14 cannot bound one step.
     pub tasks_max: u32,
 }
 
@@ -200,10 +200,10 @@ pub enum RootPlan {
     Overlay {
         /// Unpacked layers, base first. May be empty.
         lower: Vec<PathBuf>,
-        /// An empty directory that receives what the step changes: whiteouts are character devices 0/0, opaque
+        /// A directory, empty at first, that receives what the step changes: whiteouts are character devices 0/0, opaque
         /// directories carry `trusted.overlay.opaque` (or `user.overlay.opaque` in a user namespace).
         upper: PathBuf,
-        /// An empty directory on the same file system as `upper`; used once.
+        /// An empty directory on the same file system as `upper`, for this `upper` alone.
         work: PathBuf,
     },
     /// A plain directory that the step changes in place.

@@ -1,0 +1,178 @@
+//! Compression of layers: same input, same bytes, for any number of threads. And decompression of what others wrote.
+//!
+//! The input arrives in blocks that [`crate::commit`](mod@crate::commit) cuts; each is compressed alone, so blocks can be worked on side by side and
+//! an unchanged block gives unchanged bytes.
+//!
+//! | | A block becomes | Around them |
+//! |---|---|---|
+//! | none | itself | – |
+//! | gzip | raw deflate data that ends in a sync flush | one member: header (time 0, no name, OS 255) … empty final block, CRC-32, length |
+//! | zstd | a frame with its content size | – (frames follow each other) |
+
+use std::io::{self, BufRead, Read};
+
+use flate2::{Compress, Crc, FlushCompress, Status};
+use kiln_oci::{LayerCompression, MediaType};
+
+/// The number of this form of compression, the cutting of blocks included; part of every key.
+pub const COMPRESS_FORMAT: u32 = 1;
+
+/// The gzip level used when none is asked for.
+pub const GZIP_LEVEL_DEFAULT: u32 = 6;
+
+/// The zstd level used when none is asked for.
+pub const ZSTD_LEVEL_DEFAULT: i32 = 3;
+
+/// Frames that need more than 128 MiB of history are refused.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// RFC 1952, levels 0 to 9.
+    Gzip(u32),
+    /// RFC 8878, levels 1 to 22.
+    Zstd(i32),
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Gzip(GZIP_LEVEL_DEFAULT)
+    }
+}
+
+/// One block after compression.
+#[derive(Debug)]
+pub(crate) struct CompressedBlock {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) crc: Option<Crc>,
+}
+
+impl Compression {
+    /// Returns the media type of a layer compressed so.
+    pub fn media_type(self) -> MediaType {
+        match self {
+            Self::None => MediaType::OCI_LAYER,
+            Self::Gzip(_) => MediaType::OCI_LAYER_GZIP,
+            Self::Zstd(_) => MediaType::OCI_LAYER_ZSTD,
+        }
+    }
+
+    pub(crate) fn head(self) -> &'static [u8] {
+        match self {
+            Self::Gzip(_) => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff],
+            Self::None | Self::Zstd(_) => &[],
+        }
+    }
+
+    pub(crate) fn block(self, raw: &[u8]) -> io::Result<CompressedBlock> {
+        Ok(match self {
+            Self::None => CompressedBlock { bytes: raw.to_vec(), crc: None },
+            Self::Gzip(level) => {
+                let mut crc = Crc::new();
+                crc.update(raw);
+                CompressedBlock { bytes: deflate(raw, level)?, crc: Some(crc) }
+            }
+            Self::Zstd(level) => CompressedBlock { bytes: zstd::bulk::compress(raw, level)?, crc: None },
+        })
+    }
+
+    /// The end of the stream. `total` is the CRC of everything, whose length gzip stores modulo 2^32.
+    pub(crate) fn tail(self, total: &Crc) -> Vec<u8> {
+        match self {
+            Self::None | Self::Zstd(_) => Vec::new(),
+            Self::Gzip(_) => {
+                let mut tail = vec![3, 0];
+                tail.extend_from_slice(&total.sum().to_le_bytes());
+                tail.extend_from_slice(&total.amount().to_le_bytes());
+                tail
+            }
+        }
+    }
+}
+
+fn deflate(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let mut state = Compress::new(flate2::Compression::new(level.min(9)), false);
+    let mut bytes = Vec::with_capacity(raw.len() / 2 + 1024);
+    loop {
+        let read = usize::try_from(state.total_in()).map_err(io::Error::other)?;
+        let status = state.compress_vec(&raw[read..], &mut bytes, FlushCompress::Sync)?;
+        let all_in = state.total_in() == raw.len() as u64;
+        if all_in && bytes.len() < bytes.capacity() {
+            return Ok(bytes);
+        }
+        if matches!(status, Status::StreamEnd) {
+            return Err(io::Error::other("deflate ended before its input"));
+        }
+        bytes.reserve(raw.len() / 4 + 1024);
+    }
+}
+
+/// What the first bytes of a file say about its compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detected {
+    /// None of those below.
+    Plain,
+    /// gzip.
+    Gzip,
+    /// bzip2; in ADD archives only.
+    Bzip2,
+    /// xz; in ADD archives only.
+    Xz,
+    /// zstd, also behind skippable frames.
+    Zstd,
+}
+
+/// Looks at the first bytes of a file.
+pub fn detect(beginning: &[u8]) -> Detected {
+    match beginning {
+        [0x1f, 0x8b, 8, ..] => Detected::Gzip,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Detected::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Detected::Xz,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Detected::Zstd,
+        _ => Detected::Plain,
+    }
+}
+
+/// Returns the plain bytes of what `reader` has, compressed as `how`.
+///
+/// # Errors
+/// When a decoder cannot start. Damage shows as an error while reading.
+pub fn decompress<'a, R: BufRead + Send + 'a>(
+    reader: R,
+    how: Detected,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match how {
+        Detected::Plain => Box::new(reader),
+        Detected::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Detected::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
+        Detected::Xz => Box::new(lzma_rust2::XzReader::new(reader, true)),
+        Detected::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// Returns the plain bytes of a layer blob. Its first bytes decide; `expected`, from the media type, must not contradict them.
+///
+/// # Errors
+/// When the blob is compressed otherwise than its media type says, or in a way that layers are not.
+pub fn decompress_layer<'a, R: BufRead + Send + 'a>(
+    mut reader: R,
+    expected: Option<LayerCompression>,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let found = detect(reader.fill_buf()?);
+    let refuse = |message: String| Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    match (found, expected) {
+        (Detected::Bzip2 | Detected::Xz, _) => refuse(format!("layers cannot be compressed by {found:?}")),
+        // Plain tar under a gzip media type exists in the wild, and so does the reverse; what the bytes are is what they are.
+        (Detected::Gzip, Some(LayerCompression::Zstd)) | (Detected::Zstd, Some(LayerCompression::Gzip)) => {
+            refuse(format!("the layer is compressed by {found:?}, its media type says otherwise"))
+        }
+        _ => decompress(reader, found),
+    }
+}

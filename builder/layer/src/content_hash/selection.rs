@@ -1,0 +1,143 @@
+//! The digest of what a COPY selects: the content key of its source.
+//!
+//! | Hashed | Why |
+//! |---|---|
+//! | name below the source, and the source's own last component or whole path | decides names in the image |
+//! | kind, mode, uid, gid | metadata after `--chmod` and `--chown`, so that what a flag overrides does not count |
+//! | link target, device number | raw |
+//! | `user.*` and `security.capability` attributes | they reach the layer |
+//! | content digest and size | – |
+//! | which names are one inode | COPY keeps hard links |
+//! | **not** mtime | it never reaches a layer with fixed times |
+//!
+//! Everything is length-prefixed and little-endian; [`SELECTION_FORMAT`] comes first.
+
+use std::collections::HashMap;
+
+use kiln_oci::{Digest, Hasher};
+
+use crate::entry::{Entry, Kind};
+use crate::path::{ArchivePath, PathMatcher};
+use crate::tree::{InodeId, Tree};
+
+/// The number of this form; part of the digest.
+pub const SELECTION_FORMAT: u32 = 1;
+
+/// What flags of a COPY put in place of the files' own metadata.
+#[derive(Clone, Copy, Default)]
+pub struct MetadataOverrides<'a> {
+    /// Owner and group from `--chown`.
+    pub owner: Option<(u32, u32)>,
+    /// What `--chmod` makes of a mode: given the mode and whether it is a directory's.
+    pub mode: Option<&'a (dyn Fn(u32, bool) -> u32 + Sync)>,
+}
+
+/// Which part of a source's own path enters the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// Its last component, for files only: a directory's name is not copied.
+    FileName,
+    /// All of it, as `--parents` copies it.
+    WholePath,
+}
+
+/// Why a selection has no digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// A file whose content was not hashed before.
+    #[error("`{path}` has no digest yet")]
+    NotHashed {
+        /// The file.
+        path: ArchivePath,
+    },
+}
+
+/// Returns the digest of the entries at `paths` with all that is below them and that `excluded` does not name (called with the
+/// path below the source). Attributes and names count as the table in the module says.
+///
+/// # Errors
+/// When a file has no digest; see [`crate::content_hash::hash_contents`].
+pub fn digest_of_selection(
+    tree: &Tree,
+    paths: &[ArchivePath],
+    naming: Naming,
+    overrides: MetadataOverrides<'_>,
+    excluded: Option<&PathMatcher<'_>>,
+) -> Result<Digest, SelectionError> {
+    let mut sink = Sink(Hasher::new());
+    sink.number(u64::from(SELECTION_FORMAT));
+    sink.number(paths.len() as u64);
+    for source in paths {
+        let is_directory = tree.get(source).is_some_and(Entry::is_directory);
+        match naming {
+            Naming::WholePath => sink.bytes(source.as_bytes()),
+            Naming::FileName if is_directory => sink.bytes(b""),
+            Naming::FileName => sink.bytes(source.file_name().unwrap_or_default()),
+        }
+        let mut groups: HashMap<InodeId, u64> = HashMap::new();
+        for (path, entry) in tree.within(source) {
+            let below = path.strip_prefix(source).unwrap_or_else(|| path.clone());
+            if !below.is_root() && excluded.is_some_and(|excluded| excluded(&below, entry.is_directory())) {
+                continue;
+            }
+            sink.bytes(below.as_bytes());
+            hash_entry(&mut sink, path, entry, overrides)?;
+            let number = groups.len() as u64 + 1;
+            let inode = tree.inode(path).filter(|inode| tree.link_count(*inode) > 1);
+            sink.number(inode.map_or(0, |inode| *groups.entry(inode).or_insert(number)));
+        }
+        sink.number(u64::MAX);
+    }
+    Ok(sink.0.finish())
+}
+
+fn hash_entry(
+    sink: &mut Sink,
+    path: &ArchivePath,
+    entry: &Entry,
+    overrides: MetadataOverrides<'_>,
+) -> Result<(), SelectionError> {
+    let metadata = &entry.metadata;
+    let (uid, gid) = overrides.owner.unwrap_or((metadata.uid, metadata.gid));
+    let is_symlink = matches!(entry.kind, Kind::Symlink(_));
+    let mode = match overrides.mode {
+        Some(change) if !is_symlink => change(metadata.mode, entry.is_directory()),
+        _ => metadata.mode,
+    };
+    sink.bytes(entry.kind.noun().as_bytes());
+    sink.number(u64::from(mode));
+    sink.number(u64::from(uid));
+    sink.number(u64::from(gid));
+    for (name, value) in metadata.xattrs.iter() {
+        sink.bytes(name);
+        sink.bytes(value);
+    }
+    sink.bytes(b"");
+    match &entry.kind {
+        Kind::File(content) => {
+            let digest = content.digest.ok_or_else(|| SelectionError::NotHashed { path: path.clone() })?;
+            sink.number(content.size);
+            sink.bytes(digest.as_bytes());
+        }
+        Kind::Symlink(target) => sink.bytes(target),
+        Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+            sink.number(u64::from(device.major));
+            sink.number(u64::from(device.minor));
+        }
+        Kind::Directory | Kind::Fifo => {}
+    }
+    Ok(())
+}
+
+struct Sink(Hasher);
+
+impl Sink {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+}

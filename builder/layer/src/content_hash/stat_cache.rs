@@ -1,0 +1,254 @@
+//! A [`DigestCache`] that is one compact record: sorted lines of fixed length, searched where they lie, so loading costs a checksum.
+//!
+//! A file is remembered only when it last changed clearly before this build began. Whoever changes it later gives it a newer
+//! time, even on file systems with coarse clocks; git calls the others "racily clean" and distrusts them too.
+//!
+//! | Field | Bytes |
+//! |---|---|
+//! | magic `kstc`, version, CRC-32 of the rest | 4 + 2 + 4 |
+//! | each line: device, inode, size (8 each), mtime, ctime (16 each), builds since last use (4), digest (32) | 92 |
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+
+use kiln_oci::Digest;
+
+use crate::content::FileIdentity;
+use crate::content_hash::DigestCache;
+
+/// The version of the record written by this program.
+pub const STAT_CACHE_FORMAT: u16 = 1;
+
+const MAGIC: &[u8; 4] = b"kstc";
+const HEADER_BYTES: usize = 10;
+const KEY_BYTES: usize = 16;
+const LINE_BYTES: usize = 92;
+/// Lines not used by so many builds are dropped.
+const IDLE_MAX: u32 = 20;
+/// No record holds more lines.
+const LINES_MAX: usize = 4_000_000;
+/// How much older than this build's start a change must be to be trusted: the coarsest clock of a file system still in use.
+const CLOCK_SLACK_NS: i128 = 2_000_000_000;
+
+/// Digests of files by what the file system says about them.
+#[derive(Debug)]
+pub struct StatCache {
+    lines: Vec<u8>,
+    started_ns: i128,
+    changed: Mutex<Changed>,
+}
+
+#[derive(Debug, Default)]
+struct Changed {
+    new: BTreeMap<[u8; KEY_BYTES], [u8; LINE_BYTES]>,
+    used: HashSet<usize>,
+}
+
+/// Why bytes are not a stat cache. All of them mean: start with an empty one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatCacheError {
+    /// There are no bytes.
+    #[error("stat cache is missing")]
+    Missing,
+    /// Written by an older program.
+    #[error("stat cache has format {found}, older than {STAT_CACHE_FORMAT}")]
+    TooOld {
+        /// The version found.
+        found: u16,
+    },
+    /// Written by a newer program.
+    #[error("stat cache has format {found}, newer than {STAT_CACHE_FORMAT}")]
+    TooNew {
+        /// The version found.
+        found: u16,
+    },
+    /// Not what any program wrote.
+    #[error("stat cache is damaged: {what}")]
+    Corrupt {
+        /// What does not hold.
+        what: &'static str,
+    },
+}
+
+impl StatCache {
+    /// Returns an empty cache for a build that began `started_ns` nanoseconds after 1970.
+    pub fn new(started_ns: i128) -> Self {
+        Self { lines: Vec::new(), started_ns, changed: Mutex::default() }
+    }
+
+    /// Takes a record that [`Self::encode`] gave.
+    ///
+    /// # Errors
+    /// Tells missing, too old, too new and damaged apart.
+    pub fn decode(mut record: Vec<u8>, started_ns: i128) -> Result<Self, StatCacheError> {
+        let damaged = |what| StatCacheError::Corrupt { what };
+        if record.is_empty() {
+            return Err(StatCacheError::Missing);
+        }
+        if record.len() < HEADER_BYTES || &record[..4] != MAGIC {
+            return Err(damaged("not a stat cache"));
+        }
+        match u16::from_le_bytes([record[4], record[5]]) {
+            found if found < STAT_CACHE_FORMAT => return Err(StatCacheError::TooOld { found }),
+            found if found > STAT_CACHE_FORMAT => return Err(StatCacheError::TooNew { found }),
+            _ => {}
+        }
+        let expected = u32::from_le_bytes([record[6], record[7], record[8], record[9]]);
+        let lines = record.split_off(HEADER_BYTES);
+        if checksum(&lines) != expected {
+            return Err(damaged("wrong checksum"));
+        }
+        if !lines.len().is_multiple_of(LINE_BYTES) {
+            return Err(damaged("cut short"));
+        }
+        Ok(Self { lines, started_ns, changed: Mutex::default() })
+    }
+
+    /// Returns the record to keep: everything used or added, and what was idle for few builds only.
+    pub fn encode(&self) -> Vec<u8> {
+        let changed = self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut lines: BTreeMap<&[u8], [u8; LINE_BYTES]> = BTreeMap::new();
+        for (at, line) in self.lines.chunks_exact(LINE_BYTES).enumerate() {
+            let idle = if changed.used.contains(&at) { 0 } else { idle_of(line) + 1 };
+            if idle <= IDLE_MAX {
+                let mut kept = [0; LINE_BYTES];
+                kept.copy_from_slice(line);
+                kept[56..60].copy_from_slice(&idle.to_le_bytes());
+                lines.insert(&line[..KEY_BYTES], kept);
+            }
+        }
+        lines.extend(changed.new.iter().map(|(key, line)| (&key[..], *line)));
+        let body: Vec<u8> = lines.into_values().take(LINES_MAX).flatten().collect();
+        let mut record = MAGIC.to_vec();
+        record.extend_from_slice(&STAT_CACHE_FORMAT.to_le_bytes());
+        record.extend_from_slice(&checksum(&body).to_le_bytes());
+        record.extend_from_slice(&body);
+        record
+    }
+
+    /// Tells whether there is anything new to keep.
+    pub fn is_changed(&self) -> bool {
+        !self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).new.is_empty()
+    }
+
+    fn find(&self, key: &[u8; KEY_BYTES]) -> Option<usize> {
+        let line = |at: usize| &self.lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
+        let (mut low, mut high) = (0, self.lines.len() / LINE_BYTES);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match line(middle)[..KEY_BYTES].cmp(&key[..]) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+}
+
+impl DigestCache for StatCache {
+    fn get(&self, identity: &FileIdentity) -> Option<Digest> {
+        let wanted = line_of(identity, &Digest::from_bytes([0; 32]));
+        let at = self.find(&key_of(identity))?;
+        let line = &self.lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
+        if line[..56] != wanted[..56] {
+            return None;
+        }
+        self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).used.insert(at);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&line[60..]);
+        Some(Digest::from_bytes(digest))
+    }
+
+    fn put(&self, identity: &FileIdentity, digest: Digest) {
+        let newest = identity.mtime_ns.max(identity.ctime_ns);
+        if newest + CLOCK_SLACK_NS >= self.started_ns {
+            return;
+        }
+        let line = line_of(identity, &digest);
+        let mut changed = self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        changed.new.insert(key_of(identity), line);
+    }
+}
+
+/// Big-endian, so that lines sort as their keys do.
+fn key_of(identity: &FileIdentity) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    key[..8].copy_from_slice(&identity.device.to_be_bytes());
+    key[8..].copy_from_slice(&identity.inode.to_be_bytes());
+    key
+}
+
+fn line_of(identity: &FileIdentity, digest: &Digest) -> [u8; LINE_BYTES] {
+    let mut line = [0; LINE_BYTES];
+    line[..16].copy_from_slice(&key_of(identity));
+    line[16..24].copy_from_slice(&identity.size.to_le_bytes());
+    line[24..40].copy_from_slice(&identity.mtime_ns.to_le_bytes());
+    line[40..56].copy_from_slice(&identity.ctime_ns.to_le_bytes());
+    line[60..].copy_from_slice(digest.as_bytes());
+    line
+}
+
+fn idle_of(line: &[u8]) -> u32 {
+    u32::from_le_bytes([line[56], line[57], line[58], line[59]])
+}
+
+fn checksum(lines: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(lines);
+    crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTED: i128 = 1_000_000_000_000;
+
+    fn identity(inode: u64, ctime_ns: i128) -> FileIdentity {
+        FileIdentity { device: 1, inode, size: 3, mtime_ns: 5, ctime_ns }
+    }
+
+    #[test]
+    fn what_was_read_is_known_again_until_anything_about_it_changes() {
+        let cache = StatCache::new(STARTED);
+        for inode in 0..100 {
+            cache.put(&identity(inode * 7, 9), Digest::of(&[inode as u8]));
+        }
+        let cache = StatCache::decode(cache.encode(), STARTED).unwrap();
+        assert_eq!(cache.get(&identity(14, 9)), Some(Digest::of(&[2])));
+        assert_eq!(cache.get(&identity(15, 9)), None);
+        assert_eq!(cache.get(&identity(14, 10)), None);
+        assert_eq!(cache.get(&FileIdentity { size: 4, ..identity(14, 9) }), None);
+    }
+
+    #[test]
+    fn a_file_that_changed_just_now_is_not_trusted() {
+        let cache = StatCache::new(STARTED);
+        cache.put(&identity(1, STARTED - 1_000_000), Digest::of(b""));
+        assert!(!cache.is_changed());
+    }
+
+    #[test]
+    fn lines_without_use_go_after_a_while() {
+        let mut cache = StatCache::new(STARTED);
+        cache.put(&identity(1, 9), Digest::of(b"1"));
+        for _ in 0..=IDLE_MAX {
+            cache = StatCache::decode(cache.encode(), STARTED).unwrap();
+        }
+        assert_eq!(cache.encode().len(), HEADER_BYTES);
+    }
+
+    #[test]
+    fn damaged_records_are_told_apart() {
+        let record = StatCache::new(STARTED).encode();
+        let check = |record: Vec<u8>| StatCache::decode(record, STARTED).map(|_| ()).unwrap_err();
+        assert_eq!(check(Vec::new()), StatCacheError::Missing);
+        let mut newer = record.clone();
+        newer[4] = 9;
+        assert_eq!(check(newer), StatCacheError::TooNew { found: 9 });
+        let mut longer = record;
+        longer.push(0);
+        assert!(matches!(check(longer), StatCacheError::Corrupt { .. }));
+    }
+}

@@ -1,0 +1,317 @@
+//! [`ArchivePath`]: the name of an entry in a tree, a layer or an archive.
+//!
+//! A value of this type is always relative, made of raw bytes, and free of empty, `.` and `..` components; so joining it to a
+//! directory cannot leave that directory by its text alone. Unaware of what the name stands for.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The longest name, in bytes, that a layer may hold: far above what a kernel accepts in one call, far below what hurts.
+pub const PATH_BYTES_MAX: usize = 64 * 1024;
+
+/// A relative path of raw bytes without empty, `.` or `..` components; the empty path is the root.
+///
+/// The order is bytewise by components, so a directory stands right before everything below it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ArchivePath(Arc<[u8]>);
+
+/// Says yes or no to a path, of which it is also told whether it is a directory's. Called from several threads.
+pub type PathMatcher<'a> = dyn Fn(&ArchivePath, bool) -> bool + Sync + 'a;
+
+/// A name that is not an [`ArchivePath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A `..` component that would leave the root, or any where none may be.
+    #[error("name `{name}` climbs out of its directory by `..`")]
+    Climbs {
+        /// The name as given, escaped.
+        name: String,
+    },
+    /// An absolute name where a relative one is needed, or an empty or `.` component.
+    #[error("name `{name}` is not in its plain form")]
+    NotPlain {
+        /// The name as given, escaped.
+        name: String,
+    },
+    /// A NUL byte.
+    #[error("name `{name}` contains a NUL byte")]
+    Nul {
+        /// The name as given, escaped.
+        name: String,
+    },
+    /// Longer than [`PATH_BYTES_MAX`].
+    #[error("name beginning with `{beginning}` is {length} bytes long, more than {PATH_BYTES_MAX}")]
+    TooLong {
+        /// The first bytes, escaped.
+        beginning: String,
+        /// How long it is.
+        length: usize,
+    },
+}
+
+impl ArchivePath {
+    /// Returns the root, the empty path.
+    pub fn root() -> Self {
+        Self(Arc::from(&[][..]))
+    }
+
+    /// Takes `bytes` that are already in plain form.
+    ///
+    /// # Errors
+    /// Says what is not plain: absolute, empty component, `.`, `..`, NUL, too long.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PathError> {
+        check_bytes(bytes)?;
+        if bytes.is_empty() {
+            return Ok(Self::root());
+        }
+        for component in bytes.split(|byte| *byte == b'/') {
+            match component {
+                b".." => return Err(PathError::Climbs { name: escape(bytes) }),
+                b"" | b"." => return Err(PathError::NotPlain { name: escape(bytes) }),
+                _ => {}
+            }
+        }
+        Ok(Self(Arc::from(bytes)))
+    }
+
+    /// Cleans the name of an archive member: leading `/`, `.` and repeated `/` go, `a/../b` becomes `b`.
+    ///
+    /// # Errors
+    /// [`PathError::Climbs`] when `..` would leave the root.
+    pub fn clean(bytes: &[u8]) -> Result<Self, PathError> {
+        normalize(bytes, |_| Err(PathError::Climbs { name: escape(bytes) }))
+    }
+
+    /// Cleans a path written by a user: like [`Self::clean`], but `..` at the root stays at the root, as a kernel has it.
+    ///
+    /// # Errors
+    /// A NUL byte or an absurd length.
+    pub fn clamp(bytes: &[u8]) -> Result<Self, PathError> {
+        normalize(bytes, |_| Ok(()))
+    }
+
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the path for file system calls *beneath a directory handle*. The root is `.`.
+    pub fn as_path(&self) -> &Path {
+        if self.is_root() { Path::new(".") } else { Path::new(OsStr::from_bytes(&self.0)) }
+    }
+
+    /// Tells whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the last component; none for the root.
+    pub fn file_name(&self) -> Option<&[u8]> {
+        self.0.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty())
+    }
+
+    /// Returns the directory this lies in; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        Some(Self(Arc::from(&self.0[..end])))
+    }
+
+    /// Returns all ancestors, the root first, this path not included.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
+        let root = (!self.is_root()).then(Self::root);
+        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        root.into_iter().chain(slashes.map(|(end, _)| Self(Arc::from(&self.0[..end]))))
+    }
+
+    /// Returns the components in order.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
+    }
+
+    /// Appends one component.
+    ///
+    /// # Errors
+    /// When `name` is not one plain component.
+    pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
+        check_bytes(name)?;
+        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+            return Err(PathError::NotPlain { name: escape(name) });
+        }
+        Ok(self.concat(name))
+    }
+
+    /// Appends another path.
+    pub fn join_path(&self, other: &Self) -> Self {
+        if other.is_root() { self.clone() } else { self.concat(&other.0) }
+    }
+
+    /// Tells whether this is `ancestor` or lies below it.
+    pub fn is_within(&self, ancestor: &Self) -> bool {
+        self.strip_prefix(ancestor).is_some()
+    }
+
+    /// Returns the rest of this path below `ancestor`, or none when it does not lie there. The rest of `ancestor` is the root.
+    pub fn strip_prefix(&self, ancestor: &Self) -> Option<Self> {
+        if ancestor.is_root() {
+            return Some(self.clone());
+        }
+        match self.0.strip_prefix(&*ancestor.0)? {
+            b"" => Some(Self::root()),
+            [b'/', rest @ ..] => Some(Self(Arc::from(rest))),
+            _ => None,
+        }
+    }
+
+    fn concat(&self, rest: &[u8]) -> Self {
+        if self.is_root() {
+            return Self(Arc::from(rest));
+        }
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + rest.len());
+        bytes.extend_from_slice(&self.0);
+        bytes.push(b'/');
+        bytes.extend_from_slice(rest);
+        Self(Arc::from(bytes))
+    }
+}
+
+fn check_bytes(bytes: &[u8]) -> Result<(), PathError> {
+    if bytes.len() > PATH_BYTES_MAX {
+        return Err(PathError::TooLong { beginning: escape(&bytes[..80]), length: bytes.len() });
+    }
+    if bytes.contains(&0) {
+        return Err(PathError::Nul { name: escape(bytes) });
+    }
+    Ok(())
+}
+
+fn normalize(
+    bytes: &[u8],
+    at_root: impl Fn(&[u8]) -> Result<(), PathError>,
+) -> Result<ArchivePath, PathError> {
+    check_bytes(bytes)?;
+    let mut plain: Vec<u8> = Vec::with_capacity(bytes.len());
+    for component in bytes.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if plain.is_empty() => at_root(component)?,
+            b".." => plain.truncate(plain.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            name => {
+                if !plain.is_empty() {
+                    plain.push(b'/');
+                }
+                plain.extend_from_slice(name);
+            }
+        }
+    }
+    Ok(ArchivePath(Arc::from(plain)))
+}
+
+impl Ord for ArchivePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // `/` sorts below every other byte, which makes plain comparison a comparison by components.
+        let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+        match self.0.iter().zip(other.0.iter()).find(|(left, right)| left != right) {
+            Some((left, right)) => rank(*left).cmp(&rank(*right)),
+            None => self.0.len().cmp(&other.0.len()),
+        }
+    }
+}
+
+impl PartialOrd for ArchivePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for ArchivePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&if self.is_root() { ".".to_owned() } else { escape(&self.0) })
+    }
+}
+
+impl fmt::Debug for ArchivePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{self}`")
+    }
+}
+
+/// Returns `bytes` as text for people: UTF-8 as it is, control characters and stray bytes as `\xNN`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                text.extend(character.to_string().bytes().map(|byte| format!("\\x{byte:02x}")));
+            } else {
+                text.push(character);
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ArchivePath {
+        ArchivePath::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn only_plain_relative_names_are_paths() {
+        for bad in ["/", "/a", "a//b", "a/", "./a", "a/.", "..", "a/..", "../a", "a\0b"] {
+            assert!(ArchivePath::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        for good in ["", "a", "a/b", "...", "a/..b", "\u{fc}", " "] {
+            assert_eq!(path(good).as_bytes(), good.as_bytes());
+        }
+    }
+
+    #[test]
+    fn names_in_archives_are_cleaned_and_may_not_climb() {
+        for (raw, plain) in
+            [("/abs/file", "abs/file"), ("./", ""), (".//b", "b"), ("./c/../d", "d"), ("a/b/../../c", "c")]
+        {
+            assert_eq!(ArchivePath::clean(raw.as_bytes()).unwrap(), path(plain), "{raw}");
+        }
+        for raw in ["..", "../a", "a/../../b", "/.."] {
+            assert!(matches!(ArchivePath::clean(raw.as_bytes()), Err(PathError::Climbs { .. })), "{raw}");
+            assert!(ArchivePath::clamp(raw.as_bytes()).is_ok());
+        }
+        assert_eq!(ArchivePath::clamp(b"/x/../../up").unwrap(), path("up"));
+    }
+
+    #[test]
+    fn a_directory_stands_right_before_what_is_below_it() {
+        let mut names = ["a-b", "a/b/c", "a", "a/b", "b", "a.b", "", "a/b-c"].map(path);
+        names.sort();
+        assert_eq!(
+            names.map(|name| name.to_string()),
+            [".", "a", "a/b", "a/b/c", "a/b-c", "a-b", "a.b", "b"]
+        );
+    }
+
+    #[test]
+    fn parts_fit_together() {
+        assert_eq!(path("a/b/c").ancestors().collect::<Vec<_>>(), [path(""), path("a"), path("a/b")]);
+        assert_eq!(path("").ancestors().count(), 0);
+        assert_eq!(path("a/b").strip_prefix(&path("a")), Some(path("b")));
+        assert_eq!(path("ab").strip_prefix(&path("a")), None);
+        assert_eq!(path("a").parent(), Some(path("")));
+        assert_eq!(path("a/b").file_name(), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn strange_bytes_are_shown_escaped() {
+        assert_eq!(escape(b"a\nb\xffc"), "a\\x0ab\\xffc");
+    }
+}

@@ -1,0 +1,252 @@
+//! [`Tree`]: paths → entries, in order, in memory, with contents by reference.
+//!
+//! Names that are hard links of each other share one inode. A tree holds about 200 bytes an entry besides its name, so a
+//! million files stay far below a GiB. A tree is *whole* (every directory has an entry) or *partial* (part of a [`Changes`]:
+//! a missing parent means "as it is below"). Unaware of file systems and of tar.
+
+mod changes;
+mod merge;
+mod resolve;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use kiln_oci::Digest;
+
+pub use changes::{Changes, diff};
+pub(crate) use resolve::resolve_by;
+pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
+
+use crate::entry::{Entry, Kind, WithTime};
+use crate::path::ArchivePath;
+
+/// The number of an inode within one tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InodeId(u32);
+
+/// An ordered map from paths to entries; names that are hard links share an entry.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    names: BTreeMap<ArchivePath, InodeId>,
+    inodes: Vec<Inode>,
+}
+
+#[derive(Debug, Clone)]
+struct Inode {
+    entry: Entry,
+    links: u32,
+}
+
+/// Why a tree refused a change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// A hard link to a name that is not there.
+    #[error("hard link `{path}` names `{target}`, which does not exist")]
+    NoLinkTarget {
+        /// The new name.
+        path: ArchivePath,
+        /// The name that is missing.
+        target: ArchivePath,
+    },
+    /// A hard link to a directory.
+    #[error("hard link `{path}` names `{target}`, which is a directory")]
+    LinkToDirectory {
+        /// The new name.
+        path: ArchivePath,
+        /// The directory.
+        target: ArchivePath,
+    },
+}
+
+impl Tree {
+    /// Returns a tree without entries, not even the root's.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns how many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Tells whether there are no names.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Returns the entry at `path`, without following anything.
+    pub fn get(&self, path: &ArchivePath) -> Option<&Entry> {
+        self.inode(path).map(|inode| self.entry(inode))
+    }
+
+    /// Returns the inode at `path`.
+    pub fn inode(&self, path: &ArchivePath) -> Option<InodeId> {
+        self.names.get(path).copied()
+    }
+
+    /// Returns the entry of an inode of this tree.
+    pub fn entry(&self, inode: InodeId) -> &Entry {
+        &self.inodes[inode.0 as usize].entry
+    }
+
+    /// Returns how many names an inode has.
+    pub fn link_count(&self, inode: InodeId) -> u32 {
+        self.inodes[inode.0 as usize].links
+    }
+
+    /// Records the digest of a file's content once it was read.
+    pub fn set_digest(&mut self, inode: InodeId, digest: Digest) {
+        if let Kind::File(content) = &mut self.inodes[inode.0 as usize].entry.kind {
+            content.digest = Some(digest);
+        }
+    }
+
+    /// Gives the name `path` a new inode with `entry`. Other names of the inode it had keep that; what was below `path` goes
+    /// when `entry` is not a directory.
+    pub fn insert(&mut self, path: ArchivePath, entry: Entry) -> InodeId {
+        if !entry.is_directory() {
+            self.remove_below(&path);
+        }
+        let inode = self.add_inode(entry);
+        self.set_name(path, inode);
+        inode
+    }
+
+    /// Gives the new name `path` an inode. For makers of trees that know that nothing lies below it.
+    pub(crate) fn append(&mut self, path: ArchivePath, entry: Entry) -> InodeId {
+        let inode = self.add_inode(entry);
+        self.set_name(path, inode);
+        inode
+    }
+
+    /// Makes `path` another name of what is at `target`.
+    ///
+    /// # Errors
+    /// When `target` is missing or a directory.
+    pub fn link(&mut self, path: ArchivePath, target: &ArchivePath) -> Result<InodeId, TreeError> {
+        let Some(inode) = self.inode(target) else {
+            return Err(TreeError::NoLinkTarget { path, target: target.clone() });
+        };
+        if self.entry(inode).is_directory() {
+            return Err(TreeError::LinkToDirectory { path, target: target.clone() });
+        }
+        if &path != target {
+            self.remove_below(&path);
+            self.link_inode(path, inode);
+        }
+        Ok(inode)
+    }
+
+    /// Makes `path` another name of `inode`.
+    pub(crate) fn link_inode(&mut self, path: ArchivePath, inode: InodeId) {
+        self.inodes[inode.0 as usize].links += 1;
+        self.set_name(path, inode);
+    }
+
+    /// Removes `path` and everything below it; tells whether something was there.
+    pub fn remove(&mut self, path: &ArchivePath) -> bool {
+        let below = self.remove_below(path);
+        match self.names.remove(path) {
+            Some(inode) => {
+                self.inodes[inode.0 as usize].links -= 1;
+                true
+            }
+            None => below,
+        }
+    }
+
+    /// Removes everything below `path`, but not `path`; tells whether something was there.
+    pub fn remove_below(&mut self, path: &ArchivePath) -> bool {
+        let names: Vec<ArchivePath> = self.below(path).map(|(name, _)| name.clone()).collect();
+        for name in &names {
+            if let Some(inode) = self.names.remove(name) {
+                self.inodes[inode.0 as usize].links -= 1;
+            }
+        }
+        !names.is_empty()
+    }
+
+    /// Returns all names with their entries, parents first.
+    pub fn iter(&self) -> impl Iterator<Item = (&ArchivePath, &Entry)> {
+        self.names.iter().map(|(path, inode)| (path, self.entry(*inode)))
+    }
+
+    /// Returns all names with their inodes, parents first.
+    pub fn names(&self) -> impl Iterator<Item = (&ArchivePath, InodeId)> {
+        self.names.iter().map(|(path, inode)| (path, *inode))
+    }
+
+    /// Returns everything below `path`, parents first, `path` itself not included.
+    pub fn below<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
+        let root = path.clone();
+        self.names
+            .range((Bound::Excluded(path.clone()), Bound::Unbounded))
+            .take_while(move |(name, _)| name.is_within(&root))
+            .map(|(name, inode)| (name, self.entry(*inode)))
+    }
+
+    /// Returns `path`, when it is there, and everything below it.
+    pub fn within<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
+        self.names
+            .get_key_value(path)
+            .map(|(name, inode)| (name, self.entry(*inode)))
+            .into_iter()
+            .chain(self.below(path))
+    }
+
+    /// Returns what lies directly in the directory `path`.
+    pub fn children<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
+        let depth = path.components().count() + 1;
+        self.below(path).filter(move |(name, _)| name.components().count() == depth)
+    }
+
+    /// Returns, for every name but the first of its inode, that first name.
+    pub fn hard_links(&self) -> HashMap<&ArchivePath, &ArchivePath> {
+        let mut first: HashMap<InodeId, &ArchivePath> = HashMap::new();
+        let mut links = HashMap::new();
+        for (path, inode) in &self.names {
+            if self.link_count(*inode) > 1 {
+                match first.get(inode) {
+                    Some(target) => {
+                        links.insert(path, *target);
+                    }
+                    None => {
+                        first.insert(*inode, path);
+                    }
+                }
+            }
+        }
+        links
+    }
+
+    /// Tells whether both trees have the same names, entries and groups of hard links.
+    pub fn is_same(&self, other: &Self, with_time: WithTime) -> bool {
+        self.len() == other.len()
+            && self.hard_links() == other.hard_links()
+            && self.iter().zip(other.iter()).all(|((left_path, left), (right_path, right))| {
+                left_path == right_path && left.is_same(right, with_time)
+            })
+    }
+
+    fn add_inode(&mut self, entry: Entry) -> InodeId {
+        let inode = InodeId(u32::try_from(self.inodes.len()).expect("a tree has fewer than 2^32 entries"));
+        self.inodes.push(Inode { entry, links: 1 });
+        inode
+    }
+
+    fn set_name(&mut self, path: ArchivePath, inode: InodeId) {
+        if let Some(old) = self.names.insert(path, inode) {
+            self.inodes[old.0 as usize].links -= 1;
+        }
+    }
+}
+
+impl FromIterator<(ArchivePath, Entry)> for Tree {
+    fn from_iter<I: IntoIterator<Item = (ArchivePath, Entry)>>(entries: I) -> Self {
+        let mut tree = Self::new();
+        for (path, entry) in entries {
+            tree.insert(path, entry);
+        }
+        tree
+    }
+}

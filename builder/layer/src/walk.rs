@@ -1,0 +1,338 @@
+//! From a directory to a [`Tree`], side by side on rayon's pool, reading no contents.
+//!
+//! Every directory is opened beneath the root's handle and never through a symlink; names are looked at with their directory's
+//! handle. Sockets are left out. Unaware of ignore rules: a filter decides.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, FileType, RawDir, Stat};
+
+use crate::content::{Content, DirectoryOrigin, FileIdentity, Origin};
+use crate::entry::{Device, Entry, Kind, Metadata, Timestamp, Xattrs};
+use crate::path::{ArchivePath, PathError};
+use crate::tree::{InodeId, Tree};
+
+/// Attributes of one entry, names and values together, may not be longer.
+const XATTR_BYTES_MAX: usize = 1 << 20;
+
+/// What a filter says about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in the tree.
+    Keep,
+    /// It is not, but something below may be; then it is too, as a parent.
+    Skip,
+    /// Neither it nor anything below.
+    Prune,
+}
+
+/// How to walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalkOptions {
+    /// Whose the entries are.
+    pub owner: WalkOwner,
+    /// Which attributes are read.
+    pub xattrs: WalkXattrs,
+}
+
+/// Whose the entries of a walked tree are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalkOwner {
+    /// Root's, whoever owns them here; for build contexts.
+    Root,
+    /// As on disk.
+    AsIs,
+}
+
+/// Which extended attributes a walk reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalkXattrs {
+    /// None.
+    None,
+    /// Those that belong in a layer.
+    Layer,
+    /// Those, and overlayfs's own, for finding what a step changed.
+    LayerAndOverlay,
+}
+
+/// Why a directory could not be walked.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The root cannot be opened.
+    #[error("cannot open the directory `{}`", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory below cannot be read.
+    #[error("cannot read the directory `{}`", path.display())]
+    ReadDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A name cannot be looked at; it may have vanished meanwhile.
+    #[error("cannot look at `{}`", path.display())]
+    Stat {
+        /// The name.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that is no path.
+    #[error("a name in `{}` cannot be used", path.display())]
+    Name {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: PathError,
+    },
+}
+
+/// Decides what is in the tree: called with the path and whether it is a directory, from several threads.
+pub type Filter<'a> = dyn Fn(&ArchivePath, bool) -> Verdict + Sync + 'a;
+
+/// Walks the directory at `root`. The tree has an entry for the root and for every parent of what is kept.
+///
+/// # Errors
+/// With the path of what cannot be read. What vanishes meanwhile is an error too: the result would be neither state.
+pub fn walk(root: &Path, filter: &Filter<'_>, options: WalkOptions) -> Result<Tree, WalkError> {
+    let origin =
+        DirectoryOrigin::open(root).map_err(|source| WalkError::Root { path: root.to_owned(), source })?;
+    walk_origin(&Arc::new(origin), filter, options)
+}
+
+/// Walks an open directory; see [`walk`].
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_origin(
+    origin: &Arc<DirectoryOrigin>,
+    filter: &Filter<'_>,
+    options: WalkOptions,
+) -> Result<Tree, WalkError> {
+    let root = ArchivePath::root();
+    let stat = rustix::fs::fstat(origin.as_fd())
+        .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
+    let walker = Walker { origin, filter, options };
+    let mut found = walker.directory(&root)?;
+    let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
+    found.extend(root_entry.map(|entry| Found { path: root, entry, links: None, kept: true }));
+    found.par_sort_unstable_by(|left, right| left.path.cmp(&right.path));
+    Ok(assemble(found))
+}
+
+struct Found {
+    path: ArchivePath,
+    entry: Entry,
+    /// Device and inode, for files with several names.
+    links: Option<(u64, u64)>,
+    /// False for a skipped directory, which stays only as a parent of something kept.
+    kept: bool,
+}
+
+struct Walker<'a> {
+    origin: &'a Arc<DirectoryOrigin>,
+    filter: &'a Filter<'a>,
+    options: WalkOptions,
+}
+
+/// Drops skipped directories without kept entries below, and joins hard links.
+fn assemble(found: Vec<Found>) -> Tree {
+    let mut needed = vec![true; found.len()];
+    let mut later: Option<&ArchivePath> = None;
+    for (at, item) in found.iter().enumerate().rev() {
+        // What follows in order and is kept lies within this directory, or nothing kept does.
+        needed[at] = item.kept || later.is_some_and(|path| path.is_within(&item.path));
+        if needed[at] {
+            later = Some(&item.path);
+        }
+    }
+    let mut tree = Tree::new();
+    let mut inodes: HashMap<(u64, u64), InodeId> = HashMap::new();
+    for (item, _) in found.into_iter().zip(needed).filter(|(_, needed)| *needed) {
+        match item.links.map(|key| (key, inodes.get(&key).copied())) {
+            Some((_, Some(inode))) => tree.link_inode(item.path, inode),
+            Some((key, None)) => {
+                inodes.insert(key, tree.append(item.path, item.entry));
+            }
+            None => {
+                tree.append(item.path, item.entry);
+            }
+        }
+    }
+    tree
+}
+
+impl Walker<'_> {
+    /// Everything below `path`, in no order.
+    fn directory(&self, path: &ArchivePath) -> Result<Vec<Found>, WalkError> {
+        let (mut found, below) = self.one_directory(path)?;
+        let nested: Result<Vec<Vec<Found>>, WalkError> =
+            below.par_iter().with_max_len(1).map(|path| self.directory(path)).collect();
+        found.extend(nested?.into_iter().flatten());
+        Ok(found)
+    }
+
+    /// What lies directly in `path`, and which of it to descend into. Its handle is closed before anything below is opened.
+    fn one_directory(&self, path: &ArchivePath) -> Result<(Vec<Found>, Vec<ArchivePath>), WalkError> {
+        let fail = |source: io::Error| WalkError::ReadDirectory { path: self.origin.display(path), source };
+        let directory = self.origin.open_directory(path).map_err(fail)?;
+        let mut found = Vec::new();
+        let mut below = Vec::new();
+        let mut buffer: [MaybeUninit<u8>; 32 * 1024] = [MaybeUninit::uninit(); 32 * 1024];
+        let mut names = RawDir::new(&directory, &mut buffer);
+        while let Some(item) = names.next() {
+            let item = item.map_err(|error| fail(error.into()))?;
+            let name = item.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = path
+                .join(name.to_bytes())
+                .map_err(|source| WalkError::Name { path: self.origin.display(path), source })?;
+            self.name(&directory, name, path, item.file_type(), &mut found, &mut below)?;
+        }
+        Ok((found, below))
+    }
+
+    fn name(
+        &self,
+        directory: &OwnedFd,
+        name: &CStr,
+        path: ArchivePath,
+        hint: FileType,
+        found: &mut Vec<Found>,
+        below: &mut Vec<ArchivePath>,
+    ) -> Result<(), WalkError> {
+        // The directory says what kind of thing it is, so what is pruned need not be looked at.
+        let known = (hint != FileType::Unknown).then(|| (self.filter)(&path, hint == FileType::Directory));
+        if known == Some(Verdict::Prune) || (known == Some(Verdict::Skip) && hint != FileType::Directory) {
+            return Ok(());
+        }
+        let fail = |source: io::Error| WalkError::Stat { path: self.origin.display(&path), source };
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| fail(error.into()))?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let verdict = known.unwrap_or_else(|| (self.filter)(&path, is_directory));
+        if verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory) {
+            return Ok(());
+        }
+        if let Some(entry) = self.entry(directory.as_fd(), name, &path, &stat)? {
+            let links = (!is_directory && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+            found.push(Found { path: path.clone(), entry, links, kept: verdict == Verdict::Keep });
+        }
+        if is_directory {
+            below.push(path);
+        }
+        Ok(())
+    }
+
+    /// The entry for a name, or none for a socket.
+    fn entry(
+        &self,
+        directory: std::os::fd::BorrowedFd<'_>,
+        name: &CStr,
+        path: &ArchivePath,
+        stat: &Stat,
+    ) -> Result<Option<Entry>, WalkError> {
+        let device =
+            Device { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::RegularFile => Kind::File(self.content(path, stat)),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(|source| {
+                    WalkError::Stat { path: self.origin.display(path), source: source.into() }
+                })?;
+                Kind::Symlink(Arc::from(target.as_bytes()))
+            }
+            FileType::CharacterDevice => Kind::CharDevice(device),
+            FileType::BlockDevice => Kind::BlockDevice(device),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket | FileType::Unknown => return Ok(None),
+        };
+        let (uid, gid) = match self.options.owner {
+            WalkOwner::Root => (0, 0),
+            WalkOwner::AsIs => (stat.st_uid, stat.st_gid),
+        };
+        let xattrs = self
+            .xattrs(directory, name)
+            .map_err(|source| WalkError::Stat { path: self.origin.display(path), source: source.into() })?;
+        let mtime =
+            Timestamp { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+        let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { stat.st_mode & 0o7777 };
+        Ok(Some(Entry { metadata: Metadata { mode, uid, gid, mtime, xattrs }, kind }))
+    }
+
+    fn content(&self, path: &ArchivePath, stat: &Stat) -> Content {
+        let identity = FileIdentity::from_stat(stat);
+        Content {
+            origin: Origin::Directory(Arc::clone(self.origin)),
+            path: path.clone(),
+            size: identity.size,
+            digest: None,
+            identity: Some(Box::new(identity)),
+        }
+    }
+
+    /// The attributes that count. There is no call that takes a directory handle, so the handle goes in by `/proc`.
+    fn xattrs(&self, directory: std::os::fd::BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Xattrs> {
+        if self.options.xattrs == WalkXattrs::None {
+            return Ok(Xattrs::default());
+        }
+        let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name.to_bytes());
+        let mut list = [0_u8; 512];
+        let list = match rustix::fs::llistxattr(path.as_slice(), &mut list[..]) {
+            Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok(Xattrs::default()),
+            Ok(length) => list[..length].to_vec(),
+            Err(rustix::io::Errno::RANGE) => {
+                let mut list = Vec::with_capacity(XATTR_BYTES_MAX);
+                rustix::fs::llistxattr(path.as_slice(), rustix::buffer::spare_capacity(&mut list))?;
+                list
+            }
+            Err(error) => return Err(error),
+        };
+        let mut xattrs = Xattrs::default();
+        for name in list.split(|byte| *byte == 0).filter(|name| self.wants_xattr(name)) {
+            let mut value = Vec::with_capacity(64 * 1024);
+            rustix::fs::lgetxattr(path.as_slice(), name, rustix::buffer::spare_capacity(&mut value))?;
+            value.shrink_to_fit();
+            xattrs.insert(name.to_vec(), value);
+        }
+        Ok(xattrs)
+    }
+
+    fn wants_xattr(&self, name: &[u8]) -> bool {
+        if is_overlay_xattr(name) {
+            return self.options.xattrs == WalkXattrs::LayerAndOverlay;
+        }
+        is_layer_xattr(name)
+    }
+}
+
+/// Tells whether an attribute belongs in a layer: capabilities and what users set. Labels of the host's security module, access
+/// lists of the host and overlayfs's marks do not.
+pub fn is_layer_xattr(name: &[u8]) -> bool {
+    name == b"security.capability" || (name.starts_with(b"user.") && !is_overlay_xattr(name))
+}
+
+/// Tells whether an attribute is one of overlayfs's own.
+pub fn is_overlay_xattr(name: &[u8]) -> bool {
+    name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.")
+}

@@ -5,7 +5,7 @@
 //! | 0 | | done; also when whoever read the output went away |
 //! | 1 | [`Kind::Failed`] | the build or command failed |
 //! | 2 | [`Kind::Usage`] | wrong usage: flags, variables, configuration file |
-//! | 3 | [`Kind::Findings`] | findings of a check |
+//! | 3 | | findings of a check; no command of today has them |
 //! | 4 | [`Kind::Machine`] | this machine cannot do it |
 //! | 70 | [`Kind::Bug`] | a mistake in kiln |
 //! | 130 | [`Kind::Interrupted`] | ended by a signal |
@@ -13,9 +13,12 @@
 use std::error::Error;
 use std::io;
 
+use kiln_builder::plan::Origin;
 use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
+use kiln_frontend::source::{Source, Span};
+use kiln_sandbox::ExecError;
 
+use crate::api_stub::build::{BuildError, StepError};
 use crate::settings::{ConfigError, SettingsError};
 
 /// What a failure means to the caller of the program.
@@ -25,8 +28,6 @@ pub(crate) enum Kind {
     Failed,
     /// Wrong usage.
     Usage,
-    /// Findings of a check.
-    Findings,
     /// This machine cannot do it.
     Machine,
     /// A mistake in kiln.
@@ -41,7 +42,6 @@ impl Kind {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
-            Self::Findings => 3,
             Self::Machine => 4,
             Self::Bug => 70,
             Self::Interrupted => 130,
@@ -53,7 +53,6 @@ impl Kind {
         match self {
             Self::Failed => "failed",
             Self::Usage => "usage",
-            Self::Findings => "findings",
             Self::Machine => "machine",
             Self::Bug => "bug",
             Self::Interrupted => "interrupted",
@@ -131,11 +130,21 @@ impl Failure {
         failure
     }
 
+    /// Returns the failure of work that was interrupted.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Adds the places it speaks of.
+    fn with_report(self, source: Source, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { report: Some(Box::new(Report { source, diagnostics })), ..self }
     }
 
     /// Returns the exit code.
@@ -186,6 +195,44 @@ impl From<SettingsError> for Failure {
         }
     }
 }
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Dockerfile { source_text, diagnostics } => {
+                Self::new(Kind::Failed, "the Dockerfile cannot be built")
+                    .with_report(source_text, diagnostics)
+            }
+            BuildError::Step { origin, source_text, error } => of_step(&origin, source_text, error),
+            BuildError::Cancelled => Self::interrupted(),
+            BuildError::Other(error) => Self::of(Kind::Failed, &*error),
+        }
+    }
+}
+
+/// Returns the failure of a step, under its line of the Dockerfile.
+fn of_step(origin: &Origin, source: Source, error: StepError) -> Failure {
+    let failure = match &error {
+        StepError::Run { .. } => Failure::of(Kind::Failed, &error),
+        StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
+        StepError::Exec(cause) if cause.is_machine_limit() => {
+            Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT)
+        }
+        StepError::Exec(_) => Failure::of(Kind::Failed, &error),
+        StepError::NoIdentity(_) => Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT),
+        StepError::Other(error) => Failure::of(Kind::Failed, &**error),
+    };
+    let Some((start, end)) = origin.span else {
+        return Failure { message: format!("{} ({})", failure.message, origin.text), ..failure };
+    };
+    let output = if matches!(error, StepError::Run { .. }) { "; its output is above" } else { "" };
+    let diagnostic = Diagnostic::error("", Span::new(start, end), failure.message.clone())
+        .with_label(format!("in stage `{}`{output}", origin.stage));
+    failure.with_report(source, vec![diagnostic])
+}
+
+const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
+    apparmor profiles); a Dockerfile without RUN needs nothing";
 
 #[cfg(test)]
 mod tests {

@@ -39,9 +39,6 @@ pub(crate) struct ImagesArgs {
     /// Show only this repository, or this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub(crate) name: Option<String>,
-    /// Show images without a name too
-    #[arg(short, long)]
-    pub(crate) all: bool,
     /// Show the digests of manifests
     #[arg(long)]
     pub(crate) digests: bool,

@@ -14,8 +14,8 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, CompatWord, CompressionWord, NetworkWord};
 pub(crate) use image::{
-    HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs,
-    RmiArgs, SaveArgs, TagArgs,
+    ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
+    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 
 use crate::failure::Failure;

@@ -84,6 +84,7 @@ const FLAGS: &[Row] = &[
     row("build", &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
     row("build", &["--ignore-file"], "name it `Dockerfile.dockerignore`, beside the Dockerfile"),
     row("images", &["--filter", "-f"], "`--format json` and a tool such as jq can choose"),
+    row("images", &["--all", "-a"], "every image is shown; leave the flag out"),
     row("images", &["--tree"], "`kiln inspect` shows the platforms of an image"),
     row("inspect", &["--size", "-s", "--type"], "everything here is an image, and its size is shown"),
     row("rmi", &["--no-prune"], "layers that other images use are kept; leave the flag out"),

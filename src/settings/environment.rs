@@ -50,6 +50,16 @@ impl Environment {
         }
     }
 
+    /// Whether the terminal can move its cursor.
+    pub(crate) fn is_terminal_capable(&self) -> bool {
+        self.get("TERM").is_some_and(|term| term != "dumb")
+    }
+
+    /// Whether colour is wanted, on a terminal that has it.
+    pub(crate) fn is_colour_wanted(&self) -> bool {
+        self.get("NO_COLOR").is_none() && self.is_terminal_capable()
+    }
+
     /// Returns the proxies that are set, by the names BuildKit predefines as build arguments.
     pub(crate) fn proxies(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
         PROXIES.iter().filter_map(|name| Some((*name, self.get(name)?)))

@@ -19,7 +19,7 @@ mod environment;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub(crate) use config::{Config, ConfigError};
+pub(crate) use config::{Config, ConfigError, Keypair, Registry};
 pub(crate) use environment::Environment;
 
 /// Everything that the surroundings say, in one place.
@@ -105,8 +105,7 @@ impl Settings {
             docker_config: docker_config(&environment, &working_directory),
             auth_files: auth_files(&environment)?,
             helper_path: environment.get("PATH").unwrap_or_default().to_owned(),
-            is_colour_wanted: environment.get("NO_COLOR").is_none()
-                && environment.get("TERM").is_some_and(|term| term != "dumb"),
+            is_colour_wanted: environment.is_colour_wanted(),
             config,
             environment,
             working_directory,
@@ -130,18 +129,20 @@ impl Settings {
 
     /// Whether the terminal can move its cursor.
     pub(crate) fn is_terminal_capable(&self) -> bool {
-        self.environment.get("TERM").is_some_and(|term| term != "dumb")
+        self.environment.is_terminal_capable()
     }
 }
 
 /// Returns the present time in seconds since 1970, for "3 weeks ago". Nothing that is stored depends on it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that reads the clock, and only for display"
-)]
 pub(crate) fn now_seconds() -> i64 {
+    i64::try_from(now_nanoseconds() / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+/// Returns the present time in nanoseconds since 1970; zero before.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub(crate) fn now_nanoseconds() -> i128 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
 }
 
 fn store(environment: &Environment, flag: Option<PathBuf>, base: &Path) -> Result<PathBuf, SettingsError> {

@@ -120,7 +120,7 @@ fn line_start(source: &Source, offset: usize) -> usize {
 
 /// Returns the nearest place at or before `at` where a character begins.
 fn floor(text: &str, at: usize) -> usize {
-    text.floor_char_boundary(at.min(text.len()))
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// Returns text as it is shown: tabs are four blanks, controls can be seen.

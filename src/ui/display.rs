@@ -148,17 +148,18 @@ impl Display {
         }
     }
 
-    /// Ends the display, and tells it how things went. Returns the failure, marked where it has been shown.
-    pub(crate) fn finish(&self, failure: Option<Failure>) -> Option<Failure> {
+    /// Ends the display, and tells it how things went.
+    pub(crate) fn finish(&self, failure: Option<&Failure>) {
         self.end();
         let at = self.started.elapsed();
-        match &mut *self.screen() {
-            Screen::Json(json) => {
-                json.finish(failure.as_ref(), at);
-                failure.map(|failure| Failure { is_shown: true, ..failure })
-            }
-            Screen::Plain(_) | Screen::Tty(_) | Screen::Quiet(_) => failure,
+        if let Screen::Json(json) = &mut *self.screen() {
+            json.finish(failure, at);
         }
+    }
+
+    /// Whether a failure that it is told is thereby shown.
+    pub(crate) fn shows_failures(&self) -> bool {
+        matches!(&*self.screen(), Screen::Json(_))
     }
 
     fn end(&self) {
@@ -248,9 +249,14 @@ pub(crate) fn render_failure(failure: &Failure, style: Style) -> String {
 /// Shows a failure on standard error.
 pub(crate) fn show_failure(failure: &Failure, style: Style) {
     if !failure.is_shown {
-        // There is nowhere left to say that standard error cannot be written; the exit code says it.
-        io::stderr().write_all(render_failure(failure, style).as_bytes()).ok();
+        show_text(&render_failure(failure, style));
     }
+}
+
+/// Writes a text to standard error.
+pub(crate) fn show_text(text: &str) {
+    // There is nowhere left to say that standard error cannot be written; the exit code says how things went.
+    io::stderr().write_all(text.as_bytes()).ok();
 }
 
 #[cfg(test)]

@@ -20,8 +20,9 @@ mod tty;
 use clap::ValueEnum;
 use kiln_oci::Digest;
 
-pub(crate) use display::{Display, Mode, show_failure, stderr_style};
-pub(crate) use lines::{block, heading};
+pub(crate) use display::{Display, Mode, show_failure, show_text, stderr_style};
+use lines::block;
+pub(crate) use lines::heading;
 
 /// Words of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -27,6 +27,7 @@ pub(crate) struct Style {
 
 impl Style {
     /// No colour.
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { is_coloured: false };
 
     /// Returns the style for an output.

@@ -25,7 +25,7 @@ use output::Output;
 
 /// A flag whose value cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{flag}` cannot be used with `{value}`: {reason}")]
+#[error("cannot use `{value}` {} `{flag}`: {reason}", if *flag == "CONTEXT" { "as" } else { "with" })]
 pub(crate) struct SpecError {
     /// The flag.
     pub(crate) flag: &'static str,

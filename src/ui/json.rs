@@ -105,7 +105,7 @@ impl<W: Write> Json<W> {
         let line = match event {
             ProgressEvent::Began { task } => Event::TaskBegan { task },
             ProgressEvent::Finished { task, took, detail } => {
-                Event::TaskDone { task, took: took.as_secs_f64(), detail }
+                Event::TaskDone { task, took: seconds(*took), detail }
             }
             ProgressEvent::Planned { plan, needed } => {
                 self.labels.plan(plan);
@@ -152,10 +152,10 @@ impl<W: Write> Json<W> {
         let line = match event {
             ProgressEvent::StepCached { .. } => Event::StepCached { step: number, name },
             ProgressEvent::StepDone { took, .. } => {
-                Event::StepDone { step: number, name, took: took.as_secs_f64() }
+                Event::StepDone { step: number, name, took: seconds(*took) }
             }
             ProgressEvent::StepFailed { took, .. } => {
-                Event::StepFailed { step: number, name, took: took.as_secs_f64() }
+                Event::StepFailed { step: number, name, took: seconds(*took) }
             }
             _ => Event::StepStarted { step: number, name },
         };
@@ -180,12 +180,17 @@ fn places<'a>(failure: &'a Failure) -> Vec<Place<'a>> {
     report.diagnostics.iter().map(place).collect()
 }
 
+/// Returns a duration in seconds, to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 fn write_output(out: &mut impl Write, at: Duration, step: u32, line: &[u8]) {
     write(out, at, Event::StepOutput { step, line: &String::from_utf8_lossy(line) });
 }
 
 fn write(out: &mut impl Write, at: Duration, event: Event<'_>) {
-    let at = at.as_secs_f64();
+    let at = seconds(at);
     let mut text = serde_json::to_vec(&Line { at, event }).expect("these types always serialize");
     text.push(b'\n');
     // Nowhere is left to say that standard error is gone, and the build does not depend on it.

@@ -13,12 +13,13 @@
 use std::error::Error;
 use std::io;
 
+use kiln_builder::build::BuildError;
 use kiln_builder::plan::Origin;
+use kiln_builder::transform::StepError;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_sandbox::ExecError;
 
-use crate::api_stub::build::{BuildError, StepError};
 use crate::settings::{ConfigError, SettingsError};
 
 /// What a failure means to the caller of the program.
@@ -201,33 +202,46 @@ impl From<BuildError> for Failure {
         match error {
             BuildError::Dockerfile { source_text, diagnostics } => {
                 Self::new(Kind::Failed, "the Dockerfile cannot be built")
-                    .with_report(source_text, diagnostics)
+                    .with_report(*source_text, diagnostics)
             }
-            BuildError::Step { origin, source_text, error } => of_step(&origin, source_text, error),
-            BuildError::Cancelled => Self::interrupted(),
-            BuildError::Other(error) => Self::of(Kind::Failed, &*error),
+            BuildError::Step { origin, source_text, error } => of_step(&origin, *source_text, &error),
+            BuildError::Image { span: Some((start, end)), source_text, error } => {
+                let failure = Self::of(Kind::Failed, &*error);
+                let text = std::iter::once(&failure.message).chain(&failure.causes);
+                let text = text.map(String::as_str).collect::<Vec<_>>().join(": ");
+                let diagnostic = Diagnostic::error("image", Span::new(start, end), text);
+                failure.with_report(*source_text, vec![diagnostic])
+            }
+            BuildError::Image { span: None, error, .. } => Self::of(Kind::Failed, &*error),
+            BuildError::Interrupted => Self::interrupted(),
+            other => Self::of(Kind::Failed, &other),
         }
     }
 }
 
 /// Returns the failure of a step, under its line of the Dockerfile.
-fn of_step(origin: &Origin, source: Source, error: StepError) -> Failure {
-    let failure = match &error {
-        StepError::Run { .. } => Failure::of(Kind::Failed, &error),
+fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
+    let kind = match error {
         StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
-        StepError::Exec(cause) if cause.is_machine_limit() => {
-            Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT)
-        }
-        StepError::Exec(_) => Failure::of(Kind::Failed, &error),
-        StepError::NoIdentity(_) => Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT),
-        StepError::Other(error) => Failure::of(Kind::Failed, &**error),
+        StepError::Exec(cause) if cause.is_machine_limit() => Kind::Machine,
+        StepError::Impossible { .. } => Kind::Machine,
+        _ => Kind::Failed,
     };
+    let failure = Failure::of(kind, error);
+    let failure = if kind == Kind::Machine { failure.with_hint(MACHINE_HINT) } else { failure };
     let Some((start, end)) = origin.span else {
         return Failure { message: format!("{} ({})", failure.message, origin.text), ..failure };
     };
-    let output = if matches!(error, StepError::Run { .. }) { "; its output is above" } else { "" };
-    let diagnostic = Diagnostic::error("", Span::new(start, end), failure.message.clone())
-        .with_label(format!("in stage `{}`{output}", origin.stage));
+    let output = if matches!(error, StepError::Run(_)) { "its output is above" } else { "" };
+    let stage = match origin.stage.as_str() {
+        "" => String::new(),
+        stage => format!("in stage `{stage}`"),
+    };
+    let label =
+        [stage.as_str(), output].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    let text =
+        std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect::<Vec<_>>();
+    let diagnostic = Diagnostic::error("", Span::new(start, end), text.join(": ")).with_label(label);
     failure.with_report(source, vec![diagnostic])
 }
 

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, OverlayMarks, Ownership, Tree, TreeError, UnpackError,
-    UnpackForm, UnpackOptions,
+    Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, OverlayMarks, Ownership, Tree, TreeError,
+    UnpackError, UnpackForm, UnpackOptions,
 };
 use kiln_oci::{DiffId, Digest};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, StoreError};
 
 use crate::rootfs::Layer;
+use crate::upper;
 use crate::workshop::Workshop;
 
 const LISTINGS: &str = "listing";
@@ -148,6 +149,9 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
     let read = |source| LayerError::Read { digest: layer.blob.digest, source: Box::new(source) };
     let unpacked = kiln_layer::unpack(plain(workshop, layer)?, &directory, options).map_err(read)?;
     checked(layer, &unpacked.listing)?;
+    if ownership(workshop) == Ownership::Recorded {
+        upper::write_owners(scratch.path(), &unpacked.listing).map_err(LayerError::Open)?;
+    }
     if known_listing(workshop, &layer.diff_id).is_none() {
         remember_listing(workshop, unpacked.listing)?;
     }

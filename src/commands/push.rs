@@ -2,7 +2,7 @@
 
 use kiln_oci::Reference;
 
-use super::{Context, cancel_token, name, print, transfer_display, with_display};
+use super::{Context, interrupt, name, print, transfer_display, with_display};
 use crate::api_stub::transfer::{Pushed, push};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
@@ -16,12 +16,12 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     }
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
-    let cancel = cancel_token()?;
+    let interrupt = interrupt()?;
     let work = async {
         let pushed = push(&workshop, &name, display.clone()).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let pushed = with_display(&display, &cancel, work).await?;
+    let pushed = with_display(&display, &interrupt, work).await?;
     display.finish(None);
     if args.quiet {
         return print(&format!("{name}\n"));

@@ -37,14 +37,17 @@ impl Attempt<'_> {
             env.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
         }
         let declared = |name: &str| state.variables.value(name).is_some();
-        let unkeyed_env =
-            proxy_variables(&self.options.build_args).into_iter().filter(|(name, _)| !declared(name)).collect();
+        let unkeyed_env = proxy_variables(&self.options.build_args)
+            .into_iter()
+            .filter(|(name, _)| !declared(name))
+            .collect();
         let network = match run.network.as_ref().map(|network| network.value) {
             None | Some(NetworkFlag::Default) => self.options.network,
             Some(NetworkFlag::None) => Network::None,
             Some(NetworkFlag::Host) => Network::Host,
         };
-        let hostname = self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
+        let hostname =
+            self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
         let created_by = format!("RUN {}", history_text(state, &argv));
         let op = RunOp {
             parent: state.root,
@@ -73,7 +76,9 @@ impl Attempt<'_> {
         {
             self.expander.push(
                 Diagnostic::error("unsupported", security.span, "`RUN --security=insecure` is not allowed")
-                    .with_help("a step never gets more privileges than the sandbox gives; do this outside the build"),
+                    .with_help(
+                        "a step never gets more privileges than the sandbox gives; do this outside the build",
+                    ),
             );
         }
         for device in &run.devices {
@@ -85,7 +90,8 @@ impl Attempt<'_> {
         let mut mounts = Some(Vec::with_capacity(flags.len()));
         for flag in flags {
             let lexer = Lexer::new(self.escape);
-            let mut expand = |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
+            let mut expand =
+                |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
                 Ok(parsed) => match (self.mount(state, &parsed, flag, stage), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
@@ -101,7 +107,13 @@ impl Attempt<'_> {
         mounts
     }
 
-    fn mount(&mut self, state: &StageState, mount: &Mount, flag: &MountFlag, stage: usize) -> Option<RunMount> {
+    fn mount(
+        &mut self,
+        state: &StageState,
+        mount: &Mount,
+        flag: &MountFlag,
+        stage: usize,
+    ) -> Option<RunMount> {
         use mount::MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
         let span = flag.value.span;
         if matches!(mount.kind, Secret) {
@@ -148,7 +160,8 @@ impl Attempt<'_> {
                 None => target.to_owned(),
             },
         };
-        let namespace = self.options.build_args.get(CACHE_NAMESPACE_ARGUMENT).map(String::as_str).unwrap_or_default();
+        let namespace =
+            self.options.build_args.get(CACHE_NAMESPACE_ARGUMENT).map(String::as_str).unwrap_or_default();
         let source = clean(&format!("/{}", mount.source.as_deref().unwrap_or_default()));
         MountKind::Cache {
             id: format!("{namespace}/{id}"),
@@ -169,7 +182,11 @@ impl Attempt<'_> {
         let base_name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let named = mount.source.clone().or_else(|| mount.id.clone());
         let Some(id) = named.or_else(|| mount.target.as_deref().map(base_name)) else {
-            self.expander.error("mount", flag.value.span, "one of `id` and `target` is required for a secret");
+            self.expander.error(
+                "mount",
+                flag.value.span,
+                "one of `id` and `target` is required for a secret",
+            );
             return None;
         };
         let env = mount.env.clone().map(|name| if name.is_empty() { id.clone() } else { name });
@@ -199,7 +216,11 @@ fn working_directory(state: &StageState) -> &str {
 }
 
 /// Returns the words that run, and the script that must be there for them.
-fn command(state: &StageState, instruction: &Instruction, run: &RunInstruction) -> (Vec<String>, Option<Script>) {
+fn command(
+    state: &StageState,
+    instruction: &Instruction,
+    run: &RunInstruction,
+) -> (Vec<String>, Option<Script>) {
     let text = match (&run.command, instruction.heredocs.first()) {
         (Command::Exec(_), _) | (_, None) => return (state.command(&run.command), None),
         (Command::Shell(word), Some(first)) if is_heredoc_alone(&word.text) => {
@@ -226,8 +247,12 @@ fn is_heredoc_alone(text: &str) -> bool {
     let rest = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
     let Some(rest) = rest.strip_prefix("<<") else { return false };
     let word = rest.strip_prefix('-').unwrap_or(rest);
-    let quoted = |quote: char| word.len() > 1 && word.starts_with(quote) && word[1..].find(quote) == Some(word.len() - 2);
-    !word.is_empty() && !word.contains('<') && (!word.contains(char::is_whitespace) || quoted('"') || quoted('\''))
+    let quoted = |quote: char| {
+        word.len() > 1 && word.starts_with(quote) && word[1..].find(quote) == Some(word.len() - 2)
+    };
+    !word.is_empty()
+        && !word.contains('<')
+        && (!word.contains(char::is_whitespace) || quoted('"') || quoted('\''))
 }
 
 /// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.

@@ -28,7 +28,9 @@ pub enum StepError {
     #[error(transparent)]
     Copy(#[from] CopyError),
     /// A source is there, but hidden by the ignore file.
-    #[error("source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file")]
+    #[error(
+        "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file"
+    )]
     Ignored {
         /// The source.
         path: String,

@@ -33,8 +33,11 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
 /// Fetches the layers whose listings are not known.
 pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
     let workshop = &bench.workshop;
-    let unknown: Vec<Layer> =
-        stack.iter().filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none()).cloned().collect();
+    let unknown: Vec<Layer> = stack
+        .iter()
+        .filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none())
+        .cloned()
+        .collect();
     Ok(blobs::fetch_layers(workshop, &unknown, &bench.progress).await?)
 }
 
@@ -48,9 +51,11 @@ fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owne
     } else {
         AccountFiles::default()
     };
-    resolve_user(user, files.accounts())
-        .map(|user| user.owner)
-        .map_err(|source| StepError::Owner { what: "USER", text: user.to_owned(), source })
+    resolve_user(user, files.accounts()).map(|user| user.owner).map_err(|source| StepError::Owner {
+        what: "USER",
+        text: user.to_owned(),
+        source,
+    })
 }
 
 /// Returns the directories on the way to `path` that `tree` does not have, symlinks followed.

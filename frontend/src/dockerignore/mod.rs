@@ -6,9 +6,9 @@
 //! inherited ([`Inherited`]), which is also how BuildKit judges it: a pattern that had nothing to decide at a directory is
 //! not looked at again for that directory when a path below it is judged.
 
-mod expression;
-
 mod pattern;
+
+mod expression;
 
 use thiserror::Error;
 

@@ -205,7 +205,7 @@ fn headers_that_lie_are_refused() {
         (with(|raw| raw.typeflag = b'?'), "unknown type 0x3f"),
         (with(|raw| (raw.typeflag, raw.device) = (b'3', *b"00")), "marks deletions"),
         (archive(&[pax("99 path=x\n"), file("f", "")]), "PAX header"),
-        (archive(&[pax("12 size=9x9x\n"), file("f", "")]), "number is malformed"),
+        (archive(&[pax("13 size=9x9x\n"), file("f", "")]), "number is malformed"),
         (archive(&[pax("22 GNU.sparse.major=1\n"), file("f", "")]), "sparse"),
         (archive(&[file(".wh.", "")]), "names nothing"),
         (archive(&[file(".wh...", "")]), "names nothing"),

@@ -13,12 +13,12 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Source;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_registry::ClientConfig;
-use kiln_sandbox::{CancelToken, ExecError, Identity};
+use kiln_sandbox::{CancelToken, ExecError, ExitStatus, Identity};
 
 /// A part that is not there yet.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not connected yet")]
-pub(crate) struct Missing(&'static str);
+pub(crate) struct Missing(pub(crate) &'static str);
 
 pub(crate) struct WorkshopOptions {
     pub(crate) store: PathBuf,
@@ -55,8 +55,26 @@ pub(crate) mod source {
         pub(crate) path: PathBuf,
     }
 
-    pub(crate) fn spool(_workshop: &Workshop, _reader: impl Read) -> Result<Spooled, Missing> {
+    pub(crate) fn spool(_workshop: &Arc<Workshop>, _reader: impl Read) -> Result<Spooled, Missing> {
         Err(Missing("source::spool"))
+    }
+}
+
+/// A switch that stops a build. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(CancelToken);
+
+impl Interrupt {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        CancelToken::new().map(Self)
+    }
+
+    pub(crate) fn raise(&self) {
+        self.0.cancel();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 
@@ -65,7 +83,7 @@ pub(crate) mod build {
 
     pub(crate) struct BuiltImage {
         pub(crate) platform: Platform,
-        pub(crate) manifest: Digest,
+        pub(crate) manifest: Descriptor,
         pub(crate) config: Digest,
     }
 
@@ -74,40 +92,50 @@ pub(crate) mod build {
         pub(crate) descriptor: Descriptor,
         pub(crate) names: Vec<Reference>,
         pub(crate) source: Source,
-        pub(crate) diagnostics: Vec<Diagnostic>,
+        pub(crate) warnings: Vec<Diagnostic>,
     }
 
     #[derive(Debug, thiserror::Error)]
     pub(crate) enum BuildError {
-        #[error("the Dockerfile cannot be built")]
-        Dockerfile { source_text: Source, diagnostics: Vec<Diagnostic> },
+        #[error("the Dockerfile has errors")]
+        Dockerfile { source_text: Box<Source>, diagnostics: Vec<Diagnostic> },
         #[error("{error}")]
-        Step { origin: Origin, source_text: Source, error: StepError },
+        Step { origin: Box<Origin>, source_text: Box<Source>, error: Box<StepError> },
+        #[error("{error}")]
+        Image { span: Option<(usize, usize)>, source_text: Box<Source>, error: Box<Missing> },
         #[error("interrupted")]
-        Cancelled,
+        Interrupted,
         #[error(transparent)]
-        Other(Box<dyn std::error::Error + Send + Sync>),
+        Store(#[from] Missing),
     }
 
     #[derive(Debug, thiserror::Error)]
     pub(crate) enum StepError {
-        #[error("RUN failed: {how}")]
-        Run { how: String },
-        #[error("RUN cannot be started")]
-        Exec(#[source] ExecError),
-        #[error("RUN cannot be started: {0}")]
-        NoIdentity(String),
         #[error(transparent)]
-        Other(Box<dyn std::error::Error + Send + Sync>),
+        Run(#[from] RunFailure),
+        #[error(transparent)]
+        Exec(#[from] ExecError),
+        #[error("this machine cannot run the step: {reason}")]
+        Impossible { reason: String },
+        #[error(transparent)]
+        Store(#[from] Missing),
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("RUN failed: {status:?}")]
+    pub(crate) struct RunFailure {
+        pub(crate) status: ExitStatus,
+        pub(crate) argv: Vec<String>,
+        pub(crate) log: PathBuf,
     }
 
     pub(crate) async fn build(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _request: &BuildRequest,
-        _progress: Arc<dyn Progress>,
-        _cancel: CancelToken,
+        _progress: &Arc<dyn Progress>,
+        _interrupt: &Interrupt,
     ) -> Result<BuildResult, BuildError> {
-        Err(BuildError::Other(Box::new(Missing("build::build"))))
+        Err(BuildError::Store(Missing("build::build")))
     }
 }
 
@@ -170,12 +198,12 @@ pub(crate) mod catalog {
         pub(crate) epoch: Option<i64>,
     }
 
-    pub(crate) fn list(_workshop: &Workshop) -> Result<Vec<ImageRow>, Missing> {
+    pub(crate) fn list(_workshop: &Arc<Workshop>) -> Result<Vec<ImageRow>, Missing> {
         Err(Missing("catalog::list"))
     }
 
     pub(crate) fn inspect(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<ImageDetails, Missing> {
@@ -183,23 +211,27 @@ pub(crate) mod catalog {
     }
 
     pub(crate) fn history(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<Vec<HistoryRow>, Missing> {
         Err(Missing("catalog::history"))
     }
 
-    pub(crate) fn tag(_workshop: &Workshop, _image: &str, _name: &Reference) -> Result<(), Missing> {
+    pub(crate) fn tag(_workshop: &Arc<Workshop>, _image: &str, _name: &Reference) -> Result<(), Missing> {
         Err(Missing("catalog::tag"))
     }
 
-    pub(crate) fn remove(_workshop: &Workshop, _image: &str, _force: bool) -> Result<Vec<Removed>, Missing> {
+    pub(crate) fn remove(
+        _workshop: &Arc<Workshop>,
+        _image: &str,
+        _force: bool,
+    ) -> Result<Vec<Removed>, Missing> {
         Err(Missing("catalog::remove"))
     }
 
     pub(crate) async fn save(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _images: &[String],
         _kind: ArchiveKind,
         _destination: &Destination,
@@ -208,14 +240,17 @@ pub(crate) mod catalog {
     }
 
     pub(crate) async fn load(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _source: ArchiveSource<'_>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Loaded>, Missing> {
         Err(Missing("catalog::load"))
     }
 
-    pub(crate) async fn import(_workshop: &Workshop, _request: ImportRequest<'_>) -> Result<Digest, Missing> {
+    pub(crate) async fn import(
+        _workshop: &Arc<Workshop>,
+        _request: ImportRequest<'_>,
+    ) -> Result<Digest, Missing> {
         Err(Missing("catalog::import"))
     }
 }
@@ -234,18 +269,18 @@ pub(crate) mod transfer {
     }
 
     pub(crate) async fn pull(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
         _platform: Option<&Platform>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pulled, Missing> {
         Err(Missing("transfer::pull"))
     }
 
     pub(crate) async fn push(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pushed, Missing> {
         Err(Missing("transfer::push"))
     }

@@ -9,6 +9,25 @@
 //!
 //! The modules stand in reading order: each uses only those below it.
 
+pub mod image;
+
+//pub mod solve;
+
+//pub mod transform;
+
+pub mod source;
+
+pub mod lower;
+
+pub mod cache;
+
+pub mod layers;
+
+pub mod blobs;
+
+pub mod workshop;
+pub use workshop::{Workshop, WorkshopOptions};
+
 pub mod progress;
 
 pub mod request;

@@ -178,8 +178,8 @@ pub struct RunInstruction {
     pub devices: Vec<Device>,
 }
 
-/// The value of a `--mount`. It may contain variables, so it is parsed by [`crate::instruction::mount::parse_mount`]
-/// when the step is made.
+/// The value of a `--mount`. It may contain variables, so it is parsed when the step is
+/// made, by `parse_mount` of `instruction::mount`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountFlag {
     /// The value as written.

@@ -263,3 +263,6 @@ impl<'a> Parser<'a> {
         self.found.extend(errors);
     }
 }
+
+#[cfg(test)]
+mod tests;

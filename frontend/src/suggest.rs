@@ -1,11 +1,12 @@
 //! "Did you mean": the nearest of a few known words.
 
-/// The largest number of changed letters at which two words still count as near.
+/// The largest distance at which two words still count as near; short words must be nearer.
 const DISTANCE_MAX: usize = 2;
 
 /// Returns the option nearest to a word that is not one of them; nothing where none is near, or where the word itself is
 /// among them (then the word is not what is wrong).
 pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = DISTANCE_MAX.min(word.chars().count() / 2);
     let mut best: Option<(usize, &str)> = None;
     for option in options {
         if option == word {
@@ -16,7 +17,7 @@ pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Op
             continue;
         }
         let distance = distance(word, option);
-        if distance <= DISTANCE_MAX && best.is_none_or(|(least, _)| distance < least) {
+        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, option));
         }
     }
@@ -31,20 +32,26 @@ pub fn nearest_in_case<'a>(word: &str, options: impl IntoIterator<Item = &'a str
     if word == word.to_uppercase() { Some(found.to_uppercase()) } else { Some(found.to_owned()) }
 }
 
-/// The number of letters to insert, delete or replace.
+/// The number of letters to insert, delete or replace, or of neighbours to swap.
 fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, letter) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (at, other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    for (row, letter) in left.iter().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, other) in right.iter().enumerate() {
+            let replaced = above[column] + usize::from(letter != other);
+            let mut least = replaced.min(above[column + 1] + 1).min(current[column] + 1);
+            let is_swapped = row > 0 && column > 0 && left[row - 1] == *other && right[column - 1] == *letter;
+            if is_swapped {
+                least = least.min(before[column - 1] + 1);
+            }
+            current.push(least);
         }
+        before = std::mem::replace(&mut above, current);
     }
-    row[right.len()]
+    above[right.len()]
 }
 
 #[cfg(test)]
@@ -58,6 +65,9 @@ mod tests {
             ("form", Some("from")),
             ("runn", Some("run")),
             ("chwon", Some("chown")),
+            ("rnu", Some("run")),
+            ("rux", Some("run")),
+            ("abc", None),
             ("copy", None),
             ("elephant", None),
             ("", None),

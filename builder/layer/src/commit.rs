@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::compress::{CompressedBlock, Compression};
 use crate::content::{Content, ContentReader, LayerDirectories};
-use crate::entry::{Entry, Timestamp};
+use crate::entry::{Entry, Kind, Timestamp};
 use crate::listing::{Item, Listing};
 use crate::path::{ArchivePath, PathError};
 use crate::tar::write::{self, HeaderError, Member, TAR_BLOCK, WHITEOUT_PREFIX};
@@ -172,9 +172,13 @@ fn listing_with(changes: &Changes, diff_id: DiffId, digests: &[Digest], time: La
             if let LayerTime::Fixed(seconds) = time {
                 entry.metadata.mtime = Timestamp::from_seconds(seconds);
             }
-            if let crate::entry::Kind::File(content) = &mut entry.kind {
-                content.digest = digests.next().copied();
-                assert!(content.digest.is_some(), "every file was read once");
+            match &mut entry.kind {
+                Kind::File(content) => {
+                    content.digest = digests.next().copied();
+                    assert!(content.digest.is_some(), "every file was read once");
+                }
+                Kind::Symlink(_) => entry.metadata.mode = 0o777,
+                _ => {}
             }
         }
     }

@@ -27,7 +27,7 @@ pub struct Content {
     /// Their digest, once somebody has read them.
     pub digest: Option<Digest>,
     /// What the file system said when the file was found.
-    pub identity: Option<Box<FileIdentity>>,
+    pub identity: Option<Arc<FileIdentity>>,
 }
 
 /// What holds the bytes of a file.

@@ -286,7 +286,7 @@ impl Walker<'_> {
             path: path.clone(),
             size: identity.size,
             digest: None,
-            identity: Some(Box::new(identity)),
+            identity: Some(Arc::new(identity)),
         }
     }
 

@@ -95,6 +95,14 @@ impl Client {
         self.shared.auth.assume(name, credential);
     }
 
+    /// Returns a plain HTTP client with the same proxies, certificates and time limits, for files that are in no registry.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn web(&self) -> Result<reqwest::Client, Error> {
+        self.shared.http.web()
+    }
+
     /// Whether a registry has asked for authentication so far.
     pub(crate) fn is_asked(&self, endpoint: &Endpoint) -> bool {
         self.shared.auth.is_asked(endpoint)

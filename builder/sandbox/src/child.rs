@@ -14,11 +14,12 @@ use rustix::thread::UnshareFlags;
 
 use crate::error::Operation;
 use crate::ids::IdMap;
-use crate::spec::ExitStatus;
+use crate::ownership::Supervisor;
+use crate::spec::{ExitStatus, OwnershipRecord, User};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
 use crate::wire::{Failure, Finished, Job, Report, StepMessage, receive, send};
-use crate::{root, step};
+use crate::{handover, root, step};
 
 /// `argv[0]` of a re-executed child; `argv[1]` is the number of its control socket.
 pub(crate) const MARKER: &str = "kiln-sandbox-child";
@@ -60,22 +61,49 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     setsid().map_err(&start)?;
     let ids = IdMap::of_this_process().map_err(Failure::during_io(Operation::Fork))?;
     let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
-    let (mut channel, step_end) = UnixStream::pair().map_err(Failure::during_io(Operation::Fork))?;
+    let pair = || UnixStream::pair().map_err(Failure::during_io(Operation::Fork));
+    let ((mut channel, channel_end), (listeners, listeners_end)) = (pair()?, pair()?);
     sys::unshare(UnshareFlags::NEWPID).map_err(Failure::during(Operation::Unshare))?;
     let Some(step) = sys::fork().map_err(&start)? else {
-        drop(channel);
-        step::become_step(job, &ids, step_end);
+        drop((channel, listeners));
+        step::become_step(job, &ids, channel_end, listeners_end);
     };
-    drop(step_end);
+    drop((channel_end, listeners_end));
     let (footprint, started) = await_start(&mut channel);
-    if started.is_ok() {
-        wait_unless_abandoned(step, control).map_err(Failure::during(Operation::Wait))?;
+    let records = match started {
+        Ok(()) if ids.is_single() => supervise(step, control, &listeners, &changes, &job.spec.user),
+        Ok(()) => watch(step, control, None).map(|()| Vec::new()),
+        Err(failure) => Err(failure),
+    };
+    if records.is_err() {
+        // It may still run, and nobody watches it any more; if it is gone already, so much the better.
+        rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
     }
     let waited = sys::wait_with_usage(step).map_err(Failure::during(Operation::Wait))?;
     let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
-    started?;
+    let ownership = records?;
     removed?;
-    Ok(finished(&footprint, &waited))
+    Ok(finished(&footprint, ownership, &waited))
+}
+
+/// Answers the step's system calls until it has ended; returns what had to be remembered.
+fn supervise(
+    step: Pid,
+    control: &UnixStream,
+    listeners: &UnixStream,
+    changes: &OwnedFd,
+    user: &User,
+) -> Result<Vec<OwnershipRecord>, Failure> {
+    let supervising = Failure::during(Operation::Supervise);
+    let Some(listener) = handover::take(listeners).map_err(&supervising)? else {
+        return watch(step, control, None).map(|()| Vec::new());
+    };
+    // A `/proc` for this pid namespace can be made only where mounts belong to us.
+    let supervisor =
+        sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, changes, user));
+    let mut supervisor = supervisor.map_err(&supervising)?;
+    watch(step, control, Some(&mut supervisor))?;
+    Ok(supervisor.into_records())
 }
 
 /// Waits until the step's program runs or cannot; returns what its mounts left behind in either case.
@@ -95,26 +123,45 @@ fn await_start(channel: &mut UnixStream) -> (Footprint, Result<(), Failure>) {
 
 /// Returns when the step has ended. When the caller goes away first, so does this process, and the kernel kills the
 /// step with it.
-fn wait_unless_abandoned(step: Pid, control: &UnixStream) -> Result<(), Errno> {
-    let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty())?;
+fn watch(
+    step: Pid,
+    control: &UnixStream,
+    mut supervisor: Option<&mut Supervisor<'_>>,
+) -> Result<(), Failure> {
+    let waiting = Failure::during(Operation::Wait);
+    let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty()).map_err(&waiting)?;
     loop {
-        let mut polled =
-            [PollFd::new(&ended, PollFlags::IN), PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)];
+        let mut polled = vec![
+            PollFd::new(&ended, PollFlags::IN),
+            PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
+        ];
+        if let Some(supervisor) = &supervisor {
+            polled.push(PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN));
+        }
         match poll(&mut polled, None) {
-            Ok(_) if !polled[1].revents().is_empty() => sys::exit_now(PROTOCOL_BROKEN),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(waiting(errno)),
+        }
+        let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        if !happened[1].is_empty() {
+            sys::exit_now(PROTOCOL_BROKEN);
+        }
+        match supervisor.as_deref_mut() {
+            Some(supervisor) if happened[2].contains(PollFlags::IN) => {
+                supervisor.serve().map_err(Failure::during(Operation::Supervise))?;
+            }
+            _ if !happened[0].is_empty() => return Ok(()),
+            _ => {}
         }
     }
 }
 
-fn finished(footprint: &Footprint, waited: &Waited) -> Finished {
+fn finished(footprint: &Footprint, ownership: Vec<OwnershipRecord>, waited: &Waited) -> Finished {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Finished {
         status: exit_status(waited.status),
         stubs: footprint.paths(),
-        ownership: Vec::new(),
+        ownership,
         user_us: micros(waited.user),
         system_us: micros(waited.system),
         memory_bytes_max: waited.memory_bytes_max,

@@ -147,6 +147,8 @@ pub enum Operation {
     Capabilities,
     #[error("install the system call filter")]
     Filter,
+    #[error("answer the step's system calls")]
+    Supervise,
     #[error("remove mount points that the step did not need to keep")]
     Stubs,
 }

@@ -33,6 +33,10 @@ mod child;
 
 mod step;
 
+mod ownership;
+
+mod credentials;
+
 mod program;
 
 mod mounts;
@@ -45,15 +49,19 @@ mod network;
 
 mod seccomp;
 
+mod limits;
+
+mod userns;
+
+mod probe;
+
 mod capabilities;
 
-mod limits;
+mod handover;
 
 mod wire;
 
 mod stubs;
-
-mod userns;
 
 mod ids;
 
@@ -68,9 +76,11 @@ mod sys;
 pub use cancel::CancelToken;
 pub use child::run_if_child;
 pub use error::{ExecError, Operation};
+pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
+pub use probe::{Machine, Obstacle, probe};
 pub use run::run;
 pub use spec::{
-    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, RecordedKind, ResourceUsage,
-    RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
+    RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -1,6 +1,7 @@
 //! The caller's side: starts the keeper, streams the output, returns how the step ended.
 
 use std::ffi::CString;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -45,11 +46,11 @@ pub fn run(
     let started = Instant::now();
     let (mut keeper, pipe) = start()?;
     let job = JobRef { spec, root: Root::from(root) };
-    // A keeper that is gone already is found out about just below.
-    let sent = send(&keeper.control, &job);
-    let report = match sent {
+    let report = match send(&keeper.control, &job) {
         Ok(()) => follow(&keeper, &pipe, cancel, output)?,
-        Err(_) => None,
+        // A keeper that is gone already is found out about just below.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
+        Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
     };
     let status = keeper.wait()?;
     drain(&pipe, output)?;

@@ -197,44 +197,56 @@ pub(crate) fn filter(notified: &[i64]) -> Vec<sock_filter> {
     program
 }
 
+/// A call and the instructions that decide about it; they end in a return.
+type Rule = (u32, Vec<sock_filter>);
+
 fn abi_block(abi: &Abi, notified: &[i64]) -> Vec<sock_filter> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut add = |number: i64, code: Vec<sock_filter>| rules.push((number as u32, code));
+    abi.refused.iter().for_each(|number| add(*number, vec![statement(RETURN, REFUSE)]));
+    notified.iter().for_each(|number| add(*number, vec![statement(RETURN, NOTIFY)]));
+    add(abi.clone3, vec![statement(RETURN, UNKNOWN)]);
+    add(abi.clone, on_argument(JUMP_ANY_BIT, &[NAMESPACES], REFUSE, ALLOW));
+    add(abi.personality, on_argument(JUMP_EQUAL, &PERSONALITIES, ALLOW, REFUSE));
+    if let Some(socket) = abi.socket {
+        add(socket, on_argument(JUMP_EQUAL, &[AF_VSOCK], REFUSE, ALLOW));
+    }
+    rules.sort_by_key(|(number, _)| *number);
     let mut block = vec![statement(LOAD, OFFSET_NUMBER)];
     if let Some(first) = abi.foreign_from {
         block.extend([jump(JUMP_GREATER_EQUAL, first, 0, 1), statement(RETURN, UNKNOWN)]);
     }
-    let plain = abi.refused.iter().map(|number| (*number, REFUSE)).chain([(abi.clone3, UNKNOWN)]);
-    for (number, answer) in plain.chain(notified.iter().map(|number| (*number, NOTIFY))) {
-        block.extend([jump(JUMP_EQUAL, number as u32, 0, 1), statement(RETURN, answer)]);
-    }
-    on_argument(
-        &mut block,
-        abi.clone,
-        &[jump(JUMP_ANY_BIT, NAMESPACES, 0, 1), statement(RETURN, REFUSE)],
-        ALLOW,
-    );
-    let personalities: Vec<_> = PERSONALITIES
-        .iter()
-        .flat_map(|value| [jump(JUMP_EQUAL, *value, 0, 1), statement(RETURN, ALLOW)])
-        .collect();
-    on_argument(&mut block, abi.personality, &personalities, REFUSE);
-    if let Some(socket) = abi.socket {
-        on_argument(
-            &mut block,
-            socket,
-            &[jump(JUMP_EQUAL, AF_VSOCK, 0, 1), statement(RETURN, REFUSE)],
-            ALLOW,
-        );
-    }
-    block.push(statement(RETURN, ALLOW));
+    block.extend(search(&rules));
     block
 }
 
-/// Adds: if the call is `number`, load its first argument, apply `tests`, and answer `otherwise` if none decided.
-fn on_argument(block: &mut Vec<sock_filter>, number: i64, tests: &[sock_filter], otherwise: u32) {
-    block.push(jump(JUMP_EQUAL, number as u32, 0, tests.len() as u8 + 2));
-    block.push(statement(LOAD, OFFSET_ARGUMENT_0));
-    block.extend_from_slice(tests);
-    block.push(statement(RETURN, otherwise));
+/// Decides by halving: the kernel runs the filter once for every call there is when it is installed, and a long chain of
+/// comparisons would be most of what a step costs.
+fn search(rules: &[Rule]) -> Vec<sock_filter> {
+    const CHAIN: usize = 3;
+    if rules.len() > CHAIN {
+        let (low, high) = rules.split_at(rules.len() / 2);
+        let low = search(low);
+        // A conditional jump reaches 255 instructions, an unconditional one any distance.
+        let skip_low = statement((libc::BPF_JMP | libc::BPF_JA) as u16, low.len() as u32);
+        return [vec![jump(JUMP_GREATER_EQUAL, high[0].0, 0, 1), skip_low], low, search(high)].concat();
+    }
+    let mut code = Vec::new();
+    for (number, decide) in rules {
+        code.push(jump(JUMP_EQUAL, *number, 0, decide.len() as u8));
+        code.extend_from_slice(decide);
+    }
+    code.push(statement(RETURN, ALLOW));
+    code
+}
+
+/// Answers by the call's first argument.
+fn on_argument(test: u16, values: &[u32], when_one_fits: u32, otherwise: u32) -> Vec<sock_filter> {
+    let tests = values.iter().flat_map(|value| [jump(test, *value, 0, 1), statement(RETURN, when_one_fits)]);
+    let mut code = vec![statement(LOAD, OFFSET_ARGUMENT_0)];
+    code.extend(tests);
+    code.push(statement(RETURN, otherwise));
+    code
 }
 
 fn statement(code: u16, k: u32) -> sock_filter {

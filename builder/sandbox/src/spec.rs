@@ -228,7 +228,9 @@ pub struct Exit {
     /// Paths inside the root that were made as mount points only, outermost first. They have been removed again
     /// unless the step changed them; a caller that diffs should leave out those still there.
     pub stubs: Vec<PathBuf>,
-    /// Ownership and devices that the kernel would not grant and that the step believes it has.
+    /// Owners of symlinks, FIFOs and sockets that the kernel would not set and that the step believes are set. Those of
+    /// files and directories, and devices, are in attributes beside them: [`OWNER_ATTRIBUTE`](crate::OWNER_ATTRIBUTE),
+    /// [`DEVICE_ATTRIBUTE`](crate::DEVICE_ATTRIBUTE). New files without it belong to the step's user.
     pub ownership: Vec<OwnershipRecord>,
     /// What the step used.
     pub usage: ResourceUsage,
@@ -258,38 +260,19 @@ impl ExitStatus {
     }
 }
 
-/// One thing a single-id sandbox could not do on disk and remembered instead. The last record of a path counts.
+/// An owner that a single-id sandbox could neither set nor write beside the file, because symlinks, FIFOs and sockets
+/// carry no extended attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnershipRecord {
-    /// Device and inode of the file beneath [`RootPlan::changes`]; names may change, these do not.
+    /// Absolute path inside the root when the owner was set; the step may have renamed it since.
+    pub path: OsString,
+    /// Device of the file in [`RootPlan::changes`].
     pub device: u64,
-    /// See `device`.
+    /// Inode of the file in [`RootPlan::changes`]; stays when it is renamed. Look for it among symlinks, FIFOs and
+    /// sockets only: the number of a deleted file is used again.
     pub inode: u64,
-    /// What was asked for.
-    pub kind: RecordedKind,
-}
-
-/// What an [`OwnershipRecord`] remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RecordedKind {
-    /// An owner.
-    Owner(Owner),
-    /// The (empty, regular) file stands for a device with this mode (type bits included) and numbers.
-    Device {
-        /// `st_mode`.
-        mode: u32,
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// An extended attribute, such as `security.capability`; `None` when removed.
-    Attribute {
-        /// Its full name.
-        name: OsString,
-        /// Its value.
-        value: Option<Vec<u8>>,
-    },
+    /// The owner asked for.
+    pub owner: Owner,
 }
 
 /// What a step used.

@@ -12,24 +12,30 @@ use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_th
 use crate::error::Operation;
 use crate::ids::IdMap;
 use crate::mounts::Mounter;
+use crate::ownership::NOTIFIED;
 use crate::program::Program;
 use crate::spec::{Network, RunSpec, User};
 use crate::stubs::Footprint;
 use crate::wire::{Failure, Job, Root, StepMessage, send};
-use crate::{capabilities, limits, network, root, seccomp, sys};
+use crate::{capabilities, handover, limits, network, root, seccomp, sys};
 
 /// Exit code of a child that could not become the step; the reason went over the channel.
 const NOT_STARTED: i32 = 70;
 
 /// Turns this process, the first of a new pid namespace, into the step.
-pub(crate) fn become_step(job: &Job, ids: &IdMap, mut channel: UnixStream) -> ! {
-    let Err(failure) = prepare_and_execute(job, ids, &mut channel);
+pub(crate) fn become_step(job: &Job, ids: &IdMap, mut channel: UnixStream, listeners: UnixStream) -> ! {
+    let Err(failure) = prepare_and_execute(job, ids, &mut channel, &listeners);
     // If the keeper is gone this process is about to be killed with it.
     send(&mut channel, &StepMessage::Failed(failure)).unwrap_or_default();
     sys::exit_now(NOT_STARTED)
 }
 
-fn prepare_and_execute(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<Infallible, Failure> {
+fn prepare_and_execute(
+    job: &Job,
+    ids: &IdMap,
+    channel: &mut UnixStream,
+    listeners: &UnixStream,
+) -> Result<Infallible, Failure> {
     let spec = &job.spec;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     check_ids(&spec.user, ids)?;
@@ -39,16 +45,31 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Resu
     set_process_state(spec)?;
     capabilities::bound().map_err(Failure::during(Operation::Capabilities))?;
     set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
-    seccomp::install(&[]).map_err(Failure::during(Operation::Filter))?;
-    let uid = Uid::from_raw(spec.user.uid);
-    set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
+    if ids.is_single() {
+        // From here on the keeper answers for the ids, which the kernel cannot change.
+        install_supervised_filter(listeners)?;
+    } else {
+        seccomp::install(&[]).map_err(Failure::during(Operation::Filter))?;
+        let uid = Uid::from_raw(spec.user.uid);
+        set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
+    }
     capabilities::limit().map_err(Failure::during(Operation::Capabilities))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())
 }
 
+fn install_supervised_filter(listeners: &UnixStream) -> Result<(), Failure> {
+    let listener = seccomp::install(NOTIFIED).map_err(Failure::during(Operation::Filter))?;
+    let listener = listener.expect("a filter that notifies has a listener");
+    handover::give(listeners, &listener).map_err(Failure::during(Operation::Talk))
+}
+
+/// With a single id any user can be pretended.
 fn check_ids(user: &User, ids: &IdMap) -> Result<(), Failure> {
+    if ids.is_single() {
+        return Ok(());
+    }
     if !ids.has_user(user.uid) {
         return Err(Failure::IdNotMapped { is_group: false, id: user.uid, available: ids.user_count() });
     }
@@ -103,15 +124,14 @@ fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
 }
 
 fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
-    // So that `/dev/stdout` can be opened by name.
-    let owner = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    rustix::fs::fchown(rustix::stdio::stdout(), Some(owner.0), Some(owner.1))?;
-    let gid = Gid::from_raw(user.gid);
-    // With a single id the kernel forbids to change the groups of the user who started all this.
-    if !ids.is_single() {
-        let mut groups = vec![gid];
-        groups.extend(user.groups.iter().filter(|id| **id != user.gid).map(|id| Gid::from_raw(*id)));
-        set_thread_groups(&groups)?;
+    if ids.is_single() {
+        return Ok(());
     }
+    // So that `/dev/stdout` can be opened by name.
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))?;
+    let mut groups = vec![gid];
+    groups.extend(user.groups.iter().filter(|id| **id != user.gid).map(|id| Gid::from_raw(*id)));
+    set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)
 }

@@ -284,3 +284,56 @@ pub(crate) fn install_filter(program: &[libc::sock_filter], notify: bool) -> Res
     // SAFETY: with NEW_LISTENER the result is a new descriptor that nothing else owns.
     Ok(notify.then(|| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
+
+/// A system call that waits for a supervisor's answer.
+pub(crate) struct Notification {
+    pub(crate) id: u64,
+    /// The calling thread, in the pid namespace of this process.
+    pub(crate) pid: u32,
+    pub(crate) number: i64,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// What a supervisor says to a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It returns this value; nothing else happens.
+    Return(i64),
+    /// It fails.
+    Fail(Errno),
+    /// The kernel carries it out as if nobody had looked.
+    Continue,
+}
+
+/// Receives one notification; `ENOENT` when its caller died meanwhile.
+pub(crate) fn receive_notification(listener: impl AsFd) -> Result<Notification, Errno> {
+    // SAFETY: all bytes zero is a valid `seccomp_notif`, and the kernel demands it.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the request fills a `seccomp_notif`.
+    let result = unsafe {
+        libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification)
+    };
+    check(result)?;
+    let data = notification.data;
+    Ok(Notification {
+        id: notification.id,
+        pid: notification.pid,
+        number: i64::from(data.nr),
+        arguments: data.args,
+    })
+}
+
+/// Answers a notification; `ENOENT` when its caller died meanwhile.
+pub(crate) fn answer_notification(listener: impl AsFd, id: u64, answer: Answer) -> Result<(), Errno> {
+    let (val, error, flags) = match answer {
+        Answer::Return(value) => (value, 0, 0),
+        Answer::Fail(errno) => (0, -errno.raw_os_error(), 0),
+        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+    };
+    let response = libc::seccomp_notif_resp { id, val, error, flags };
+    // SAFETY: the request reads a `seccomp_notif_resp`.
+    let result = unsafe {
+        libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response)
+    };
+    check(result).map(drop)
+}

@@ -151,7 +151,12 @@ impl From<Failure> for ExecError {
 pub(crate) fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     let body =
         postcard::to_stdvec(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    assert!(body.len() <= MESSAGE_BYTES_MAX, "callers bound what they send");
+    if body.len() > MESSAGE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "files, arguments and variables exceed 256 MiB",
+        ));
+    }
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
     frame.extend_from_slice(&body);

@@ -65,6 +65,11 @@ impl PartialBlob {
         self.len_bytes
     }
 
+    /// Returns the digest so far, for whoever goes on from here.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher.clone()
+    }
+
     /// Adds bytes at the end.
     ///
     /// # Errors

@@ -158,6 +158,10 @@ fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Res
                 if total > size {
                     return Ok(None);
                 }
+                // A regular file that leaves room in the buffer has ended; the caller looks at its size once more.
+                if total == size && count < buffer.len() {
+                    break;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

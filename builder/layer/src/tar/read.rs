@@ -261,7 +261,11 @@ impl<R: Read> TarReader<R> {
             return Err(self.unsupported("a sparse file in GNU's PAX form"));
         }
         let path = ArchivePath::clean(&name).map_err(|source| ReadError::Name { source })?;
-        let metadata = self.metadata(header, &pax)?;
+        let mut metadata = self.metadata(header, &pax)?;
+        if header.typeflag() == b'2' {
+            // Nobody means anything by what writers put here.
+            metadata.mode = 0o777;
+        }
         let link = pax.linkpath.clone().or(prefix.long_link).unwrap_or_else(|| header.link());
         let size = pax.size.unwrap_or(size);
         let kind = self.kind(header, &name, link, size)?;

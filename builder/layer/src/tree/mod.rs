@@ -157,6 +157,9 @@ impl Tree {
 
     /// Removes everything below `path`, but not `path`; tells whether something was there.
     pub fn remove_below(&mut self, path: &ArchivePath) -> bool {
+        if self.below(path).next().is_none() {
+            return false;
+        }
         let names: Vec<ArchivePath> = self.below(path).map(|(name, _)| name.clone()).collect();
         for name in &names {
             if let Some(inode) = self.names.remove(name) {

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use kiln_sandbox::{
-    ExecError, ExitStatus, Mount, MountKind, Network, Owner, RootPlan, RunSpec, Ulimit, UlimitKind,
+    DEVICE_ATTRIBUTE, ExecError, ExitStatus, Mount, MountKind, Network, OWNER_ATTRIBUTE, Owner,
+    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind,
 };
 
 use super::harness::{Case, rung};
@@ -28,6 +29,8 @@ pub(crate) const ALL: &[Case] = &[
     ("a_hundred_and_fifty_layers_are_one_root", many_layers),
     ("a_plain_directory_can_be_the_root", a_plain_directory),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
+    ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
+    ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
 ];
 
 fn check(space: &Space, rows: &[(&str, &str)]) {
@@ -328,4 +331,53 @@ fn owners_and_deletions() {
     if rung() == "root" {
         assert_eq!(found("d").rdev(), rustix::fs::makedev(1, 3));
     }
+}
+
+fn attribute(space: &Space, name: &str, attribute: &str) -> Option<String> {
+    let mut value = [0; 64];
+    let length = rustix::fs::getxattr(space.path("upper").join(name), attribute, &mut value).ok()?;
+    Some(String::from_utf8(value[..length].to_vec()).unwrap())
+}
+
+fn single_id_remembers() {
+    if rung() != "single" {
+        return;
+    }
+    let space = Space::new();
+    fs::write(space.path("base/old"), "").unwrap();
+    let script = "touch /a /b /suid; mkdir /q; chown 5:6 /q; chown 5:7 /a; chmod 4755 /suid; chown 1 /suid; stat -c %a /suid; \
+                  chown 5:6 /b; chown 0:0 /b; ln -s x /l; chown -h 8:9 /l; mv /l /l2; ln -s x /m; chown -h 1:1 /m; chown -h 0:0 /m; mknod -m 600 /c c 1 3; mknod /dev/loop b 7 0; \
+                  mv /a /moved; cd /q; touch r; chown 70000:80000 ./r; chown 3:4 /old; chown 1 /none 2>/dev/null || echo missing; \
+                  mknod /fifo p; chown 2 /proc/version 2>/dev/null || echo refused";
+    let outcome = space.try_run(&script_spec(script)).unwrap();
+    assert_eq!(outcome.output, "755\nmissing\nrefused\n");
+    let rows = [
+        ("moved", Some("5:7")),
+        ("q", Some("5:6")),
+        ("q/r", Some("70000:80000")),
+        ("b", None),
+        ("suid", Some("1:0")),
+        ("old", Some("3:4")),
+    ];
+    for (name, expected) in rows {
+        assert_eq!(attribute(&space, name, OWNER_ATTRIBUTE).as_deref(), expected, "{name}");
+    }
+    assert_eq!(attribute(&space, "c", DEVICE_ATTRIBUTE).as_deref(), Some("c:1:3"));
+    assert_eq!(fs::metadata(space.path("upper/c")).unwrap().mode() & 0o7777, 0o600);
+    let found = fs::symlink_metadata(space.path("upper/l2")).unwrap();
+    let owner = Owner { uid: 8, gid: 9 };
+    let link = OwnershipRecord { path: "/l".into(), device: found.dev(), inode: found.ino(), owner };
+    assert_eq!(outcome.exit.ownership, [link]);
+}
+
+fn ids_are_pretended() {
+    let space = Space::new();
+    fs::write(space.path("base/etc/passwd"), "root:x:0:0::/:/bin/sh\napp:x:42:43::/:/bin/sh\n").unwrap();
+    fs::write(space.path("base/etc/group"), "app:x:43:\nmore:x:44:app\n").unwrap();
+    fs::write(space.path("base/etc/shadow"), "app:*:1::::::\n").unwrap();
+    let script = "id -u; id -g; su -s /bin/sh app -c 'id -u; id -g; id -G; sh -c \"id -ur\"; chroot / true 2>/dev/null'; id -u";
+    assert_eq!(space.output(&script_spec(script)), "0\n0\n42\n43\n43 44\n42\n0\n");
+    let mut spec = script_spec("id -u; id -G");
+    (spec.user.uid, spec.user.gid, spec.user.groups) = (1001, 1002, vec![1002, 2001]);
+    assert_eq!(space.output(&spec), "1001\n1002 2001\n");
 }

@@ -3,6 +3,8 @@
 //! The program is its own harness (it speaks the part of libtest's protocol that cargo and nextest use), because the
 //! child hook must run first in `main` and a user namespace is entered before any thread exists.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, whose harness prints their results")]
+
 mod cases;
 mod harness;
 mod hostile;

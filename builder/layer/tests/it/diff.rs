@@ -1,0 +1,129 @@
+//! What a step changed, from directories like those a step leaves behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_layer::tar::read::Limits;
+use kiln_layer::{
+    Changes, Devices, DiffOptions, DirectoryOrigin, Metadata, Ownership, Tree, UnpackForm, UnpackOptions,
+    WithTime, changes_from_directory, changes_from_overlay_upper, diff, unpack,
+};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+
+use crate::support::{changes_of, path, show, tar_of, tree};
+
+/// Everything belongs to this test's user; layers of the tests are root's.
+fn as_root(_: &kiln_layer::ArchivePath, metadata: Metadata) -> Metadata {
+    Metadata { uid: 0, gid: 0, ..metadata }
+}
+
+fn options<'a>() -> DiffOptions<'a> {
+    DiffOptions { ignore: None, metadata: Some(&as_root), with_time: WithTime::No }
+}
+
+fn open(path: &Path) -> Arc<DirectoryOrigin> {
+    Arc::new(DirectoryOrigin::open(path).unwrap())
+}
+
+fn summary(changes: &Changes) -> Vec<String> {
+    let deletions = changes.deletions.iter().map(|path| format!("gone {path}"));
+    deletions.chain(show_places(&changes.entries)).collect()
+}
+
+fn show_places(entries: &Tree) -> Vec<String> {
+    show(entries, &[]).into_iter().map(|line| line.replace(": ?", "")).collect()
+}
+
+fn write(root: &Path, name: &str, text: &str) {
+    fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+    fs::write(root.join(name), text).unwrap();
+    fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[test]
+fn an_upper_directory_is_read_as_overlayfs_wrote_it() {
+    let lower = listing_tree(&["a/", "a/same: same", "a/other: one", "b/", "b/x: x", "b/y: y", "c: c", "k/"]);
+    let space = tempfile::tempdir().unwrap();
+    let root = space.path();
+    write(root, "a/same", "same");
+    write(root, "a/other", "two");
+    write(root, "b/y", "y");
+    write(root, "n/new", "new");
+    fs::create_dir(root.join("k")).unwrap();
+    for directory in ["", "a", "b", "n", "k"] {
+        fs::set_permissions(root.join(directory), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(root.join("k"), fs::Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::setxattr(root.join("b"), "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+    for name in ["c", "never"] {
+        rustix::fs::mknodat(CWD, root.join(name), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    }
+    let changes = changes_from_overlay_upper(&open(root), &lower, options()).unwrap();
+    assert_eq!(summary(&changes), ["gone b/x", "gone c", "a/other", "k/ @700", "n/", "n/new"]);
+}
+
+#[test]
+fn ignored_stubs_are_no_change() {
+    let space = tempfile::tempdir().unwrap();
+    write(space.path(), "etc/resolv.conf", "");
+    write(space.path(), "etc/mine", "");
+    for directory in ["", "etc"] {
+        fs::set_permissions(space.path().join(directory), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let lower = listing_tree(&["etc/"]);
+    let ignore = |path: &kiln_layer::ArchivePath, _: bool| path.as_bytes() == b"etc/resolv.conf";
+    let options = DiffOptions { ignore: Some(&ignore), ..options() };
+    let changes = changes_from_overlay_upper(&open(space.path()), &lower, options).unwrap();
+    assert_eq!(summary(&changes), ["etc/mine"]);
+}
+
+#[test]
+fn a_whole_root_is_compared_with_what_it_was() {
+    let lower = listing_tree(&["a/", "a/same: same", "a/other: one", "gone/", "gone/x: x", "t: t", "l: l"]);
+    let space = tempfile::tempdir().unwrap();
+    let root = space.path();
+    let unpacking = UnpackOptions {
+        form: UnpackForm::Flat,
+        ownership: Ownership::Recorded,
+        devices: Devices::Record,
+        lower: None,
+        limits: Limits::default(),
+    };
+    unpack(
+        &tar_of(&changes_of(tree(&[
+            "a/",
+            "a/same: same",
+            "a/other: one",
+            "gone/",
+            "gone/x: x",
+            "t: t",
+            "l: l",
+        ])))[..],
+        &open(root),
+        unpacking,
+    )
+    .unwrap();
+    let before = kiln_layer::diff::walk_for_diff(&open(root), options()).unwrap();
+    write(root, "a/other", "two");
+    write(root, "a/same", "same");
+    fs::remove_dir_all(root.join("gone")).unwrap();
+    fs::remove_file(root.join("t")).unwrap();
+    write(root, "t/now", "a directory");
+    fs::set_permissions(root.join("t"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(root.join("l"), root.join("m")).unwrap();
+    let changes = changes_from_directory(&open(root), &lower, &before, options()).unwrap();
+    assert_eq!(summary(&changes), ["gone gone", "a/other", "l", "m = l", "t/", "t/now"]);
+}
+
+fn listing_tree(lines: &[&str]) -> Tree {
+    Tree::from_listings([&crate::support::listing_of(&changes_of(tree(lines)))]).unwrap()
+}
+
+#[test]
+fn a_directory_in_place_of_a_file_is_no_deletion() {
+    let changes = diff(&tree(&["a: f", "b/", "b/c: f"]), &tree(&["a/", "a/x: f", "b: f"]), WithTime::No);
+    assert_eq!(summary(&changes), ["a/", "a/x", "b"]);
+    assert_eq!(changes.entries.get(&path("b")).map(|entry| entry.is_directory()), Some(false));
+}

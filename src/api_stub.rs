@@ -12,7 +12,7 @@ use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 /// A part that is not there yet.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not connected yet")]
-pub(crate) struct Missing(&'static str);
+pub(crate) struct Missing(pub(crate) &'static str);
 
 pub(crate) mod catalog {
     use super::*;
@@ -73,12 +73,12 @@ pub(crate) mod catalog {
         pub(crate) epoch: Option<i64>,
     }
 
-    pub(crate) fn list(_workshop: &Workshop) -> Result<Vec<ImageRow>, Missing> {
+    pub(crate) fn list(_workshop: &Arc<Workshop>) -> Result<Vec<ImageRow>, Missing> {
         Err(Missing("catalog::list"))
     }
 
     pub(crate) fn inspect(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<ImageDetails, Missing> {
@@ -86,23 +86,27 @@ pub(crate) mod catalog {
     }
 
     pub(crate) fn history(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<Vec<HistoryRow>, Missing> {
         Err(Missing("catalog::history"))
     }
 
-    pub(crate) fn tag(_workshop: &Workshop, _image: &str, _name: &Reference) -> Result<(), Missing> {
+    pub(crate) fn tag(_workshop: &Arc<Workshop>, _image: &str, _name: &Reference) -> Result<(), Missing> {
         Err(Missing("catalog::tag"))
     }
 
-    pub(crate) fn remove(_workshop: &Workshop, _image: &str, _force: bool) -> Result<Vec<Removed>, Missing> {
+    pub(crate) fn remove(
+        _workshop: &Arc<Workshop>,
+        _image: &str,
+        _force: bool,
+    ) -> Result<Vec<Removed>, Missing> {
         Err(Missing("catalog::remove"))
     }
 
     pub(crate) async fn save(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _images: &[String],
         _kind: ArchiveKind,
         _destination: &Destination,
@@ -111,14 +115,17 @@ pub(crate) mod catalog {
     }
 
     pub(crate) async fn load(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _source: ArchiveSource<'_>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Loaded>, Missing> {
         Err(Missing("catalog::load"))
     }
 
-    pub(crate) async fn import(_workshop: &Workshop, _request: ImportRequest<'_>) -> Result<Digest, Missing> {
+    pub(crate) async fn import(
+        _workshop: &Arc<Workshop>,
+        _request: ImportRequest<'_>,
+    ) -> Result<Digest, Missing> {
         Err(Missing("catalog::import"))
     }
 }
@@ -137,18 +144,18 @@ pub(crate) mod transfer {
     }
 
     pub(crate) async fn pull(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
         _platform: Option<&Platform>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pulled, Missing> {
         Err(Missing("transfer::pull"))
     }
 
     pub(crate) async fn push(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pushed, Missing> {
         Err(Missing("transfer::push"))
     }

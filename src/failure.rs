@@ -143,6 +143,13 @@ impl Failure {
         self
     }
 
+    /// Says the message at a place in the Dockerfile, if it has one.
+    fn at(self, span: Option<(usize, usize)>, source: Source, label: String) -> Self {
+        let Some((start, end)) = span else { return self };
+        let diagnostic = Diagnostic::error("", Span::new(start, end), self.message.clone()).with_label(label);
+        self.with_report(source, vec![diagnostic])
+    }
+
     /// Adds the places it speaks of.
     fn with_report(self, source: Source, diagnostics: Vec<Diagnostic>) -> Self {
         Self { report: Some(Box::new(Report { source, diagnostics })), ..self }
@@ -159,10 +166,23 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     let mut hint = None;
     while let Some(error) = next {
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(hint);
+        let of_registry = error.downcast_ref::<kiln_registry::Error>().and_then(hint_of_registry);
+        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(hint);
         next = error.source();
     }
     hint
+}
+
+fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
+    if error.is_unauthorized() {
+        return Some(
+            "`kiln login REGISTRY` keeps credentials; a name that does not exist can look like this too"
+                .to_owned(),
+        );
+    }
+    let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
+        registries without TLS";
+    error.is_unreachable().then(|| hint.to_owned())
 }
 
 fn hint_of_io(error: &io::Error) -> Option<String> {
@@ -199,50 +219,38 @@ impl From<SettingsError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        let failure = Self::of(Kind::Failed, &error);
         match error {
             BuildError::Dockerfile { source_text, diagnostics } => {
-                Self::new(Kind::Failed, "the Dockerfile cannot be built")
-                    .with_report(*source_text, diagnostics)
+                failure.with_report(*source_text, diagnostics)
             }
             BuildError::Step { origin, source_text, error } => of_step(&origin, *source_text, &error),
-            BuildError::Image { span: Some((start, end)), source_text, error } => {
-                let failure = Self::of(Kind::Failed, &*error);
-                let text = std::iter::once(&failure.message).chain(&failure.causes);
-                let text = text.map(String::as_str).collect::<Vec<_>>().join(": ");
-                let diagnostic = Diagnostic::error("image", Span::new(start, end), text);
-                failure.with_report(*source_text, vec![diagnostic])
+            BuildError::Image { span, source_text, error } => {
+                Self::of(Kind::Failed, &*error).at(span, *source_text, String::new())
             }
-            BuildError::Image { span: None, error, .. } => Self::of(Kind::Failed, &*error),
             BuildError::Interrupted => Self::interrupted(),
-            other => Self::of(Kind::Failed, &other),
+            _ => failure,
         }
     }
 }
 
 /// Returns the failure of a step, under its line of the Dockerfile.
 fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
-    let kind = match error {
+    let failure = match error {
         StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
-        StepError::Exec(cause) if cause.is_machine_limit() => Kind::Machine,
-        StepError::Impossible { .. } => Kind::Machine,
-        _ => Kind::Failed,
+        StepError::Exec(cause) if cause.is_machine_limit() => {
+            Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
+        }
+        StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
+        StepError::Run(run) => Failure::of(Kind::Failed, error)
+            .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
+        _ => Failure::of(Kind::Failed, error),
     };
-    let failure = Failure::of(kind, error);
-    let failure = if kind == Kind::Machine { failure.with_hint(MACHINE_HINT) } else { failure };
-    let Some((start, end)) = origin.span else {
-        return Failure { message: format!("{} ({})", failure.message, origin.text), ..failure };
-    };
-    let output = if matches!(error, StepError::Run(_)) { "its output is above" } else { "" };
-    let stage = match origin.stage.as_str() {
-        "" => String::new(),
-        stage => format!("in stage `{stage}`"),
-    };
-    let label =
-        [stage.as_str(), output].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-    let text =
-        std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect::<Vec<_>>();
-    let diagnostic = Diagnostic::error("", Span::new(start, end), text.join(": ")).with_label(label);
-    failure.with_report(source, vec![diagnostic])
+    let output = if matches!(error, StepError::Run(_)) { "; its output is above" } else { "" };
+    match origin.span {
+        Some(span) => failure.at(Some(span), source, format!("in stage `{}`{output}", origin.stage)),
+        None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
+    }
 }
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
@@ -250,7 +258,10 @@ const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container,
 
 #[cfg(test)]
 mod tests {
+    use kiln_sandbox::ExitStatus;
+
     use super::*;
+    use kiln_builder::transform::RunFailure;
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot write the layer")]
@@ -263,6 +274,27 @@ mod tests {
         assert_eq!(failure.message, "cannot write the layer");
         assert_eq!(failure.causes, ["No space left on device (os error 28)"]);
         assert_eq!(failure.hints.len(), 1);
+    }
+
+    #[test]
+    fn a_failed_step_is_shown_under_its_line_with_its_kind() {
+        let origin = || Origin { stage: "build".to_owned(), span: Some((7, 15)), ..Origin::default() };
+        let run = RunFailure { status: ExitStatus::Code(2), argv: Vec::new(), log: "/logs/1".into() };
+        for (error, kind, label) in [
+            (StepError::Run(run), Kind::Failed, "in stage `build`; its output is above"),
+            (StepError::Impossible { reason: "no".to_owned() }, Kind::Machine, "in stage `build`"),
+            (StepError::Exec(ExecError::EmptyCommand), Kind::Failed, "in stage `build`"),
+        ] {
+            let source_text = Box::new(Source::new("Dockerfile", "FROM a\nRUN make\n"));
+            let message = error.to_string();
+            let error = BuildError::Step { origin: Box::new(origin()), source_text, error: Box::new(error) };
+            let failure = Failure::from(error);
+            let expected = Diagnostic::error("", Span::new(7, 15), message).with_label(label);
+            assert_eq!((failure.kind, failure.report.unwrap().diagnostics), (kind, vec![expected]));
+        }
+        let cancelled = StepError::Exec(ExecError::Cancelled);
+        assert_eq!(of_step(&origin(), Source::new("D", ""), &cancelled).kind, Kind::Interrupted);
+        assert_eq!(Failure::from(BuildError::Interrupted).exit_code(), 130);
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
     let interrupt = interrupt()?;
     let display = Display::new(mode, &settings);
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let progress: Arc<dyn Progress> = display.clone();
         let result = build(&workshop, &request, &progress, &interrupt).await.map_err(Failure::from)?;
         record(&args, &result, &settings.working_directory)?;
         Ok(result)
@@ -52,7 +52,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
 
 /// Puts into the request what comes on standard input.
 fn read_stdin(
-    workshop: &Workshop,
+    workshop: &Arc<Workshop>,
     request: &mut BuildRequest,
     from_stdin: FromStdin,
     input: impl Read,

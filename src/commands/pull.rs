@@ -1,6 +1,8 @@
 //! `kiln pull`: the canonical name on standard output, Docker's other lines on standard error.
 
+use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
+use std::sync::Arc;
 
 use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
 use crate::api_stub::transfer::{Pulled, pull};
@@ -15,8 +17,9 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
     let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let pulled = pull(&workshop, &name, platform.as_ref(), display.clone()).await;
+        let pulled = pull(&workshop, &name, platform.as_ref(), &progress).await;
         pulled.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let pulled = with_display(&display, &interrupt, work).await?;

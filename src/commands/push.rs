@@ -1,6 +1,8 @@
 //! `kiln push`: name and digest on standard output, Docker's other lines on standard error.
 
+use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
+use std::sync::Arc;
 
 use super::{Context, interrupt, name, print, transfer_display, with_display};
 use crate::api_stub::transfer::{Pushed, push};
@@ -17,8 +19,9 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
     let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let pushed = push(&workshop, &name, display.clone()).await;
+        let pushed = push(&workshop, &name, &progress).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let pushed = with_display(&display, &interrupt, work).await?;

@@ -1,2 +1,94 @@
-//! kiln
-fn main() {}
+//! The counter: flags, progress, errors. Everything else is done by the libraries below.
+//!
+//! ```text
+//! child entry hook → command line → settings → user namespace → runtime → command → exit code
+//! ```
+//!
+//! The order matters: a user namespace can be entered only while there is one thread.
+
+#[expect(dead_code, reason = "stands in for what the builder does not have yet")]
+mod api_stub;
+mod cli;
+mod commands;
+mod failure;
+mod request;
+mod settings;
+mod suggest;
+mod ui;
+
+use std::io::{self, IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::process::ExitCode;
+
+use kiln_sandbox::{Identity, UserNamespaceOptions};
+
+use cli::{Cli, Parsed};
+use commands::Context;
+use failure::{Failure, Kind, is_broken_pipe};
+use settings::{Environment, Overrides, Settings};
+use ui::style::Style;
+
+fn main() -> ExitCode {
+    kiln_sandbox::run_if_child();
+    std::panic::set_hook(Box::new(report_bug));
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(code) => code,
+        Err(_) => ExitCode::from(Kind::Bug.exit_code()),
+    }
+}
+
+fn run() -> ExitCode {
+    let environment = Environment::of_process();
+    let style = Style::new(environment.is_colour_wanted() && io::stderr().is_terminal());
+    let outcome = match cli::parse(std::env::args_os()) {
+        Ok(Parsed::Command(cli)) => command(*cli, environment),
+        Ok(Parsed::Text(text)) => show(&text),
+        Err(failure) => Err(failure),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui::show_failure(&failure, style);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn command(cli: Cli, environment: Environment) -> Result<(), Failure> {
+    let settings = Settings::read(environment, Overrides { store: cli.store, config: cli.config })?;
+    let identity = match cli.command.needs_user_namespace() {
+        true => enter_user_namespace(),
+        false => Err("this command runs no steps".to_owned()),
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().map_err(|error| Failure::of(Kind::Machine, &error))?;
+    let outcome = runtime.block_on(commands::run(cli.command, Context { settings, identity }));
+    // What still runs was cancelled; nothing waits for it, and the store is sound whenever it ends.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Becomes root of a user namespace. A refusal is remembered: only a step that must run makes it an error.
+fn enter_user_namespace() -> Result<Identity, String> {
+    kiln_sandbox::enter(&UserNamespaceOptions::default()).map_err(|error| {
+        let failure = Failure::of(Kind::Machine, &error);
+        std::iter::once(failure.message).chain(failure.causes).collect::<Vec<_>>().join(": ")
+    })
+}
+
+fn show(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if !is_broken_pipe(&error) => Err(Failure::of(Kind::Failed, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Says that a panic is a mistake in kiln.
+fn report_bug(panic: &PanicHookInfo<'_>) {
+    let text = format!(
+        "error: this is a bug in kiln {}: {panic}\nhelp: please report it, with the command and these lines; the store is sound\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    // There is nowhere left to say it.
+    io::stderr().write_all(text.as_bytes()).ok();
+}

@@ -9,6 +9,33 @@
 //!
 //! The modules stand in reading order: each uses only those below it.
 
+pub mod build;
+
+pub mod export;
+
+pub mod image;
+
+pub mod solve;
+
+pub mod transform;
+
+pub mod source;
+
+pub mod lower;
+
+pub mod cache;
+
+pub mod layers;
+
+pub mod upper;
+
+pub mod blobs;
+
+pub mod workshop;
+pub use workshop::{Workshop, WorkshopOptions};
+
+pub mod interrupt;
+
 pub mod progress;
 
 pub mod request;

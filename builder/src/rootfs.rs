@@ -33,18 +33,23 @@ impl Rootfs {
 
     /// Returns the identity of the content: a digest over the diff ids, and nothing else.
     pub fn chain(&self) -> Digest {
-        let mut hasher = Hasher::new();
-        hasher.update(b"kiln.rootfs.1");
-        for layer in &self.layers {
-            hasher.update(layer.diff_id.0.as_bytes());
-        }
-        hasher.finish()
+        chain_of(&self.layers)
     }
 
     /// Returns the diff ids, base first.
     pub fn diff_ids(&self) -> impl Iterator<Item = DiffId> + '_ {
         self.layers.iter().map(|layer| layer.diff_id)
     }
+}
+
+/// Returns the identity of a stack of layers: a digest over the diff ids, and nothing else.
+pub fn chain_of(layers: &[Layer]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(b"kiln.rootfs.1");
+    for layer in layers {
+        hasher.update(layer.diff_id.0.as_bytes());
+    }
+    hasher.finish()
 }
 
 /// The stored form of a [`Layer`].

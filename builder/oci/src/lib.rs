@@ -29,7 +29,7 @@ pub mod config;
 pub use config::{HistoryEntry, ImageConfig, RunConfig};
 
 mod document;
-pub use document::{Document, DocumentError};
+pub use document::{Document, DocumentError, Kind as DocumentKind};
 
 mod descriptor;
 pub use descriptor::Descriptor;

@@ -1,1 +1,92 @@
-//! Empty for now.
+//! The sandbox: runs one process in a root of its own.
+//!
+//! * What it does: makes the namespaces, mounts, limits and filters of one step, runs it, streams its output and
+//!   reports how it ended. Nothing it makes outlives the step, however the step or the caller dies.
+//! * What it must not do: know what an image, a layer or a Dockerfile is; read names from `/etc/passwd` of a root.
+//! * Main type: [`RunSpec`]. Main function: [`run`].
+//!
+//! ```text
+//!  caller (threads)           keeper (init of pid namespace A)          step (pid 1 of namespace B)
+//!  run() ──vfork + exec of this binary──► child::run_if_child()
+//!     │  RunSpec, RootPlan ─────────────► fork ──────────────────────► namespaces, root, mounts
+//!     │                                     │ ◄── Mounted | Failure ── ids, capabilities, filter, exec
+//!     │ ◄═══════════════ output (one pipe) ═══════════════════════════ stdout, stderr
+//!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
+//! ```
+//!
+//! When the caller dies, the keeper dies; when the keeper dies, the kernel kills namespace A and with it B; the
+//! last process of B takes the mount namespace with it. So nothing has to be cleaned up.
+//!
+//! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
+//! |---|---|---|---|
+//! | [`Identity::Root`] | real | real, never opened (every mount is `nodev`) | real |
+//! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel | real |
+//! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says root | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
+//!
+//! ```no_run
+//! use kiln_sandbox::{CancelToken, RootPlan, RunSpec, run, run_if_child};
+//!
+//! run_if_child(); // first thing in `main`: in a re-executed child this never returns
+//! let spec = RunSpec::new(["/bin/sh", "-c", "echo hello"]);
+//! let root = RootPlan::Directory("/srv/root".into());
+//! let exit = run(&spec, &root, &CancelToken::new().unwrap(), &mut |bytes| print!("{}", bytes.escape_ascii()));
+//! assert!(exit.unwrap().status.is_success());
+//! ```
+
+mod run;
+
+mod child;
+
+mod step;
+
+mod ownership;
+
+mod credentials;
+
+mod program;
+
+mod mounts;
+
+mod target;
+
+mod root;
+
+mod network;
+
+mod seccomp;
+
+mod limits;
+
+mod userns;
+
+mod probe;
+
+mod capabilities;
+
+mod handover;
+
+mod wire;
+
+mod stubs;
+
+mod ids;
+
+mod error;
+
+mod spec;
+
+mod cancel;
+
+mod sys;
+
+pub use cancel::CancelToken;
+pub use child::run_if_child;
+pub use error::{ExecError, Operation};
+pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
+pub use probe::{Machine, Obstacle, probe};
+pub use run::run;
+pub use spec::{
+    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
+    RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+};
+pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -47,6 +47,8 @@ pub struct Step {
 pub struct Origin {
     /// Stage, as `name` or its number, with `platform` where several are built.
     pub stage: String,
+    /// Name of the stage in lower case, for options that name stages; empty when it has none.
+    pub stage_name: String,
     /// Position among the stage's instructions that make steps: `[stage 2/5]`. Zero when it is no instruction.
     pub position: u32,
     /// How many such instructions the stage has.

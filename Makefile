@@ -1,0 +1,29 @@
+# make test     installs the Debian packages that the tests need (as root or by sudo), then runs everything that CI runs
+# make check    the quick part: format, lints, tidy, and the tests that need nothing installed
+# make bench    whole builds against Debian's buildah in the same run, as ratios
+# make install  the program, and `build` as its second name, below PREFIX
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+.PHONY: test check bench install
+test:
+	bash .ci/run
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --locked --quiet --test tidy
+	$(CARGO) test --workspace --locked --lib --bins
+
+bench:
+	bash tests/install-packages.sh
+	$(CARGO) build --release --locked
+	python3 benches/whole_builds.py target/release/kiln
+
+# `build -t app .` is `kiln build -t app .`: one program, told by its name.
+install:
+	$(CARGO) build --release --locked
+	install -D -m 0755 target/release/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	ln -f $(DESTDIR)$(PREFIX)/bin/kiln $(DESTDIR)$(PREFIX)/bin/build

@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Whole builds by kiln and by Debian's buildah, one after the other in the same run, as ratios.
+
+    benches/whole_builds.py target/release/kiln [NAME…]
+
+Each workload is built several times by each; the median counts. Times of one machine say little, ratios travel better.
+Fixtures are made by this program and stored nowhere. `--check` ends with 1 when kiln is slower somewhere or uses more
+memory than it may.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+MEMORY_MIB_MAX = 200
+CACHED_MS_MAX = 20
+RUN_OVERHEAD_MS_MAX = 15
+
+
+class Kiln:
+    name = "kiln"
+
+    def __init__(self, program, place):
+        self.program, self.place = str(program), place
+
+    def command(self, context):
+        return [self.program, "build", "-q", "-t", "bench", str(context)]
+
+    def environment(self):
+        return {"KILN_HOME": str(self.place), "KILN_CONFIG": str(self.place / "none.toml")}
+
+    def forget(self):
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+class Buildah:
+    name = "buildah"
+
+    def __init__(self, place):
+        self.place = place
+
+    def command(self, context):
+        store = ["--root", str(self.place / "root"), "--runroot", str(self.place / "run"), "--storage-driver", driver()]
+        build = ["build", "--quiet", "--layers", "--isolation", "chroot", "--signature-policy", str(policy(self.place))]
+        return ["buildah", *store, *build, "-t", "bench", str(context)]
+
+    def environment(self):
+        return {}
+
+    def forget(self):
+        # Overlays of a build that was stopped may still be mounted.
+        subprocess.run(["umount", "-l", self.place / "root" / "overlay"], capture_output=True, check=False)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+def driver():
+    return "overlay" if os.getuid() == 0 else "vfs"
+
+
+def policy(place):
+    path = place.with_suffix(".policy.json")
+    path.write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
+    return path
+
+
+def measure(builder, context):
+    """Builds once; returns seconds and the peak of resident memory in MiB."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(builder.place.parent), **builder.environment()}
+    log = builder.place.with_suffix(".log")
+    with log.open("wb") as output:
+        start = time.perf_counter()
+        child = subprocess.Popen(builder.command(context), stdout=output, stderr=output, env=environment)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        sys.exit(f"{builder.name} failed ({child.returncode}): {log.read_text(errors='replace')[-3000:]}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def small_files(root, count):
+    for number in range(count):
+        write(root / f"{number % 100:02}" / f"{number % 7}" / f"file{number:05}.txt", f"{number}\n" * (number % 60 + 1))
+
+
+def many_instructions(context):
+    small_files(context / "src", 1000)
+    lines = ["FROM scratch"]
+    for number in range(10):
+        lines += [f"ENV V{number}={number}", f"COPY src/{number:02} /src/{number:02}", f"LABEL l{number}={number}"]
+    write(context / "Dockerfile", "\n".join([*lines, ""]))
+
+
+def many_files(context):
+    small_files(context / "src", 50_000)
+    write(context / "Dockerfile", "FROM scratch\nCOPY src /src\n")
+
+
+def big_file(context):
+    write(context / "Dockerfile", "FROM scratch\nCOPY big /big\n")
+    with (context / "big").open("wb") as file:
+        # Half of it compresses, as program files do.
+        for number in range(256):
+            file.write(os.urandom(2 << 20))
+            file.write(f"line {number} of some text\n".encode() * ((2 << 20) // 24))
+
+
+def runs(count):
+    def make(context):
+        shutil.copy("/bin/busybox", context / "busybox")
+        write(context / "Dockerfile", "FROM scratch\nCOPY busybox /bin/sh\n" + "RUN true\n" * count)
+
+    return make
+
+
+def nothing(_context, _round):
+    pass
+
+
+def change_one(context, number):
+    write(context / "src" / "50" / "1" / "file00050.txt", f"changed {number}\n")
+
+
+# name, how the context is made, whether each round starts cold, what changes before each round, rounds
+WORKLOADS = [
+    ("30 instructions, 1,000 files, cached", many_instructions, False, nothing, 9),
+    ("30 instructions, 1,000 files, cold", many_instructions, True, nothing, 3),
+    ("50,000 files, cold", many_files, True, nothing, 3),
+    ("50,000 files, unchanged", many_files, False, nothing, 5),
+    ("50,000 files, one changed", many_files, False, change_one, 3),
+    ("1 GiB, cold", big_file, True, nothing, 2),
+    ("no RUN, cold", runs(0), True, nothing, 5),
+    ("20 RUN true, cold", runs(20), True, nothing, 3),
+]
+
+
+def bench(builder, context, cold, change, rounds):
+    builder.forget()
+    if not cold:
+        measure(builder, context)
+    results = []
+    for number in range(rounds):
+        if cold:
+            builder.forget()
+        change(context, f"{builder.name} {number} {time.time_ns()}")
+        results.append(measure(builder, context))
+    builder.forget()
+    return statistics.median(seconds for seconds, _ in results), max(memory for _, memory in results)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("names", nargs="*", help="only workloads whose name contains one of these")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    complaints, times = [], {}
+    with tempfile.TemporaryDirectory(prefix="kiln-bench-") as place:
+        place = pathlib.Path(place)
+        builders = [Kiln(options.program.resolve(), place / "kiln")]
+        if shutil.which("buildah"):
+            builders.append(Buildah(place / "buildah"))
+        print(f"{'workload':40}{'kiln':>10}{'buildah':>10}{'ratio':>8}{'kiln MiB':>10}{'buildah MiB':>13}")
+        for name, make, cold, change, rounds in WORKLOADS:
+            if options.names and not any(part in name for part in options.names):
+                continue
+            context = place / "context"
+            shutil.rmtree(context, ignore_errors=True)
+            context.mkdir()
+            make(context)
+            results = [bench(builder, context, cold, change, rounds) for builder in builders]
+            (seconds, memory), peer = results[0], results[1] if len(results) > 1 else (float("nan"), float("nan"))
+            times[name] = seconds
+            ratio = peer[0] / seconds
+            print(f"{name:40}{seconds:9.3f}s{peer[0]:9.3f}s{ratio:7.1f}x{memory:10.0f}{peer[1]:13.0f}", flush=True)
+            if ratio < 1:
+                complaints.append(f"{name}: slower than buildah")
+            if memory > MEMORY_MIB_MAX:
+                complaints.append(f"{name}: {memory:.0f} MiB of memory, at most {MEMORY_MIB_MAX}")
+    complaints += derived(times)
+    for complaint in complaints:
+        print(f"! {complaint}")
+    return 1 if options.check and complaints else 0
+
+
+def derived(times):
+    """Prints what follows from several workloads; returns what is above its aim."""
+    complaints = []
+    if {"no RUN, cold", "20 RUN true, cold"} <= times.keys():
+        overhead = (times["20 RUN true, cold"] - times["no RUN, cold"]) / 20 * 1000
+        print(f"overhead of one RUN: {overhead:.1f} ms (aim: {RUN_OVERHEAD_MS_MAX})")
+        if overhead > RUN_OVERHEAD_MS_MAX:
+            complaints.append(f"one RUN costs {overhead:.1f} ms")
+    cached = times.get("30 instructions, 1,000 files, cached")
+    if cached is not None:
+        print(f"cached build: {cached * 1000:.1f} ms (aim: {CACHED_MS_MAX})")
+        if cached * 1000 > CACHED_MS_MAX:
+            complaints.append(f"a cached build takes {cached * 1000:.1f} ms")
+    return complaints
+
+
+if __name__ == "__main__":
+    sys.exit(main())

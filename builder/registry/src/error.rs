@@ -1,0 +1,302 @@
+//! What can go wrong between this machine and a registry. Texts that came from a server are cut to a limit and hold no
+//! control characters; no text holds a secret or the query of an address.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_oci::VerifyError;
+
+use crate::cause::{
+    ChallengeProblem, CredentialError, Said, TokenProblem, TransportError, TransportKind, status_text,
+};
+
+/// Why a call to a registry failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer came: no connection, or it broke.
+    #[error("registry `{registry}`: {source}")]
+    Transport {
+        /// The host that was spoken to.
+        registry: String,
+        /// What happened.
+        source: TransportError,
+    },
+    /// The registry answered, and not with success.
+    #[error("registry `{registry}` answered {} for `{subject}`{}", status_text(*status), Said(code, message))]
+    Status {
+        /// The host that answered.
+        registry: String,
+        /// The repository, reference or blob that was asked for.
+        subject: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's own error code, such as `MANIFEST_UNKNOWN`.
+        code: Option<String>,
+        /// The registry's own message.
+        message: Option<String>,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The registry wants credentials: there are none, or it does not accept them.
+    #[error(
+        "registry `{registry}` refuses access to `{subject}`: {}{}",
+        if *with_credentials { "it does not accept the credentials" } else { "there are no credentials for it" },
+        Said(code, message)
+    )]
+    Unauthorized {
+        /// The host that answered.
+        registry: String,
+        /// What was asked for.
+        subject: String,
+        /// Whether credentials were sent.
+        with_credentials: bool,
+        /// The registry's own error code.
+        code: Option<String>,
+        /// The registry's own message.
+        message: Option<String>,
+    },
+    /// The registry asks for a way of authentication that is not known here.
+    #[error("registry `{registry}` asks for authentication in a way that is not supported: {reason}")]
+    Challenge {
+        /// The host that answered.
+        registry: String,
+        /// What is wrong with its challenge.
+        reason: ChallengeProblem,
+    },
+    /// A token server gave no token.
+    #[error("token server `{realm}` of registry `{registry}`: {reason}")]
+    Token {
+        /// The registry the token is for.
+        registry: String,
+        /// Host of the token server.
+        realm: String,
+        /// What it did.
+        reason: TokenProblem,
+    },
+    /// Credentials could not be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The bytes are not those that were asked for.
+    #[error("registry `{registry}`: `{subject}`: {source}")]
+    Verify {
+        /// The host the bytes came from.
+        registry: String,
+        /// What was asked for.
+        subject: String,
+        /// What is wrong with them.
+        source: VerifyError,
+    },
+    /// A document that no image can need to be so large.
+    #[error("registry `{registry}`: `{subject}` is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The host that answered.
+        registry: String,
+        /// What was asked for.
+        subject: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A manifest of the first Docker format, which has no layers that could be verified.
+    #[error(
+        "registry `{registry}`: `{subject}` is a Docker schema 1 manifest, which is not supported: push it again with a current tool"
+    )]
+    Schema1 {
+        /// The host that answered.
+        registry: String,
+        /// The image.
+        subject: String,
+    },
+    /// A manifest that is not one.
+    #[error("registry `{registry}`: `{subject}` is not an image manifest or index: {reason}")]
+    NotAManifest {
+        /// The host that answered.
+        registry: String,
+        /// The image.
+        subject: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The answer breaks the protocol.
+    #[error("registry `{registry}` answered `{subject}` in a way that breaks the protocol: {reason}")]
+    Protocol {
+        /// The host that answered.
+        registry: String,
+        /// What was asked for.
+        subject: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The answer leads elsewhere, where it is not safe to go.
+    #[error("registry `{registry}` redirects `{subject}` to `{target}`: {reason}")]
+    Redirect {
+        /// The host that answered.
+        registry: String,
+        /// What was asked for.
+        subject: String,
+        /// Scheme and host it leads to.
+        target: String,
+        /// Why it is not followed.
+        reason: &'static str,
+    },
+    /// The content to upload could not be read.
+    #[error("cannot read `{subject}` for the upload: {source}")]
+    Source {
+        /// What was to be uploaded.
+        subject: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A file of certificates or keys could not be used.
+    #[error("certificates in `{}`: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something in the configuration cannot be used.
+    #[error("configuration of registry `{registry}`: {reason}")]
+    Config {
+        /// The registry it is about.
+        registry: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Something that went wrong and did not fail the call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A mirror failed; the next one, or the registry itself, is asked.
+    Mirror {
+        /// The mirror.
+        mirror: String,
+        /// The registry it stands for.
+        registry: String,
+        /// What happened.
+        error: Error,
+    },
+    /// A request is tried again.
+    Retry {
+        /// The failure.
+        error: Error,
+        /// How long is waited first.
+        delay: Duration,
+        /// How often it was tried so far.
+        attempts: u32,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mirror { mirror, registry, error } => {
+                write!(formatter, "mirror `{mirror}` of `{registry}` is passed over: {error}")
+            }
+            Self::Retry { error, delay, .. } => {
+                write!(formatter, "{error}; trying again in {:.1} s", delay.as_secs_f64())
+            }
+        }
+    }
+}
+
+impl Error {
+    /// Whether the registry says that what was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status: 404, .. })
+    }
+
+    /// Whether credentials are missing, refused, or not enough.
+    pub fn is_unauthorized(&self) -> bool {
+        match self {
+            Self::Unauthorized { .. } | Self::Status { status: 401 | 403, .. } => true,
+            Self::Token { reason: TokenProblem::Status { status, .. }, .. } => matches!(status, 401 | 403),
+            _ => false,
+        }
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => source.is_retryable(),
+            Self::Status { status, .. } => is_retryable_status(*status),
+            Self::Token { reason, .. } => match reason {
+                TokenProblem::Status { status, .. } => is_retryable_status(*status),
+                TokenProblem::Transport(source) => source.is_retryable(),
+                TokenProblem::NoToken | TokenProblem::TooLarge(_) => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether no server answered at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Transport { source, .. }
+            if matches!(source.kind, TransportKind::Connect | TransportKind::ConnectTimeout))
+    }
+
+    /// Returns how long the server asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. }
+            | Self::Token { reason: TokenProblem::Status { retry_after, .. }, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+fn is_retryable_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && status != 501 && status != 505
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16) -> Error {
+        Error::Status {
+            registry: "r".into(),
+            subject: "s:1".into(),
+            status,
+            code: None,
+            message: None,
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn errors_answer_what_callers_ask() {
+        for (code, retryable, not_found, unauthorized) in [
+            (404, false, true, false),
+            (401, false, false, true),
+            (403, false, false, true),
+            (408, true, false, false),
+            (429, true, false, false),
+            (500, true, false, false),
+            (501, false, false, false),
+            (503, true, false, false),
+            (400, false, false, false),
+        ] {
+            let error = status(code);
+            let answers = (error.is_retryable(), error.is_not_found(), error.is_unauthorized());
+            assert_eq!(answers, (retryable, not_found, unauthorized), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_text_names_host_subject_status_and_the_registry_s_words() {
+        let error = Error::Status {
+            registry: "docker.io".into(),
+            subject: "library/x:1".into(),
+            status: 404,
+            code: Some("MANIFEST_UNKNOWN".into()),
+            message: Some("manifest unknown".into()),
+            retry_after: None,
+        };
+        let text = "registry `docker.io` answered 404 Not Found for `library/x:1`: MANIFEST_UNKNOWN: manifest unknown";
+        assert_eq!(error.to_string(), text);
+    }
+}

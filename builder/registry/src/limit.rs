@@ -1,0 +1,34 @@
+//! The named limits of everything a server can make this room read or repeat.
+
+use std::time::Duration;
+
+/// Longest manifest or index that is read or pushed: what registries themselves allow.
+pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
+/// How much of an error's body is looked at.
+pub(crate) const ERROR_BODY_BYTES_MAX: usize = 16 << 10;
+/// How much of a registry's own error message is shown, in characters.
+pub(crate) const ERROR_MESSAGE_CHARS_MAX: usize = 400;
+/// Longest answer of a token server.
+pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 1 << 20;
+/// Most redirects that one request follows.
+pub(crate) const REDIRECTS_MAX: usize = 10;
+/// Longest page of a list of tags.
+pub(crate) const TAGS_PAGE_BYTES_MAX: usize = 4 << 20;
+/// Most pages of a list of tags.
+pub(crate) const TAGS_PAGES_MAX: usize = 1000;
+/// Most times one blob is continued after its connection dropped, however much came each time.
+pub(crate) const RESUMES_MAX: u32 = 50;
+/// Most `WWW-Authenticate` challenges of one answer that are looked at.
+pub(crate) const CHALLENGES_MAX: usize = 16;
+/// Longest `WWW-Authenticate` header that is looked at.
+pub(crate) const CHALLENGE_BYTES_MAX: usize = 16 << 10;
+/// Longest credentials file, and longest answer of a credential helper.
+pub(crate) const CREDENTIALS_BYTES_MAX: u64 = 4 << 20;
+/// How long a credential helper may take.
+pub(crate) const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest wait that a server may ask for with `Retry-After`; one that asks for more is not asked again.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// Blobs up to this size are uploaded in one request; larger ones in a session that can be continued.
+pub(crate) const MONOLITHIC_BYTES_MAX: u64 = 1 << 20;
+/// Longest certificate or key file.
+pub(crate) const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;

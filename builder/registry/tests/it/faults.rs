@@ -1,0 +1,243 @@
+//! Downloads from a server that misbehaves.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kiln_oci::{Digest, Hasher, MediaType};
+use kiln_registry::{Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
+
+use crate::fake::{Fake, cut, reply};
+use crate::support::{client_with_warnings, config, config_for, content, layer, manifest, read, reference};
+
+#[tokio::test]
+async fn a_blob_is_continued_where_the_connection_broke() {
+    let bytes = content(200_000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |seen, before| match (before, seen.header("range")) {
+        (0, None) => reply(200, &[], &whole).without_last(150_000),
+        (1, Some("bytes=50000-199999")) => {
+            let range = [("Content-Range", "bytes 50000-199999/200000")];
+            reply(206, &range, &whole[50_000..]).without_last(50_000)
+        }
+        // This time the server ignores what it is asked for.
+        (2, Some("bytes=150000-199999")) => reply(200, &[], &whole),
+        (_, range) => panic!("unexpected: {range:?}"),
+    });
+    let (client, warnings) = client_with_warnings(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    let progress = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&progress);
+    let blob = client.blob(&name, &layer(&bytes)).unwrap();
+    let blob = blob.on_progress(Arc::new(move |done, total| sink.lock().unwrap().push((done, total))));
+    assert_eq!(read(blob).await.unwrap(), bytes);
+    assert_eq!(warnings.lock().unwrap().len(), 2);
+    let progress = progress.lock().unwrap();
+    assert!(progress.is_sorted() && progress.last() == Some(&(200_000, 200_000)), "{progress:?}");
+}
+
+#[tokio::test]
+async fn an_earlier_transfer_is_continued_and_verified_as_a_whole() {
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |seen, _| {
+        assert_eq!(seen.header("range"), Some("bytes=400-999"));
+        reply(206, &[("Content-Range", "bytes 400-999/1000")], &whole[400..])
+    });
+    let client = Client::new(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    for (earlier, is_right) in [(&bytes[..400], true), (&[0; 400][..], false)] {
+        let mut hasher = Hasher::new();
+        hasher.update(earlier);
+        let blob = client.blob(&name, &layer(&bytes)).unwrap().resume(400, hasher);
+        assert_eq!(read(blob).await.is_ok(), is_right);
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_never_reach_the_end_of_a_blob() {
+    let right = content(1000);
+    for (name, sent, says) in [
+        ("flipped", content(1000).iter().map(|byte| byte ^ 1).collect::<Vec<_>>(), "wrong digest"),
+        ("long", content(1001).to_vec(), "longer than its 1000 bytes"),
+        ("short", content(999).to_vec(), "ends after 999 of 1000 bytes"),
+    ] {
+        let fake = Fake::start(move |_, _| reply(200, &[], &sent));
+        let client = Client::new(config());
+        let from = reference(format!("{}/{name}:1", fake.address));
+        let error = read(client.blob(&from, &layer(&right)).unwrap()).await.unwrap_err();
+        assert!(matches!(error, Error::Verify { .. }) && error.to_string().contains(says), "{name}: {error}");
+        assert_eq!(fake.seen().len(), 1, "{name}: it makes no sense to try again");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_and_one_that_refuses_is_not() {
+    let body = manifest(b"{}", b"x");
+    for (status, retry_after, requests, is_ok) in
+        [(429, "0", 3, true), (503, "0", 3, true), (429, "100000", 1, false), (400, "0", 1, false)]
+    {
+        let body = body.clone();
+        let fake = Fake::start(move |_, before| match before {
+            0 | 1 => reply(status, &[("Retry-After", retry_after)], b"{}"),
+            _ => reply(200, &[], &body),
+        });
+        let (client, warnings) = client_with_warnings(config());
+        let result = client.resolve(&reference(format!("{}/a:1", fake.address))).await;
+        assert_eq!((result.is_ok(), fake.seen().len()), (is_ok, requests), "{status} {retry_after}");
+        assert_eq!(warnings.lock().unwrap().len(), requests - 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_asked_for_again_and_the_number_of_attempts_has_an_end() {
+    let fake = Fake::start(|_, _| cut());
+    let error = Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }) && error.is_retryable(), "{error}");
+    assert_eq!(fake.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn a_document_beyond_the_limit_is_refused_before_it_is_read() {
+    let announced = Fake::start(|_, _| reply(200, &[("Content-Length", "1000000000000")], b"{"));
+    let endless = Fake::start(|_, _| {
+        let chunk = [b"100000\r\n", vec![b' '; 0x10_0000].as_slice(), b"\r\n"].concat();
+        let mut bytes = Vec::new();
+        for _ in 0..6 {
+            bytes.extend_from_slice(&chunk);
+        }
+        // The length is a lie that the other header overrides.
+        reply(200, &[("Transfer-Encoding", "chunked"), ("Content-Length", "0")], &bytes).without_last(0)
+    });
+    for fake in [announced, endless] {
+        let error =
+            Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { limit: 0x40_0000, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_with_another_digest_than_asked_for_or_promised_is_refused() {
+    let body = manifest(b"{}", b"x");
+    let other = Digest::of(b"other");
+    let promised = other.to_string();
+    let fake = Fake::start(move |_, _| reply(200, &[("Docker-Content-Digest", &promised)], &body));
+    let client = Client::new(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    for name in [name.with_digest(other), name] {
+        let error = client.resolve(&name).await.unwrap_err();
+        assert!(matches!(error, Error::Verify { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_1_manifest_is_refused_by_name() {
+    let fake = Fake::start(|_, _| reply(200, &[], br#"{"schemaVersion":1,"fsLayers":[]}"#));
+    let error = Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+    assert!(matches!(error, Error::Schema1 { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_but_not_for_ever() {
+    let fake = Fake::start(|seen, _| {
+        let next = format!("{}x", seen.path);
+        reply(307, &[("Location", &next)], b"")
+    });
+    let error = Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+    assert!(error.to_string().contains("more redirects"), "{error}");
+    assert_eq!(fake.seen().len(), 11);
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    let fake = Fake::start(|_, _| reply(200, &[("Content-Length", "10")], b"abc"));
+    let timeouts = Timeouts { stall: Duration::from_millis(20), ..Timeouts::default() };
+    let retry = RetryPolicy { attempts_max: 2, ..config().retry };
+    let client = Client::new(ClientConfig { timeouts, retry, ..config() });
+    let error = client.resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+    assert!(error.to_string().contains("nothing was received"), "{error}");
+}
+
+#[tokio::test]
+async fn a_blob_comes_from_the_address_its_descriptor_names_without_credentials() {
+    let bytes = content(100);
+    let whole = bytes.clone();
+    let elsewhere = Fake::start_raw(move |_, _| reply(200, &[], &whole));
+    let registry = Fake::start(|_, _| reply(404, &[], b""));
+    let mut descriptor = layer(&bytes);
+    descriptor.media_type = MediaType::new("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+    descriptor.urls = vec!["ftp://ignored".to_owned(), format!("http://{}/layer", elsewhere.address)];
+    let client = Client::new(config());
+    let blob = client.blob(&reference(format!("{}/a:1", registry.address)), &descriptor).unwrap();
+    assert_eq!(read(blob).await.unwrap(), bytes);
+    assert_eq!((elsewhere.lines(), registry.lines()), (vec!["GET /layer".to_owned()], vec![]));
+}
+
+#[tokio::test]
+async fn a_broken_blob_goes_on_at_the_registry_when_its_mirror_fails() {
+    let bytes = content(1000);
+    let (head, whole) = (bytes.clone(), bytes.clone());
+    let mirror = Fake::start(move |seen, before| match before {
+        0 => reply(200, &[], &head).without_last(600),
+        _ => {
+            assert!(seen.header("range").is_some());
+            reply(500, &[], b"")
+        }
+    });
+    let upstream =
+        Fake::start(move |_, _| reply(206, &[("Content-Range", "bytes 400-999/1000")], &whole[400..]));
+    let mirrors = vec![format!("{}/hub", mirror.address)];
+    let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
+    let (client, warnings) = client_with_warnings(config_for(&upstream.address, table));
+    let name = reference(format!("{}/a:1", upstream.address));
+    assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    let path = format!("GET /v2/hub/a/blobs/{}", Digest::of(&bytes));
+    assert_eq!(mirror.lines(), [path.clone(), path]);
+    assert_eq!(upstream.seen()[0].header("range"), Some("bytes=400-999"));
+    assert!(warnings.lock().unwrap().last().unwrap().contains("is passed over"));
+}
+
+#[tokio::test]
+async fn tags_are_collected_over_pages() {
+    let fake = Fake::start(|seen, _| match seen.path.as_str() {
+        "/v2/a/tags/list?n=1000" => {
+            reply(200, &[("Link", r#"</v2/a/tags/list?last=c>; rel="next""#)], br#"{"tags":["c","b"]}"#)
+        }
+        "/v2/a/tags/list?last=c" => reply(200, &[], br#"{"tags":["a","b"]}"#),
+        other => panic!("{other}"),
+    });
+    let tags = Client::new(config()).tags(&reference(format!("{}/a", fake.address))).await.unwrap();
+    assert_eq!(tags, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn transfers_beyond_the_limit_of_a_registry_wait_and_none_is_lost() {
+    let bytes = content(300_000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |_, _| reply(200, &[], &whole));
+    let client = Client::new(ClientConfig { max_connections_per_registry: 1, ..config() });
+    let name = reference(format!("{}/a:1", fake.address));
+    // All are there before the first is read: none may hold what another needs.
+    let blobs: Vec<_> = (0..4).map(|_| client.blob(&name, &layer(&bytes)).unwrap()).collect();
+    for blob in blobs {
+        assert_eq!(read(blob).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_fails_by_name() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let error = Client::new(config()).resolve(&reference(format!("{address}/a:1"))).await.unwrap_err();
+    assert!(error.is_unreachable());
+    assert_eq!(error.to_string(), format!("registry `{address}`: Connection refused (os error 111)"));
+}
+
+#[test]
+fn calls_can_move_between_threads() {
+    fn check<T: Send>(_: &T) {}
+    let client = Client::new(config());
+    let name = reference("a");
+    check(&client.resolve(&name));
+    let mut blob = client.blob(&name, &layer(b"x")).unwrap();
+    check(&blob.next_chunk());
+    check(&client.push_manifest(&name, &MediaType::OCI_MANIFEST, bytes::Bytes::new()));
+}

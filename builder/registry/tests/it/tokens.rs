@@ -1,0 +1,191 @@
+//! Bearer tokens, from a token server in this process.
+
+use std::sync::{Arc, Mutex};
+
+use kiln_oci::Digest;
+use kiln_registry::{Client, Credential, Error, Secret, Upload};
+
+use crate::fake::{Fake, Reply, Seen, reply};
+use crate::support::{config, content, layer, manifest, opener, read, reference};
+
+/// A token server that gives `token-1`, `token-2`, … to whoever asks.
+fn token_server() -> Arc<Fake> {
+    let count = Mutex::new(0);
+    Arc::new(Fake::start(move |_, _| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        reply(200, &[], format!(r#"{{"token":"canary-token-{count}","expires_in":300}}"#).as_bytes())
+    }))
+}
+
+fn challenge(tokens: &str, scope: &str) -> Reply {
+    let text = format!(r#"Bearer realm="http://{tokens}/token",service="test",scope="{scope}""#);
+    let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+    reply(401, &[("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", &text)], body)
+}
+
+/// A registry that wants the token `wanted` says at each request.
+fn registry(
+    tokens: &Fake,
+    wanted: impl Fn(&Seen) -> &'static str + Send + Sync + 'static,
+    answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+) -> Fake {
+    let tokens = tokens.address.clone();
+    Fake::start_raw(move |seen, _| {
+        let expected = format!("Bearer canary-token-{}", wanted(seen));
+        match seen.header("authorization") {
+            Some(token) if token == expected => answer(seen),
+            _ => challenge(&tokens, "repository:a:pull"),
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_anonymous_token_is_fetched_once_and_used_for_everything_of_its_scope() {
+    let tokens = token_server();
+    let (config_bytes, bytes) = (content(10), content(1000));
+    let (document, blob) = (manifest(&config_bytes, &bytes), bytes.clone());
+    let fake = registry(
+        &tokens,
+        |_| "1",
+        move |seen| match seen.path.contains("/manifests/") {
+            true => reply(200, &[], &document),
+            false => reply(200, &[], &blob),
+        },
+    );
+    let client = Client::new(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    client.resolve(&name).await.unwrap();
+    assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    assert_eq!(tokens.lines(), ["GET /token?service=test&scope=repository%3Aa%3Apull"]);
+    // The first look at the registry told how to ask, so nothing was asked in vain.
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_ran_out_is_replaced_in_the_middle() {
+    let tokens = token_server();
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    // The second part of the blob wants a new token.
+    let fake = registry(
+        &tokens,
+        |seen| if seen.header("range").is_some() { "2" } else { "1" },
+        move |seen| match seen.header("range") {
+            None => reply(200, &[], &whole).without_last(600),
+            Some(_) => reply(206, &[("Content-Range", "bytes 400-999/1000")], &whole[400..]),
+        },
+    );
+    let client = Client::new(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    assert_eq!(tokens.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_whose_token_ran_out_is_continued_with_a_new_one() {
+    let tokens = token_server();
+    let bytes = content(2 << 20);
+    let fake = registry(
+        &tokens,
+        |seen| if seen.method == "POST" { "1" } else { "2" },
+        |seen| match seen.method.as_str() {
+            "POST" | "PATCH" => reply(202, &[("Location", "/up/1"), ("Range", "0-2097151")], b""),
+            "GET" => reply(204, &[("Location", "/up/1"), ("Range", "0-9")], b""),
+            _ => reply(201, &[], b""),
+        },
+    );
+    let to = reference(format!("{}/a", fake.address));
+    let open = opener(bytes.clone());
+    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    Client::new(config()).push_blob(upload).await.unwrap();
+    let methods: Vec<_> = fake.seen().iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, ["POST", "PATCH", "GET", "PATCH", "PUT"]);
+    assert_eq!(fake.seen()[3].body, bytes[10..]);
+}
+
+#[tokio::test]
+async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
+    let document = manifest(b"{}", b"x");
+    for (credential, line, proof) in [
+        (
+            Credential::password("me", "canary-password"),
+            "GET /token?service=test&scope=repository%3Aa%3Apull&account=me",
+            "Basic bWU6Y2FuYXJ5LXBhc3N3b3Jk",
+        ),
+        (
+            Credential::IdentityToken(Secret::new("canary refresh")),
+            "POST /token",
+            "grant_type=refresh_token&client_id=kiln&service=test&scope=repository%3Aa%3Apull&refresh_token=canary+refresh",
+        ),
+    ] {
+        let tokens = token_server();
+        let document = document.clone();
+        let fake = registry(&tokens, |_| "1", move |_| reply(200, &[], &document));
+        let client = Client::new(config());
+        client.assume(&fake.address, Some(credential));
+        client.resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap();
+        let seen = &tokens.seen()[0];
+        assert_eq!(tokens.lines(), [line]);
+        let shown = seen
+            .header("authorization")
+            .map_or_else(|| String::from_utf8_lossy(&seen.body).into(), str::to_owned);
+        assert_eq!(shown, proof);
+    }
+}
+
+#[tokio::test]
+async fn a_mount_asks_for_both_repositories() {
+    let tokens = token_server();
+    let fake = registry(&tokens, |_| "1", |_| reply(201, &[], b""));
+    let to = reference(format!("{}/a", fake.address));
+    assert!(Client::new(config()).mount(&to, &Digest::of(b"x"), "b").await.unwrap());
+    let scopes = "scope=repository%3Aa%3Apull%2Cpush&scope=repository%3Ab%3Apull";
+    assert_eq!(tokens.lines(), [format!("GET /token?service=test&{scopes}")]);
+}
+
+#[tokio::test]
+async fn no_token_follows_a_redirect_to_another_host() {
+    let tokens = token_server();
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    let elsewhere = Fake::start_raw(move |_, _| reply(200, &[], &whole));
+    let target = format!("http://{}/signed?key=canary", elsewhere.address);
+    let fake = registry(&tokens, |_| "1", move |_| reply(307, &[("Location", &target)], b""));
+    let client = Client::new(config());
+    let name = reference(format!("{}/a:1", fake.address));
+    assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    let seen = elsewhere.seen();
+    assert_eq!((seen.len(), seen[0].path.as_str()), (1, "/signed?key=canary"));
+    assert_eq!(seen[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn refusals_name_the_cause_and_hold_no_secret() {
+    let refusing = Fake::start(|_, _| reply(401, &[], br#"{"details":"incorrect username or password"}"#));
+    let useless = Fake::start(|_, _| reply(200, &[], b"{}"));
+    let failing = Fake::start(|_, _| reply(500, &[], b""));
+    let giving = token_server();
+    for (tokens, says, requests) in [
+        (&refusing, "401 Unauthorized: incorrect username or password", 1),
+        (&useless, "its answer holds no token", 1),
+        (&failing, "500 Internal Server Error", 5),
+        (&*giving, "it does not accept the credentials: UNAUTHORIZED: authentication required", 2),
+    ] {
+        let fake = registry(tokens, |_| "none", |_| reply(500, &[], b""));
+        let client = Client::new(config());
+        client.assume(&fake.address, Some(Credential::password("me", "canary-password")));
+        let error = client.resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+        assert!(error.to_string().ends_with(says), "{error}");
+        assert!(!format!("{error:?} {error} {client:?}").contains("canary"), "{error:?}");
+        assert_eq!(tokens.seen().len(), requests, "{says}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_way_of_authentication_is_named() {
+    let fake = Fake::start_raw(|_, _| reply(401, &[("WWW-Authenticate", "Negotiate")], b""));
+    let error = Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap_err();
+    assert!(matches!(&error, Error::Challenge { .. }), "{error}");
+    assert!(error.to_string().ends_with("not supported: scheme `negotiate`"), "{error}");
+}

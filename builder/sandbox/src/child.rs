@@ -1,0 +1,196 @@
+//! The child's side: what this binary does when the sandbox re-executed it. It becomes the *keeper*: the first process
+//! of a pid namespace around the step, which forks the step, waits for it and tidies up.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal, setsid};
+use rustix::thread::UnshareFlags;
+
+use crate::error::Operation;
+use crate::ids::IdMap;
+use crate::ownership::Supervisor;
+use crate::spec::{ExitStatus, OwnershipRecord, User};
+use crate::stubs::Footprint;
+use crate::sys::{self, Waited};
+use crate::wire::{Failure, Finished, Job, Report, StepMessage, receive, send};
+use crate::{handover, root, step};
+
+/// `argv[0]` of a re-executed child; `argv[1]` is the number of its control socket.
+pub(crate) const MARKER: &str = "kiln-sandbox-child";
+
+/// Exit code of a child that could not talk to its caller.
+const PROTOCOL_BROKEN: i32 = 70;
+
+/// Becomes the sandbox's child when this process was started as one; it then never returns. Else does nothing.
+///
+/// To be called first in `main`, before any thread exists and before anything else is read or opened.
+pub fn run_if_child() {
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_none_or(|name| name != MARKER) {
+        return;
+    }
+    let number = arguments.next().and_then(|text| std::str::from_utf8(text.as_bytes()).ok()?.parse().ok());
+    let Some(Ok(control)) = number.map(sys::inherited_fd) else {
+        sys::exit_now(PROTOCOL_BROKEN);
+    };
+    keep(UnixStream::from(control))
+}
+
+fn keep(mut control: UnixStream) -> ! {
+    let Ok(Some(job)) = receive::<Job>(&mut control) else {
+        sys::exit_now(PROTOCOL_BROKEN);
+    };
+    let report = match run_step(&job, &control) {
+        Ok(finished) => Report::Finished(finished),
+        Err(failure) => Report::Failed(failure),
+    };
+    let sent = send(&mut control, &report);
+    sys::exit_now(if sent.is_ok() { 0 } else { PROTOCOL_BROKEN })
+}
+
+fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
+    let start = Failure::during(Operation::Fork);
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(&start)?;
+    // Signals of a terminal are for the caller, who decides what becomes of the step.
+    setsid().map_err(&start)?;
+    let ids = IdMap::of_this_process().map_err(Failure::during_io(Operation::Fork))?;
+    let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+    let pair = || UnixStream::pair().map_err(Failure::during_io(Operation::Fork));
+    let ((mut channel, channel_end), (listeners, listeners_end)) = (pair()?, pair()?);
+    sys::unshare(UnshareFlags::NEWPID).map_err(Failure::during(Operation::Unshare))?;
+    let Some(step) = sys::fork().map_err(&start)? else {
+        drop((channel, listeners));
+        step::become_step(job, &ids, channel_end, listeners_end);
+    };
+    drop((channel_end, listeners_end));
+    let (footprint, started) = await_start(&mut channel);
+    let records = match started {
+        Ok(()) if ids.is_single() => supervise(step, control, &listeners, &changes, &job.spec.user),
+        Ok(()) => watch(step, control, None).map(|()| Vec::new()),
+        Err(failure) => Err(failure),
+    };
+    if records.is_err() {
+        // It may still run, and nobody watches it any more; if it is gone already, so much the better.
+        rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
+    }
+    let waited = sys::wait_with_usage(step).map_err(Failure::during(Operation::Wait))?;
+    let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
+    let ownership = records?;
+    removed?;
+    Ok(finished(&footprint, ownership, &waited))
+}
+
+/// Answers the step's system calls until it has ended; returns what had to be remembered.
+fn supervise(
+    step: Pid,
+    control: &UnixStream,
+    listeners: &UnixStream,
+    changes: &OwnedFd,
+    user: &User,
+) -> Result<Vec<OwnershipRecord>, Failure> {
+    let supervising = Failure::during(Operation::Supervise);
+    let Some(listener) = handover::take(listeners).map_err(&supervising)? else {
+        return watch(step, control, None).map(|()| Vec::new());
+    };
+    // A `/proc` for this pid namespace can be made only where mounts belong to us.
+    let supervisor =
+        sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, changes, user));
+    let mut supervisor = supervisor.map_err(&supervising)?;
+    watch(step, control, Some(&mut supervisor))?;
+    Ok(supervisor.into_records())
+}
+
+/// Waits until the step's program runs or cannot; returns what its mounts left behind in either case.
+fn await_start(channel: &mut UnixStream) -> (Footprint, Result<(), Failure>) {
+    let (mut footprint, mut started) =
+        (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
+    loop {
+        match receive(&mut *channel) {
+            Ok(Some(StepMessage::Mounted(left))) => (footprint, started) = (left, Ok(())),
+            Ok(Some(StepMessage::Failed(failure))) => return (footprint, Err(failure)),
+            // Closed by `execve`, or by death before anything was mounted.
+            Ok(None) => return (footprint, started),
+            Err(error) => return (footprint, Err(Failure::during_io(Operation::Talk)(error))),
+        }
+    }
+}
+
+/// Returns when the step has ended. When the caller goes away first, so does this process, and the kernel kills the
+/// step with it.
+fn watch(
+    step: Pid,
+    control: &UnixStream,
+    mut supervisor: Option<&mut Supervisor<'_>>,
+) -> Result<(), Failure> {
+    let waiting = Failure::during(Operation::Wait);
+    let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty()).map_err(&waiting)?;
+    loop {
+        let mut polled = vec![
+            PollFd::new(&ended, PollFlags::IN),
+            PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
+        ];
+        if let Some(supervisor) = &supervisor {
+            polled.push(PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN));
+        }
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(waiting(errno)),
+        }
+        let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        if !happened[1].is_empty() {
+            sys::exit_now(PROTOCOL_BROKEN);
+        }
+        match supervisor.as_deref_mut() {
+            Some(supervisor) if happened[2].contains(PollFlags::IN) => {
+                supervisor.serve().map_err(Failure::during(Operation::Supervise))?;
+            }
+            _ if !happened[0].is_empty() => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+fn finished(footprint: &Footprint, ownership: Vec<OwnershipRecord>, waited: &Waited) -> Finished {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Finished {
+        status: exit_status(waited.status),
+        stubs: footprint.paths(),
+        ownership,
+        user_us: micros(waited.user),
+        system_us: micros(waited.system),
+        memory_bytes_max: waited.memory_bytes_max,
+    }
+}
+
+/// Reads a status of `wait4`; the step was not traced, so it exited or was killed.
+fn exit_status(raw: i32) -> ExitStatus {
+    match raw & 0x7f {
+        0 => ExitStatus::Code(((raw >> 8) & 0xff) as u8),
+        signal => ExitStatus::Signal(signal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_is_a_code_or_a_signal() {
+        let rows = [
+            (0, ExitStatus::Code(0)),
+            (0x0300, ExitStatus::Code(3)),
+            (0xff00, ExitStatus::Code(255)),
+            (9, ExitStatus::Signal(9)),
+            (0x8b, ExitStatus::Signal(11)),
+        ];
+        for (raw, expected) in rows {
+            assert_eq!(exit_status(raw), expected);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which user and group ids exist in this process's user namespace.
+
+use std::fs;
+use std::io;
+
+/// The ids that can be used here.
+pub(crate) struct IdMap {
+    users: Vec<Range>,
+    groups: Vec<Range>,
+}
+
+#[derive(Clone, Copy)]
+struct Range {
+    inside: u64,
+    outside: u64,
+    count: u64,
+}
+
+/// Ids are 32 bits and the last one means "none".
+const ALL_IDS: u64 = u32::MAX as u64;
+
+impl IdMap {
+    /// Reads the map of this process.
+    pub(crate) fn of_this_process() -> io::Result<Self> {
+        Ok(IdMap {
+            users: parse(&fs::read_to_string("/proc/self/uid_map")?),
+            groups: parse(&fs::read_to_string("/proc/self/gid_map")?),
+        })
+    }
+
+    /// Whether this is the machine's own user namespace.
+    pub(crate) fn is_initial(&self) -> bool {
+        matches!(self.users[..], [Range { inside: 0, outside: 0, count: ALL_IDS }])
+    }
+
+    /// Whether there is only one user id.
+    pub(crate) fn is_single(&self) -> bool {
+        self.user_count() == 1
+    }
+
+    pub(crate) fn user_count(&self) -> u64 {
+        self.users.iter().map(|range| range.count).sum()
+    }
+
+    pub(crate) fn group_count(&self) -> u64 {
+        self.groups.iter().map(|range| range.count).sum()
+    }
+
+    pub(crate) fn has_user(&self, id: u32) -> bool {
+        has(&self.users, id)
+    }
+
+    pub(crate) fn has_group(&self, id: u32) -> bool {
+        has(&self.groups, id)
+    }
+}
+
+fn has(ranges: &[Range], id: u32) -> bool {
+    let id = u64::from(id);
+    ranges.iter().any(|range| range.inside <= id && id < range.inside + range.count)
+}
+
+fn parse(text: &str) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace().map(str::parse);
+        if let (Some(Ok(inside)), Some(Ok(outside)), Some(Ok(count))) =
+            (fields.next(), fields.next(), fields.next())
+        {
+            ranges.push(Range { inside, outside, count });
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_tells_what_exists() {
+        let rows = [
+            ("         0          0 4294967295\n", true, false, 1000, true),
+            ("0 1000 1\n", false, true, 1000, false),
+            ("0 1000 1\n1 100000 65536\n", false, false, 65536, true),
+            ("0 1000 1\n1 100000 65536\n", false, false, 65537, false),
+            ("", false, false, 0, false),
+        ];
+        for (text, is_initial, is_single, id, has_it) in rows {
+            let map = IdMap { users: parse(text), groups: parse(text) };
+            assert_eq!(
+                (map.is_initial(), map.is_single(), map.has_user(id)),
+                (is_initial, is_single, has_it),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The last life of the sandbox's child: from a forked process with all privileges to the step's own program.
+
+use std::convert::Infallible;
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::{Gid, Signal, Uid, chdir, set_parent_process_death_signal, setsid, umask};
+use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::error::Operation;
+use crate::ids::IdMap;
+use crate::mounts::Mounter;
+use crate::ownership::NOTIFIED;
+use crate::program::Program;
+use crate::spec::{Network, RunSpec, User};
+use crate::stubs::Footprint;
+use crate::wire::{Failure, Job, Root, StepMessage, send};
+use crate::{capabilities, handover, limits, network, root, seccomp, sys};
+
+/// Exit code of a child that could not become the step; the reason went over the channel.
+const NOT_STARTED: i32 = 70;
+
+/// Turns this process, the first of a new pid namespace, into the step.
+pub(crate) fn become_step(job: &Job, ids: &IdMap, mut channel: UnixStream, listeners: UnixStream) -> ! {
+    let Err(failure) = prepare_and_execute(job, ids, &mut channel, &listeners);
+    // If the keeper is gone this process is about to be killed with it.
+    send(&mut channel, &StepMessage::Failed(failure)).unwrap_or_default();
+    sys::exit_now(NOT_STARTED)
+}
+
+fn prepare_and_execute(
+    job: &Job,
+    ids: &IdMap,
+    channel: &mut UnixStream,
+    listeners: &UnixStream,
+) -> Result<Infallible, Failure> {
+    let spec = &job.spec;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
+    check_ids(&spec.user, ids)?;
+    let program = Program::new(spec)?;
+    make_namespaces(spec)?;
+    make_root(job, ids, channel)?;
+    set_process_state(spec)?;
+    capabilities::bound().map_err(Failure::during(Operation::Capabilities))?;
+    set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
+    if ids.is_single() {
+        // From here on the keeper answers for the ids, which the kernel cannot change.
+        install_supervised_filter(listeners)?;
+    } else {
+        seccomp::install(&[]).map_err(Failure::during(Operation::Filter))?;
+        let uid = Uid::from_raw(spec.user.uid);
+        set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
+    }
+    capabilities::limit().map_err(Failure::during(Operation::Capabilities))?;
+    sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
+    sys::reset_signals();
+    Err(program.execute())
+}
+
+fn install_supervised_filter(listeners: &UnixStream) -> Result<(), Failure> {
+    let listener = seccomp::install(NOTIFIED).map_err(Failure::during(Operation::Filter))?;
+    let listener = listener.expect("a filter that notifies has a listener");
+    handover::give(listeners, &listener).map_err(Failure::during(Operation::Talk))
+}
+
+/// With a single id any user can be pretended.
+fn check_ids(user: &User, ids: &IdMap) -> Result<(), Failure> {
+    if ids.is_single() {
+        return Ok(());
+    }
+    if !ids.has_user(user.uid) {
+        return Err(Failure::IdNotMapped { is_group: false, id: user.uid, available: ids.user_count() });
+    }
+    match std::iter::once(&user.gid).chain(&user.groups).find(|id| !ids.has_group(**id)) {
+        Some(id) => Err(Failure::IdNotMapped { is_group: true, id: *id, available: ids.group_count() }),
+        None => Ok(()),
+    }
+}
+
+fn make_namespaces(spec: &RunSpec) -> Result<(), Failure> {
+    let mut flags =
+        UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    if spec.network == Network::None {
+        flags |= UnshareFlags::NEWNET;
+    }
+    sys::unshare(flags).map_err(Failure::during(Operation::Unshare))?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change(c"/", private).map_err(Failure::during(Operation::Private))?;
+    rustix::system::sethostname(spec.hostname.as_bytes()).map_err(Failure::during(Operation::Hostname))?;
+    match spec.network {
+        Network::Host => Ok(()),
+        Network::None => network::loopback_up().map_err(Failure::during(Operation::Loopback)),
+    }
+}
+
+/// Mounts the root and enters it; tells the keeper, also on failure, what has to be removed again.
+fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Failure> {
+    let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+    // Directories found there later are our copies only if there is nothing yet.
+    let is_fresh = matches!(job.root, Root::Overlay { .. }) && root::is_empty(job.root.changes())?;
+    let mounted = root::prepare(&job.root, !ids.is_initial())?;
+    let mut mounter = Mounter { mounted: &mounted, ids, footprint: Footprint::default(), written: 0 };
+    let mounts = mounter.all(&job.spec);
+    let mut footprint = mounter.footprint;
+    footprint.seal(&changes, is_fresh).map_err(Failure::during(Operation::Stubs))?;
+    send(&mut *channel, &StepMessage::Mounted(footprint)).map_err(Failure::during_io(Operation::Talk))?;
+    mounts?;
+    root::enter(&mounted).map_err(Failure::during(Operation::Pivot))
+}
+
+fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
+    setsid().map_err(Failure::during(Operation::Fork))?;
+    match sys::new_session_keyring() {
+        // A kernel without keyrings, or a filter around us that forbids them: then there is none to inherit.
+        Ok(()) | Err(Errno::NOSYS | Errno::PERM) => {}
+        Err(errno) => return Err(Failure::during(Operation::Fork)(errno)),
+    }
+    limits::apply(&spec.limits).map_err(Failure::during(Operation::Limits))?;
+    umask(Mode::from_raw_mode(0o022));
+    chdir(&spec.cwd)
+        .map_err(|errno| Failure::WorkingDirectory { cwd: spec.cwd.clone(), errno: errno.raw_os_error() })
+}
+
+fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
+    if ids.is_single() {
+        return Ok(());
+    }
+    // So that `/dev/stdout` can be opened by name.
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))?;
+    let mut groups = vec![gid];
+    groups.extend(user.groups.iter().filter(|id| **id != user.gid).map(|id| Gid::from_raw(*id)));
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)
+}

@@ -1,0 +1,141 @@
+//! What was built before: records from a step's keys to its result.
+//!
+//! | Record | Key | Says |
+//! |---|---|---|
+//! | `definition` | definition key | the whole file system after the step |
+//! | `content` | content key | the layer the step makes, whatever it lies on |
+//! | `fields` | either key | the fields the key was made of, for explanations |
+//!
+//! A record only names blobs that are in the store, or that a registry known to hold them can give. A hit counts only when
+//! that is still so. Whatever is wrong with a record is a miss, never an error.
+
+use kiln_oci::Digest;
+use kiln_store::{Lookup, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::blobs;
+use crate::plan::StepKey;
+use crate::plan::key::KeyRecord;
+use crate::rootfs::{Layer, Rootfs, StoredLayer};
+
+const DEFINITIONS: &str = "definition";
+const CONTENTS: &str = "content";
+const FIELDS: &str = "fields";
+/// Version of the records' form; another one is a miss.
+const RECORD_FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct StoredRootfs {
+    format: u32,
+    layers: Vec<StoredLayer>,
+    made: Vec<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredResult {
+    format: u32,
+    layer: Option<StoredLayer>,
+}
+
+/// The cache of one store.
+#[derive(Debug, Clone)]
+pub struct LocalCache {
+    store: Store,
+}
+
+impl LocalCache {
+    /// Opens the cache of a store.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone() }
+    }
+
+    /// Returns the file system that a definition key led to.
+    pub fn definition(&self, key: StepKey) -> Option<Rootfs> {
+        let stored: StoredRootfs = self.read(DEFINITIONS, key)?;
+        if stored.format != RECORD_FORMAT {
+            return None;
+        }
+        let layers: Vec<Layer> = stored.layers.into_iter().map(Layer::from).collect();
+        let available = layers.iter().all(|layer| blobs::is_available(&self.store, layer));
+        available.then_some(Rootfs { layers, made: stored.made })
+    }
+
+    /// Returns what a content key led to: a layer, or that nothing changed.
+    pub fn content(&self, key: StepKey) -> Option<Option<Layer>> {
+        let stored: StoredResult = self.read(CONTENTS, key)?;
+        if stored.format != RECORD_FORMAT {
+            return None;
+        }
+        match stored.layer.map(Layer::from) {
+            None => Some(None),
+            Some(layer) => blobs::is_available(&self.store, &layer).then_some(Some(layer)),
+        }
+    }
+
+    /// Records the file system after a step.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn record_definition(
+        &self,
+        key: StepKey,
+        rootfs: &Rootfs,
+        fields: &KeyRecord,
+    ) -> Result<(), StoreError> {
+        let stored = StoredRootfs {
+            format: RECORD_FORMAT,
+            layers: rootfs.layers.iter().map(StoredLayer::from).collect(),
+            made: rootfs.made.clone(),
+        };
+        self.write(FIELDS, key, fields, &[])?;
+        self.write(DEFINITIONS, key, &stored, &self.present(&rootfs.layers))
+    }
+
+    /// Records the layer that a step made.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn record_content(
+        &self,
+        key: StepKey,
+        layer: Option<&Layer>,
+        fields: &KeyRecord,
+    ) -> Result<(), StoreError> {
+        let stored = StoredResult { format: RECORD_FORMAT, layer: layer.map(StoredLayer::from) };
+        self.write(FIELDS, key, fields, &[])?;
+        self.write(
+            CONTENTS,
+            key,
+            &stored,
+            &layer.map(|layer| layer.blob.digest).into_iter().collect::<Vec<_>>(),
+        )
+    }
+
+    fn present(&self, layers: &[Layer]) -> Vec<Digest> {
+        let mut present: Vec<_> = layers
+            .iter()
+            .map(|layer| layer.blob.digest)
+            .filter(|digest| matches!(self.store.blobs().contains(digest), Ok(true)))
+            .collect();
+        present.sort();
+        present.dedup();
+        present
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(&self, kind: &str, key: StepKey) -> Option<T> {
+        // A record that cannot be read is a miss by design; `fsck` reports damage.
+        let record = self.store.records().get(kind, &key.0).ok().and_then(Lookup::hit)?;
+        postcard::from_bytes(&record.payload).ok()
+    }
+
+    fn write<T: Serialize>(
+        &self,
+        kind: &str,
+        key: StepKey,
+        value: &T,
+        blobs: &[Digest],
+    ) -> Result<(), StoreError> {
+        let payload = postcard::to_stdvec(value).expect("records serialize to memory");
+        self.store.records().put(kind, &key.0, &payload, blobs)
+    }
+}

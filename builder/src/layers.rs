@@ -1,0 +1,229 @@
+//! Layers on this machine: what each contains (its listing), and its unpacked directory. Both are caches.
+//!
+//! A listing is a record (`listing`) under the diff id, written with the layer or when the layer is read for the first time.
+//! An unpacked layer is ready to be a lower directory of an overlay mount; its files' contents are read from there too. Many
+//! processes may want one layer at once: the first unpacks it, the others wait.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kiln_layer::compress::decompress_layer;
+use kiln_layer::tar::read::Limits;
+use kiln_layer::{
+    Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, OverlayMarks, Ownership, Tree, TreeError,
+    UnpackError, UnpackForm, UnpackOptions,
+};
+use kiln_oci::{DiffId, Digest};
+use kiln_sandbox::Identity;
+use kiln_store::{Lookup, StoreError};
+
+use crate::rootfs::Layer;
+use crate::upper;
+use crate::workshop::Workshop;
+
+const LISTINGS: &str = "listing";
+const READ_BYTES: usize = 1 << 17;
+
+/// Why a layer that is in the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// Its bytes cannot be read or unpacked.
+    #[error("cannot read layer `{digest}`")]
+    Read {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        source: Box<UnpackError>,
+    },
+    /// Its compression cannot be undone.
+    #[error("cannot decompress layer `{digest}`")]
+    Decompress {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// Its content is not what the image says.
+    #[error("layer `{digest}` has the diff id `{actual}`, but the image says `{expected}`")]
+    WrongDiffId {
+        /// The blob.
+        digest: Digest,
+        /// What the image says.
+        expected: DiffId,
+        /// What it has.
+        actual: DiffId,
+    },
+    /// The layers do not fit together.
+    #[error("the layers do not fit together")]
+    Merge(#[from] TreeError),
+    /// A directory could not be opened.
+    #[error("cannot open an unpacked layer")]
+    Open(#[source] std::io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Returns a listing that is known already.
+pub fn known_listing(workshop: &Workshop, diff_id: &DiffId) -> Option<Arc<Listing>> {
+    if let Some(listing) = locked(&workshop.listings).get(diff_id) {
+        return Some(Arc::clone(listing));
+    }
+    // A damaged listing is as good as none: the layer is read again.
+    let record = workshop.store.records().get(LISTINGS, &diff_id.0).ok().and_then(Lookup::hit)?;
+    let listing = Listing::decode(&record.payload).ok().filter(|listing| listing.diff_id == *diff_id)?;
+    let listing = Arc::new(listing);
+    locked(&workshop.listings).insert(*diff_id, Arc::clone(&listing));
+    Some(listing)
+}
+
+/// Remembers what a layer contains.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn remember_listing(workshop: &Workshop, listing: Listing) -> Result<Arc<Listing>, StoreError> {
+    let listing = Arc::new(listing);
+    workshop.store.records().put(LISTINGS, &listing.diff_id.0, &listing.encode(), &[])?;
+    locked(&workshop.listings).insert(listing.diff_id, Arc::clone(&listing));
+    Ok(listing)
+}
+
+/// Returns what a layer contains, reading its blob when that is not known.
+///
+/// # Errors
+/// [`LayerError`] when the blob is not in the store or not what the image says.
+pub fn listing(workshop: &Workshop, layer: &Layer) -> Result<Arc<Listing>, LayerError> {
+    if let Some(listing) = known_listing(workshop, &layer.diff_id) {
+        return Ok(listing);
+    }
+    let reader = plain(workshop, layer)?;
+    let read = |source| LayerError::Read { digest: layer.blob.digest, source: Box::new(source) };
+    let unpacked = kiln_layer::read_listing(reader, Limits::default()).map_err(read)?;
+    checked(layer, &unpacked.listing)?;
+    Ok(remember_listing(workshop, unpacked.listing)?)
+}
+
+/// Returns the merged tree of layers whose blobs or listings are in the store.
+///
+/// # Errors
+/// [`LayerError`] of the first layer that cannot be read.
+pub fn tree(workshop: &Workshop, layers: &[Layer]) -> Result<Arc<Tree>, LayerError> {
+    let chain = crate::rootfs::chain_of(layers);
+    if let Some(tree) = locked(&workshop.trees).get(&chain) {
+        return Ok(Arc::clone(tree));
+    }
+    let listings: Vec<_> = layers.iter().map(|layer| listing(workshop, layer)).collect::<Result<_, _>>()?;
+    let tree = Arc::new(Tree::from_listings(listings.iter().map(|listing| &**listing))?);
+    locked(&workshop.trees).insert(chain, Arc::clone(&tree));
+    Ok(tree)
+}
+
+/// Returns the directory of the topmost of `layers`, unpacking it if nobody has.
+///
+/// # Errors
+/// [`LayerError`] when it cannot be unpacked.
+pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerError> {
+    let Some((layer, below)) = layers.split_last() else {
+        unreachable!("an empty stack has no topmost layer, and nobody asks for it")
+    };
+    if let Some(path) = workshop.store.snapshots().get(&layer.diff_id)? {
+        return Ok(path);
+    }
+    let _alone = workshop.store.lock(&format!("unpack {}", layer.diff_id))?;
+    if let Some(path) = workshop.store.snapshots().get(&layer.diff_id)? {
+        return Ok(path);
+    }
+    let below_tree = tree(workshop, below)?;
+    let scratch = workshop.store.scratch("layer")?;
+    let directory = DirectoryOrigin::open(scratch.path()).map_err(LayerError::Open)?;
+    let stack = [below.to_vec()];
+    let directories = UnpackedLayers { workshop, stacks: &stack };
+    let options = UnpackOptions {
+        form: UnpackForm::Overlay(marks(workshop)),
+        ownership: ownership(workshop),
+        devices: devices(workshop),
+        lower: Some(Lower { tree: &below_tree, layers: &directories }),
+        limits: Limits::default(),
+    };
+    let read = |source| LayerError::Read { digest: layer.blob.digest, source: Box::new(source) };
+    let unpacked = kiln_layer::unpack(plain(workshop, layer)?, &directory, options).map_err(read)?;
+    checked(layer, &unpacked.listing)?;
+    if ownership(workshop) == Ownership::Recorded {
+        upper::write_owners(scratch.path(), &unpacked.listing).map_err(LayerError::Open)?;
+    }
+    if known_listing(workshop, &layer.diff_id).is_none() {
+        remember_listing(workshop, unpacked.listing)?;
+    }
+    Ok(workshop.store.publish_snapshot(scratch, &layer.diff_id)?)
+}
+
+/// Returns how overlayfs marks deletions for this process.
+pub fn marks(workshop: &Workshop) -> OverlayMarks {
+    match workshop.identity {
+        Ok(Identity::Root) => OverlayMarks::Trusted,
+        _ => OverlayMarks::User,
+    }
+}
+
+/// Returns whether owners can be set on disk by this process.
+pub fn ownership(workshop: &Workshop) -> Ownership {
+    match workshop.identity {
+        Ok(Identity::Root | Identity::Subordinate { .. }) => Ownership::Real,
+        _ => Ownership::Recorded,
+    }
+}
+
+/// Returns whether device nodes can be made by this process.
+pub fn devices(workshop: &Workshop) -> Devices {
+    match workshop.identity {
+        Ok(Identity::Root) => Devices::Create,
+        _ => Devices::Record,
+    }
+}
+
+fn plain(workshop: &Workshop, layer: &Layer) -> Result<Box<dyn std::io::Read + Send>, LayerError> {
+    let blob = workshop.store.blobs().open_verified(&layer.blob.digest)?;
+    let reader = BufReader::with_capacity(READ_BYTES, blob);
+    decompress_layer(reader, layer.blob.media_type.layer_compression())
+        .map_err(|source| LayerError::Decompress { digest: layer.blob.digest, source })
+}
+
+fn checked(layer: &Layer, listing: &Listing) -> Result<(), LayerError> {
+    let (expected, actual) = (layer.diff_id, listing.diff_id);
+    if expected == actual {
+        return Ok(());
+    }
+    Err(LayerError::WrongDiffId { digest: layer.blob.digest, expected, actual })
+}
+
+/// Gives the directories of layers to readers of contents, unpacking on demand.
+#[derive(Debug)]
+pub struct UnpackedLayers<'a> {
+    /// The workshop.
+    pub workshop: &'a Workshop,
+    /// The stacks that contents may come from.
+    pub stacks: &'a [Vec<Layer>],
+}
+
+impl LayerDirectories for UnpackedLayers<'_> {
+    fn directory(&self, diff_id: DiffId) -> std::io::Result<Arc<DirectoryOrigin>> {
+        if let Some(open) = locked(&self.workshop.directories).get(&diff_id) {
+            return Ok(Arc::clone(open));
+        }
+        for stack in self.stacks {
+            if let Some(position) = stack.iter().position(|layer| layer.diff_id == diff_id) {
+                let path = unpacked(self.workshop, &stack[..=position]).map_err(std::io::Error::other)?;
+                let open = Arc::new(DirectoryOrigin::open(&path)?);
+                locked(&self.workshop.directories).insert(diff_id, Arc::clone(&open));
+                return Ok(open);
+            }
+        }
+        Err(std::io::Error::other(format!("layer `{diff_id}` belongs to no file system of this step")))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is only ever inserted into, so a panic elsewhere left it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,29 @@
+//! Dockerfile → plan: the only room that knows both the language and the steps.
+//!
+//! It asks and is told: [`Planner::wants`] names the base images whose configuration it must know, [`Planner::provide`] tells
+//! it, [`Planner::finish`] gives the plan. No I/O. Words of the Dockerfile end here; nothing below names an instruction.
+//!
+//! ```text
+//!  Dockerfile ─► planner ─► stages ─► run, copy, meta ─► Plan
+//!                   ▲          │
+//!        images ────┘          └─ wants: images not known yet
+//! ```
+//!
+//! Every attempt starts afresh from the tree and the images known so far, so there is no half-lowered state: stages whose
+//! base is not known yet are left out of that attempt, and what they name besides is asked for in the same round.
+
+mod planner;
+mod stages;
+
+mod copy;
+mod meta;
+mod onbuild;
+mod run;
+
+mod ports;
+
+mod names;
+mod scope;
+
+pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use stages::{ImageRequest, ImageSource, ResolvedImage};

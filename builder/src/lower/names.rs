@@ -1,0 +1,87 @@
+//! Names of stages, contexts and images, and absolute paths.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::{Platform, Reference};
+
+use crate::request::NamedContext;
+
+/// Returns the context that `name` stands for: asked for by the name as written, by its familiar form without `:latest`, and
+/// each first with `::platform` behind it.
+pub(super) fn named_context<'a>(
+    contexts: &'a BTreeMap<String, NamedContext>,
+    name: &str,
+    platform: &Platform,
+) -> Option<(&'a str, &'a NamedContext)> {
+    let familiar = name.parse::<Reference>().ok().map(|reference| reference.familiar());
+    let short = familiar.as_deref().map(|name| name.strip_suffix(":latest").unwrap_or(name));
+    let find = |name: &str| {
+        let with_platform = format!("{name}::{platform}");
+        contexts.get_key_value(&with_platform).or_else(|| contexts.get_key_value(name))
+    };
+    find(name).or_else(|| short.and_then(find)).map(|(key, context)| (key.as_str(), context))
+}
+
+/// Returns `path` as seen from `directory`: absolute, cleaned, with a final `/` if `path` has one or names a directory by
+/// `.` at its end.
+pub(super) fn absolute(directory: &str, path: &str) -> String {
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
+    let names_directory = path.is_empty() || path.ends_with('/') || path == "." || path.ends_with("/.");
+    let cleaned = clean(&joined);
+    if names_directory && cleaned != "/" { format!("{cleaned}/") } else { cleaned }
+}
+
+/// Returns an absolute path without `.`, `..` and doubled slashes, clamped at the root.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_and_cleaned() {
+        for (directory, path, expected) in [
+            ("/", "a", "/a"),
+            ("/w", "a/", "/w/a/"),
+            ("/w", ".", "/w/"),
+            ("/w", "./", "/w/"),
+            ("/w", "", "/w/"),
+            ("/", ".", "/"),
+            ("/w", "/a//b/../c", "/a/c"),
+            ("/w", "../../../x", "/x"),
+            ("/w", "a/.", "/w/a/"),
+        ] {
+            assert_eq!(absolute(directory, path), expected, "{directory} {path}");
+        }
+    }
+
+    #[test]
+    fn contexts_are_found_by_familiar_name_and_by_platform() {
+        let context = |name: &str| NamedContext::Image(name.parse().unwrap());
+        let contexts = BTreeMap::from([
+            ("alpine".to_owned(), context("one")),
+            ("debian::linux/arm64".to_owned(), context("two")),
+            ("base".to_owned(), context("three")),
+        ]);
+        let find = |name: &str, platform: &str| {
+            named_context(&contexts, name, &platform.parse().unwrap()).map(|(name, _)| name.to_owned())
+        };
+        assert_eq!(find("docker.io/library/alpine:latest", "linux/amd64").as_deref(), Some("alpine"));
+        assert_eq!(find("alpine:3", "linux/amd64"), None);
+        assert_eq!(find("debian", "linux/arm64").as_deref(), Some("debian::linux/arm64"));
+        assert_eq!(find("debian", "linux/amd64"), None);
+        assert_eq!(find("base", "linux/amd64").as_deref(), Some("base"));
+    }
+}

@@ -1,0 +1,298 @@
+//! RUN → a run step: its command, its environment, its mounts.
+
+use kiln_frontend::ast::{Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security};
+use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::expand::Lexer;
+use kiln_frontend::instruction::mount::{self, Mount};
+
+use super::names::clean;
+use super::planner::Attempt;
+use super::scope::proxy_variables;
+use super::stages::StageState;
+use crate::plan::{MountKind, Network, Op, RunMount, RunOp, Script, Sharing, StepId};
+
+/// Host name of steps, as BuildKit has it; the argument of this name overrides it.
+const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+/// Puts a prefix before the names of cache mounts.
+const CACHE_NAMESPACE_ARGUMENT: &str = "BUILDKIT_CACHE_MOUNT_NS";
+/// Where scripts of heredocs are in a step.
+const SCRIPT_DIRECTORY: &str = "/dev/pipes";
+
+impl Attempt<'_> {
+    pub(super) fn run(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        run: &RunInstruction,
+        stage: usize,
+    ) {
+        self.refuse(run);
+        let Some(mounts) = self.mounts(state, &run.mounts, stage) else { return };
+        let (argv, script) = command(state, instruction, run);
+        let mut env = state.variables.pairs().to_vec();
+        if let Some(epoch) = self.options.epoch
+            && state.variables.value("SOURCE_DATE_EPOCH").is_none()
+        {
+            env.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
+        }
+        let declared = |name: &str| state.variables.value(name).is_some();
+        let unkeyed_env = proxy_variables(&self.options.build_args)
+            .into_iter()
+            .filter(|(name, _)| !declared(name))
+            .collect();
+        let network = match run.network.as_ref().map(|network| network.value) {
+            None | Some(NetworkFlag::Default) => self.options.network,
+            Some(NetworkFlag::None) => Network::None,
+            Some(NetworkFlag::Host) => Network::Host,
+        };
+        let hostname =
+            self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
+        let created_by = format!("RUN {}", history_text(state, &argv));
+        let op = RunOp {
+            parent: state.root,
+            argv,
+            env,
+            unkeyed_env,
+            cwd: working_directory(state).to_owned(),
+            user: state.config.config.user.clone(),
+            network,
+            mounts,
+            hostname: hostname.to_owned(),
+            extra_hosts: self.options.extra_hosts.clone(),
+            ulimits: self.options.ulimits.clone(),
+            shm_size_bytes: self.options.shm_size_bytes,
+            platform: state.platform.clone(),
+            script,
+        };
+        let created_by = self.with_suffix(created_by);
+        self.transform(state, instruction, Op::Run(Box::new(op)), created_by);
+    }
+
+    /// Refuses what is understood and not built yet.
+    fn refuse(&mut self, run: &RunInstruction) {
+        if let Some(security) = &run.security
+            && security.value == Security::Insecure
+        {
+            self.expander.push(
+                Diagnostic::error("unsupported", security.span, "`RUN --security=insecure` is not allowed")
+                    .with_help(
+                        "a step never gets more privileges than the sandbox gives; do this outside the build",
+                    ),
+            );
+        }
+        for device in &run.devices {
+            self.unsupported(device.span, "`RUN --device`", "do what needs the device outside the build");
+        }
+    }
+
+    fn mounts(&mut self, state: &StageState, flags: &[MountFlag], stage: usize) -> Option<Vec<RunMount>> {
+        let mut mounts = Some(Vec::with_capacity(flags.len()));
+        for flag in flags {
+            let lexer = Lexer::new(self.escape);
+            let mut expand =
+                |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
+            match mount::parse_mount(&flag.value.text, &mut expand) {
+                Ok(parsed) => match (self.mount(state, &parsed, flag, stage), &mut mounts) {
+                    (Some(mount), Some(mounts)) => mounts.push(mount),
+                    (None, _) => mounts = None,
+                    (Some(_), None) => {}
+                },
+                Err(error) => {
+                    self.expander.error("mount", flag.value.span, error.to_string());
+                    mounts = None;
+                }
+            }
+        }
+        mounts
+    }
+
+    fn mount(
+        &mut self,
+        state: &StageState,
+        mount: &Mount,
+        flag: &MountFlag,
+        stage: usize,
+    ) -> Option<RunMount> {
+        use mount::MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
+        let span = flag.value.span;
+        if matches!(mount.kind, Secret) {
+            return self.secret(state, mount, flag);
+        }
+        if matches!(mount.kind, Ssh) {
+            self.unsupported(span, "`RUN --mount=type=ssh`", "pass what is needed as a secret");
+            return None;
+        }
+        let written = mount.target.clone().unwrap_or_default();
+        let target = clean(&if written.starts_with('/') {
+            written
+        } else {
+            format!("{}/{written}", working_directory(state))
+        });
+        if target == "/" {
+            self.expander.error("mount", span, "invalid mount target `/`: name a directory below it");
+            return None;
+        }
+        let from = match (&mount.from, mount.kind) {
+            (_, Tmpfs) | (None, Cache) => None,
+            (Some(from), _) => Some(self.mount_from(from, span, stage)?),
+            (None, _) => Some(self.context()),
+        };
+        let kind = match mount.kind {
+            Tmpfs => MountKind::Tmpfs { size_bytes: mount.size_bytes_max.filter(|size| *size > 0) },
+            Cache => self.cache(mount, &target, from),
+            Bind | Secret | Ssh => MountKind::Bind {
+                from: from?,
+                source: clean(&format!("/{}", mount.source.as_deref().unwrap_or_default())),
+                writable: !mount.is_read_only,
+            },
+        };
+        Some(RunMount { target, kind })
+    }
+
+    fn cache(&self, mount: &Mount, target: &str, from: Option<StepId>) -> MountKind {
+        let id = match mount.id.as_deref() {
+            Some(id) => id.to_owned(),
+            // Named by the target as written: a relative one is not joined to the working directory.
+            None => match mount.target.as_deref() {
+                Some(written) if written.starts_with('/') => target.to_owned(),
+                Some(written) => clean(written).trim_start_matches('/').to_owned(),
+                None => target.to_owned(),
+            },
+        };
+        let namespace =
+            self.options.build_args.get(CACHE_NAMESPACE_ARGUMENT).map(String::as_str).unwrap_or_default();
+        let source = clean(&format!("/{}", mount.source.as_deref().unwrap_or_default()));
+        MountKind::Cache {
+            id: format!("{namespace}/{id}"),
+            sharing: match mount.sharing {
+                None | Some(mount::Sharing::Shared) => Sharing::Shared,
+                Some(mount::Sharing::Private) => Sharing::Private,
+                Some(mount::Sharing::Locked) => Sharing::Locked,
+            },
+            seed: from.map(|from| (from, source)),
+            readonly: mount.is_read_only,
+            mode: mount.mode.unwrap_or(0o755),
+            uid: mount.uid.unwrap_or(0),
+            gid: mount.gid.unwrap_or(0),
+        }
+    }
+
+    fn secret(&mut self, state: &StageState, mount: &Mount, flag: &MountFlag) -> Option<RunMount> {
+        let base_name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let named = mount.source.clone().or_else(|| mount.id.clone());
+        let Some(id) = named.or_else(|| mount.target.as_deref().map(base_name)) else {
+            self.expander.error(
+                "mount",
+                flag.value.span,
+                "one of `id` and `target` is required for a secret",
+            );
+            return None;
+        };
+        let env = mount.env.clone().map(|name| if name.is_empty() { id.clone() } else { name });
+        let target = match (&mount.target, &env) {
+            (Some(target), _) if target.starts_with('/') => clean(target),
+            (Some(target), _) => clean(&format!("{}/{target}", working_directory(state))),
+            (None, Some(_)) => String::new(),
+            (None, None) => format!("/run/secrets/{}", base_name(&id)),
+        };
+        let kind = MountKind::Secret {
+            id,
+            env,
+            required: mount.is_required,
+            mode: mount.mode.unwrap_or(0o400),
+            uid: mount.uid.unwrap_or(0),
+            gid: mount.gid.unwrap_or(0),
+        };
+        Some(RunMount { target, kind })
+    }
+}
+
+fn working_directory(state: &StageState) -> &str {
+    match state.config.config.working_dir.as_str() {
+        "" => "/",
+        directory => directory,
+    }
+}
+
+/// Returns the words that run, and the script that must be there for them.
+fn command(
+    state: &StageState,
+    instruction: &Instruction,
+    run: &RunInstruction,
+) -> (Vec<String>, Option<Script>) {
+    let text = match (&run.command, instruction.heredocs.first()) {
+        (Command::Exec(_), _) | (_, None) => return (state.command(&run.command), None),
+        (Command::Shell(word), Some(first)) if is_heredoc_alone(&word.text) => {
+            let body = first.body();
+            if body.starts_with("#!") {
+                let path = format!("{SCRIPT_DIRECTORY}/{}", first.name);
+                return (state.in_shell(&path), Some(Script { name: first.name.clone(), text: body }));
+            }
+            body
+        }
+        (Command::Shell(word), Some(_)) => {
+            let mut text = word.text.clone();
+            for heredoc in &instruction.heredocs {
+                text.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
+            }
+            text
+        }
+    };
+    (state.in_shell(&text), None)
+}
+
+/// Whether a command is nothing but `<<WORD`: then the body itself is the command.
+fn is_heredoc_alone(text: &str) -> bool {
+    let rest = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(rest) = rest.strip_prefix("<<") else { return false };
+    let word = rest.strip_prefix('-').unwrap_or(rest);
+    let quoted = |quote: char| {
+        word.len() > 1 && word.starts_with(quote) && word[1..].find(quote) == Some(word.len() - 2)
+    };
+    !word.is_empty()
+        && !word.contains('<')
+        && (!word.contains(char::is_whitespace) || quoted('"') || quoted('\''))
+}
+
+/// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.
+fn history_text(state: &StageState, argv: &[String]) -> String {
+    let mut arguments: Vec<(&str, String)> = Vec::new();
+    for (name, value) in &state.arguments {
+        let text = state.variables.value(name).or(value.as_deref()).unwrap_or_default();
+        match arguments.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => text.clone_into(known),
+            None => arguments.push((name, text.to_owned())),
+        }
+    }
+    let mut words = Vec::new();
+    if !arguments.is_empty() {
+        words.push(format!("|{}", arguments.len()));
+        words.extend(arguments.iter().map(|(name, value)| format!("{name}={value}")));
+    }
+    words.extend(argv.iter().cloned());
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_heredoc_is_told_from_a_command_with_one() {
+        for (text, alone) in [
+            ("<<EOF", true),
+            ("<<-EOF", true),
+            ("<<'EOF'", true),
+            ("3<<EOF", true),
+            ("<<\"a b\"", true),
+            ("cat <<EOF", false),
+            ("<<EOF cat", false),
+            ("<<A <<B", false),
+            ("<<", false),
+            ("<<<word", false),
+        ] {
+            assert_eq!(is_heredoc_alone(text), alone, "{text}");
+        }
+    }
+}

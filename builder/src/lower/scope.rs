@@ -1,0 +1,208 @@
+//! The variables that an instruction sees, and the expansion of its words.
+//!
+//! As in BuildKit, ENV and ARG write into one list: whichever comes later wins. What was in force before an instruction is
+//! what all of its words see.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_frontend::ast::Word;
+use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::expand::{Expansion, Lexer, Variables};
+use kiln_frontend::source::Span;
+use kiln_oci::Platform;
+
+/// Variables in the order in which they were first set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct VariableList(Vec<(String, String)>);
+
+impl VariableList {
+    /// Sets a variable: in its place if it is there, else at the end.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// Returns the value of a variable.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the variables in order.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// Returns the names, for suggestions.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl Variables for VariableList {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.value(name).map(Cow::Borrowed)
+    }
+}
+
+/// Expands words of one file and collects what is wrong with them.
+#[derive(Debug)]
+pub(super) struct Expander {
+    lexer: Lexer,
+    /// Where findings are shown instead of at the word: the FROM that brought an ONBUILD trigger.
+    pub(super) place: Option<Span>,
+    /// What was found.
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl Expander {
+    pub(super) fn new(escape: char) -> Self {
+        Self { lexer: Lexer::new(escape), place: None, diagnostics: Vec::new() }
+    }
+
+    /// Returns the expanded word; an error is collected, and the word is then empty.
+    pub(super) fn word(&mut self, word: &Word, variables: &VariableList) -> String {
+        self.expansion(word, variables).text
+    }
+
+    /// Returns the words that one word gives: a variable may hold several.
+    pub(super) fn words(&mut self, word: &Word, variables: &VariableList) -> Vec<String> {
+        self.expansion(word, variables).words
+    }
+
+    /// Returns everything about an expanded word.
+    pub(super) fn expansion(&mut self, word: &Word, variables: &VariableList) -> Expansion {
+        match self.lexer.expand(&word.text, variables) {
+            Ok(expansion) => expansion,
+            Err(error) => {
+                self.error("expansion", word.span, error.to_string());
+                Expansion::default()
+            }
+        }
+    }
+
+    /// Returns a heredoc's body with its variables replaced.
+    pub(super) fn body(&mut self, body: &str, span: Span, variables: &VariableList) -> String {
+        match Lexer::expand_body(body, variables) {
+            Ok(expansion) => expansion.text,
+            Err(error) => {
+                self.error("expansion", span, error.to_string());
+                String::new()
+            }
+        }
+    }
+
+    /// Collects an error at a place.
+    pub(super) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
+        self.push(Diagnostic::error(code, span, message));
+    }
+
+    /// Collects a finding, moved to the place where findings are shown.
+    pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
+        if let Some(place) = self.place {
+            for label in &mut diagnostic.labels {
+                label.span = place;
+            }
+        }
+        self.diagnostics.push(diagnostic);
+    }
+}
+
+/// Arguments that mean something to the builder itself and are never variables of a process.
+pub(super) const CONTROL_ARGUMENTS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+/// Proxy settings: usable without ARG, never in a key or the history unless declared.
+const PROXY_ARGUMENTS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Whether `name` is a proxy setting, in capitals or not.
+pub(super) fn is_proxy(name: &str) -> bool {
+    PROXY_ARGUMENTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Returns the variables of a process that come from undeclared proxy arguments: both spellings of each.
+pub(super) fn proxy_variables(arguments: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut values = BTreeMap::new();
+    for (name, value) in arguments.iter().filter(|(name, _)| is_proxy(name)) {
+        values.insert(name.to_ascii_uppercase(), value.clone());
+        values.insert(name.to_ascii_lowercase(), value.clone());
+    }
+    values.into_iter().collect()
+}
+
+/// Returns the arguments that are there before any ARG: what is built, and where.
+pub(super) fn automatic_arguments(
+    build: &Platform,
+    target: &Platform,
+    stage: &str,
+    overrides: &BTreeMap<String, String>,
+) -> VariableList {
+    let mut list = VariableList::default();
+    let texts = |platform: &Platform| {
+        let part = |value: &Option<String>| value.clone().unwrap_or_default();
+        [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("OSVERSION", part(&platform.os_version)),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", part(&platform.variant)),
+        ]
+    };
+    let named = [("BUILD", build), ("TARGET", target)].into_iter().flat_map(|(prefix, platform)| {
+        texts(platform).map(|(name, value)| (format!("{prefix}{name}"), value))
+    });
+    for (name, value) in named.chain([("TARGETSTAGE".to_owned(), stage.to_owned())]) {
+        list.set(&name, overrides.get(&name).unwrap_or(&value));
+    }
+    list
+}
+
+/// Returns the build arguments that no ARG declares and nothing else reads.
+pub(super) fn unused_arguments<'a>(
+    given: &'a BTreeMap<String, String>,
+    declared: &BTreeSet<String>,
+    automatic: &VariableList,
+) -> Vec<&'a str> {
+    let known = |name: &str| {
+        declared.contains(name)
+            || is_proxy(name)
+            || name.starts_with("BUILDKIT_")
+            || name == "SOURCE_DATE_EPOCH"
+            || automatic.value(name).is_some()
+    };
+    given.keys().map(String::as_str).filter(|name| !known(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_settings_replace_earlier_ones_in_place() {
+        let mut list = VariableList::default();
+        for (name, value) in [("A", "1"), ("B", "2"), ("A", "3")] {
+            list.set(name, value);
+        }
+        assert_eq!(list.pairs(), [("A".into(), "3".into()), ("B".into(), "2".into())]);
+    }
+
+    #[test]
+    fn automatic_arguments_can_be_overridden() {
+        let arm = Platform::new("linux", "arm", Some("v7"));
+        let overrides = BTreeMap::from([("TARGETARCH".to_owned(), "mine".to_owned())]);
+        let list = automatic_arguments(&Platform::linux("amd64"), &arm, "default", &overrides);
+        assert_eq!(list.value("BUILDPLATFORM"), Some("linux/amd64"));
+        assert_eq!(list.value("TARGETPLATFORM"), Some("linux/arm/v7"));
+        assert_eq!((list.value("TARGETARCH"), list.value("TARGETVARIANT")), (Some("mine"), Some("v7")));
+        assert_eq!(list.pairs().len(), 11);
+    }
+
+    #[test]
+    fn proxies_reach_a_process_in_both_spellings() {
+        let given =
+            BTreeMap::from([("http_proxy".to_owned(), "p".to_owned()), ("X".to_owned(), "y".to_owned())]);
+        let names: Vec<_> = proxy_variables(&given).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["HTTP_PROXY", "http_proxy"]);
+    }
+}

@@ -1,0 +1,318 @@
+//! COPY and ADD: trees in, a layer out. Nothing is unpacked but the layers whose contents are copied.
+
+use std::sync::Arc;
+
+use kiln_layer::owner::{Owner, resolve_owner};
+use kiln_layer::tar::read::Limits;
+use kiln_layer::{
+    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry,
+    Metadata, NoLayers, Origin, PathMatcher, Tree, WithTime,
+};
+use kiln_oci::Digest;
+
+use super::accounts::{self, AccountFiles};
+use super::finish::{on_cpu, write_layer};
+use super::make_dir::fetch_unlisted;
+use super::selection::{copy_selection, exclude_matcher};
+use super::{Bench, Given, Reuse, StepError, StepOutput};
+use crate::cache::LocalCache;
+use crate::layers::{self, UnpackedLayers};
+use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
+use crate::plan::{CopyOp, CopySource, KeyKind, Op, Plan, StepId, Unpack};
+use crate::request::Timestamp;
+use crate::rootfs::{Layer, Rootfs};
+
+pub(super) async fn copy(
+    bench: &Arc<Bench>,
+    op: &Op,
+    copy: &CopyOp,
+    given: Given,
+    reuse: Reuse,
+) -> Result<Rootfs, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    fetch_unlisted(bench, &parent.layers).await?;
+    for read in &given.reads {
+        if let StepOutput::Rootfs(rootfs) = read {
+            fetch_unlisted(bench, &rootfs.layers).await?;
+        }
+    }
+    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads: given.reads, reuse };
+    let stacks: Vec<Vec<Layer>> = work.stacks();
+    // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
+    let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
+    let layer = match prepared {
+        Prepared::Known(layer) => layer,
+        Prepared::New(new) => {
+            fetch_contents(bench, &new, &stacks).await?;
+            Some(on_cpu(bench, move |bench| finish(bench, *new, &stacks)).await?)
+        }
+    };
+    Ok(parent.with(layer))
+}
+
+/// What a copy works on.
+struct Work {
+    op: Op,
+    copy: CopyOp,
+    parent: Rootfs,
+    reads: Vec<StepOutput>,
+    reuse: Reuse,
+}
+
+impl Work {
+    fn stacks(&self) -> Vec<Vec<Layer>> {
+        let reads = self.reads.iter().filter_map(|read| match read {
+            StepOutput::Rootfs(rootfs) => Some(rootfs.layers.clone()),
+            StepOutput::Files(_) | StepOutput::File(_) => None,
+        });
+        reads.chain([self.parent.layers.clone()]).collect()
+    }
+}
+
+enum Prepared {
+    /// The content key was known.
+    Known(Option<Layer>),
+    /// A layer must be written.
+    New(Box<New>),
+}
+
+struct New {
+    changes: kiln_layer::Changes,
+    key: crate::plan::StepKey,
+    fields: KeyRecord,
+    /// Keeps the files of unpacked archives until the layer is written.
+    _scratch: Vec<kiln_store::Scratch>,
+}
+
+/// Finds the changes, and whether a layer with them is known.
+fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
+    let copy = &work.copy;
+    let target = layers::tree(&bench.workshop, &work.parent.layers)?;
+    let owner =
+        copy.chown.as_deref().map(|text| owner(bench, text, &target, &work.parent.layers)).transpose()?;
+    let trees = trees(bench, &work.reads)?;
+    let mut scratch = Vec::new();
+    let (sources, reads) = sources(bench, copy, &work.reads, &trees, &mut scratch)?;
+    let matcher = exclude_matcher(&copy.exclude)?;
+    let excluded = |path: &ArchivePath, _is_directory: bool| matcher.excluded_by(path.as_bytes()).is_some();
+    let request = CopyRequest {
+        sources: sources.iter().map(Source::borrowed).collect(),
+        destination: copy.destination.as_bytes(),
+        workdir: b"/",
+        owner,
+        chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
+        parents: copy.parents,
+        link: copy.link,
+        exclude: (!matcher.is_empty()).then_some(&excluded as &PathMatcher<'_>),
+        with_time: match bench.timestamp {
+            Timestamp::Epoch(_) => WithTime::No,
+            Timestamp::Preserve { .. } => WithTime::Yes,
+        },
+    };
+    let copied = kiln_layer::copy(&target, &request)?;
+    // The owner's numbers are part of what the layer is, and names may mean others in another base.
+    let owner_digest = owner.map(|owner| Digest::of(format!("{}:{}", owner.uid, owner.gid).as_bytes()));
+    let mut reads = reads;
+    reads.extend(owner_digest);
+    let inputs =
+        Inputs { parent: copied.observed.depends_on_target().then(|| copied.observed.digest()), reads };
+    let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
+    if work.reuse == Reuse::Known
+        && let Some(layer) = LocalCache::new(&bench.workshop.store).content(key)
+    {
+        return Ok(Prepared::Known(layer));
+    }
+    let mut fields = KeyRecord::new();
+    describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
+    Ok(Prepared::New(Box::new(New { changes: copied.changes, key, fields, _scratch: scratch })))
+}
+
+fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
+    let layer = write_layer(bench, &new.changes, stacks)?;
+    LocalCache::new(&bench.workshop.store).record_content(new.key, Some(&layer), &new.fields)?;
+    Ok(layer)
+}
+
+/// Fetches the layers that hold contents of the changes, with what lies below them, unless they are unpacked.
+async fn fetch_contents(bench: &Bench, new: &New, stacks: &[Vec<Layer>]) -> Result<(), StepError> {
+    let mut needed: Vec<Layer> = Vec::new();
+    for (_, entry) in new.changes.entries.iter() {
+        let Some(Content { origin: Origin::Layer(diff_id), .. }) = entry.content() else { continue };
+        if needed.iter().any(|layer| layer.diff_id == *diff_id) {
+            continue;
+        }
+        if !matches!(bench.workshop.store.snapshots().get(diff_id), Ok(Some(_))) {
+            let layer = stacks.iter().flatten().find(|layer| layer.diff_id == *diff_id);
+            needed.extend(layer.cloned());
+        }
+    }
+    Ok(crate::blobs::fetch_layers(&bench.workshop, &needed, &bench.progress).await?)
+}
+
+fn owner(bench: &Bench, text: &str, target: &Tree, stack: &[Layer]) -> Result<Owner, StepError> {
+    let files = if accounts::are_needed(text) {
+        let stacks = [stack.to_vec()];
+        AccountFiles::read(target, &UnpackedLayers { workshop: &bench.workshop, stacks: &stacks })?
+    } else {
+        AccountFiles::default()
+    };
+    resolve_owner(text, files.accounts()).map_err(|source| StepError::Owner {
+        what: "--chown",
+        text: text.to_owned(),
+        source,
+    })
+}
+
+/// Returns the tree of each thing that is read, in order.
+fn trees(bench: &Bench, reads: &[StepOutput]) -> Result<Vec<Arc<Tree>>, StepError> {
+    let tree = |read: &StepOutput| match read {
+        StepOutput::Rootfs(rootfs) => Ok(layers::tree(&bench.workshop, &rootfs.layers)?),
+        StepOutput::Files(tree) => Ok(Arc::clone(tree)),
+        StepOutput::File(_) => Ok(Arc::new(Tree::new())),
+    };
+    reads.iter().map(tree).collect()
+}
+
+/// A source with what it needs to live.
+enum Source<'a> {
+    Path { tree: &'a Tree, pattern: &'a str },
+    File { name: String, entry: Entry },
+    Archive { tree: Tree },
+}
+
+impl Source<'_> {
+    fn borrowed(&self) -> LayerSource<'_> {
+        match self {
+            Self::Path { tree, pattern } => LayerSource::Path { tree, pattern: pattern.as_bytes() },
+            Self::File { name, entry } => LayerSource::File { name: name.as_bytes(), entry: entry.clone() },
+            Self::Archive { tree } => LayerSource::Archive { tree },
+        }
+    }
+}
+
+/// Returns the sources, archives unpacked, and the digest of what each reads.
+fn sources<'a>(
+    bench: &Bench,
+    copy: &'a CopyOp,
+    reads: &[StepOutput],
+    trees: &'a [Arc<Tree>],
+    scratch: &mut Vec<kiln_store::Scratch>,
+) -> Result<(Vec<Source<'a>>, Vec<Digest>), StepError> {
+    let (mut sources, mut digests) = (Vec::new(), Vec::new());
+    let mut inputs = reads.iter().zip(trees);
+    for source in &copy.sources {
+        match source {
+            CopySource::Inline { name, text } => {
+                let content = Content::inline(text.clone().into_bytes());
+                let entry = Entry::file(Metadata::with_mode(0o644), content);
+                sources.push(Source::File { name: name.clone(), entry });
+            }
+            CopySource::Path { pattern, .. } => {
+                let (_, tree) = inputs.next().expect("every source that reads has an input");
+                digests.push(copy_selection(tree, copy, pattern)?);
+                match copy.unpack {
+                    Unpack::Never => sources.push(Source::Path { tree, pattern }),
+                    Unpack::Local | Unpack::All => {
+                        unpack_selected(bench, tree, pattern, copy, &mut sources, scratch)?
+                    }
+                }
+            }
+            CopySource::Remote { .. } => {
+                let (read, _) = inputs.next().expect("every source that reads has an input");
+                let StepOutput::File(download) = read else {
+                    unreachable!("the plan gives a download its own step")
+                };
+                digests.push(download.key());
+                if copy.unpack == Unpack::All
+                    && let Some(tree) = unpack_archive(bench, &download.name, &download.content(), scratch)?
+                {
+                    sources.push(Source::Archive { tree });
+                } else {
+                    sources.push(Source::File { name: download.name.clone(), entry: download.entry() });
+                }
+            }
+        }
+    }
+    Ok((sources, digests))
+}
+
+/// ADD: each selected file that is an archive is unpacked, the others are copied.
+fn unpack_selected<'a>(
+    bench: &Bench,
+    tree: &'a Tree,
+    pattern: &'a str,
+    copy: &CopyOp,
+    sources: &mut Vec<Source<'a>>,
+    scratch: &mut Vec<kiln_store::Scratch>,
+) -> Result<(), StepError> {
+    let selected = kiln_layer::select_sources(tree, pattern.as_bytes(), copy.parents)?;
+    let mut archives = Vec::new();
+    for path in &selected {
+        let content = tree.get(path).and_then(|entry| entry.content());
+        let archive = match content {
+            Some(content) => unpack_archive(bench, &path.to_string(), content, scratch)?,
+            None => None,
+        };
+        archives.push(archive);
+    }
+    if archives.iter().all(Option::is_none) {
+        sources.push(Source::Path { tree, pattern });
+        return Ok(());
+    }
+    for (path, archive) in selected.iter().zip(archives) {
+        match (archive, tree.get(path)) {
+            (Some(tree), _) => sources.push(Source::Archive { tree }),
+            (None, Some(entry)) if !entry.is_directory() => {
+                let name = String::from_utf8_lossy(path.file_name().unwrap_or_default()).into_owned();
+                sources.push(Source::File { name, entry: entry.clone() });
+            }
+            // A directory among archives: its contents are copied as by its own path.
+            (None, _) => sources.push(Source::Archive { tree: subtree(tree, path) }),
+        }
+    }
+    Ok(())
+}
+
+fn subtree(tree: &Tree, root: &ArchivePath) -> Tree {
+    let mut part = Tree::new();
+    for (path, entry) in tree.below(root) {
+        if let Some(below) = path.strip_prefix(root) {
+            part.insert(below, entry.clone());
+        }
+    }
+    part
+}
+
+fn unpack_archive(
+    bench: &Bench,
+    name: &str,
+    content: &Content,
+    scratch: &mut Vec<kiln_store::Scratch>,
+) -> Result<Option<Tree>, StepError> {
+    let read = |source| StepError::Io { what: format!("cannot read `{name}`"), source };
+    if !kiln_layer::is_archive(content.open(&NoLayers).map_err(read)?).map_err(read)? {
+        return Ok(None);
+    }
+    let directory = bench.workshop.store.scratch("archive")?;
+    let origin = Arc::new(DirectoryOrigin::open(directory.path()).map_err(read)?);
+    let reader = content.open(&NoLayers).map_err(read)?;
+    let tree = kiln_layer::extract_archive(reader, &origin, Limits::default())
+        .map_err(|error| StepError::Archive { name: name.to_owned(), source: Box::new(error) })?;
+    scratch.push(directory);
+    Ok(Some(tree))
+}
+
+/// Says of a source that is missing in a context whether the ignore file hides it.
+pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
+    let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
+    let Op::Context(context) = &plan.step(from).op else { return error };
+    let ignore = bench.contexts.get(&context.name).map(|context| &context.ignore);
+    match ignore.and_then(|ignore| ignore.excluded_by(source_path.as_bytes())) {
+        Some(rule) => StepError::Ignored {
+            path: source_path.to_string(),
+            pattern: String::from_utf8_lossy(rule.text()).into_owned(),
+            line: rule.line,
+        },
+        None => error,
+    }
+}

@@ -1,0 +1,137 @@
+//! Why a step failed.
+
+use kiln_layer::content_hash::SelectionError;
+use kiln_layer::{CommitError, CopyError, TreeError};
+use kiln_sandbox::{ExecError, ExitStatus};
+use kiln_store::StoreError;
+
+use crate::blobs::FetchError;
+use crate::layers::LayerError;
+use crate::secrets::SecretError;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The process failed.
+    #[error(transparent)]
+    Run(#[from] RunFailure),
+    /// The process could not be run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// This machine cannot run processes of steps.
+    #[error("this machine cannot run the step: {reason}")]
+    Impossible {
+        /// What is missing.
+        reason: String,
+    },
+    /// The rules of COPY and ADD do not allow it.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A source is there, but hidden by the ignore file.
+    #[error(
+        "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file"
+    )]
+    Ignored {
+        /// The source.
+        path: String,
+        /// The pattern that hides it.
+        pattern: String,
+        /// Its line.
+        line: usize,
+    },
+    /// An owner is unknown.
+    #[error("{what} `{text}`: {source}")]
+    Owner {
+        /// What names it: `--chown` or `USER`.
+        what: &'static str,
+        /// As written.
+        text: String,
+        /// What is wrong.
+        source: kiln_layer::OwnerError,
+    },
+    /// A mode is malformed.
+    #[error("--chmod: {0}")]
+    Mode(#[from] kiln_layer::ChmodError),
+    /// An `--exclude` pattern is malformed.
+    #[error("--exclude: {reason}")]
+    Exclude {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file was not hashed when it should have been.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// An archive could not be unpacked.
+    #[error("cannot unpack `{name}`")]
+    Archive {
+        /// The archive.
+        name: String,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The layer could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// What the step changed could not be found out.
+    #[error("cannot find out what the step changed")]
+    Diff {
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A mount cannot be made.
+    #[error("cannot mount `{target}`: {reason}")]
+    Mount {
+        /// Where.
+        target: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A secret that the step needs was not given.
+    #[error("secret `{id}` is required, but the build was not given it")]
+    SecretMissing {
+        /// Its id.
+        id: String,
+    },
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file could not be read or written.
+    #[error("{what}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the file system says.
+        source: std::io::Error,
+    },
+    /// A layer could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A layer could not be used.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// Trees do not fit together.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A process of a step that ended badly.
+#[derive(Debug, thiserror::Error)]
+#[error("RUN failed: {}", describe(*.status))]
+pub struct RunFailure {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The command.
+    pub argv: Vec<String>,
+    /// Where its whole output is kept.
+    pub log: std::path::PathBuf,
+}
+
+fn describe(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exit code {code}"),
+        ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
+    }
+}

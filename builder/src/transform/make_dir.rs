@@ -1,0 +1,103 @@
+//! WORKDIR: makes the directories that are missing. Where none is, there is no layer.
+
+use std::sync::Arc;
+
+use kiln_layer::owner::{Owner, resolve_user};
+use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
+
+use super::accounts::{self, AccountFiles};
+use super::finish::{on_cpu, write_layer};
+use super::{Bench, Given, StepError};
+use crate::blobs;
+use crate::layers::{self, UnpackedLayers};
+use crate::plan::MakeDirOp;
+use crate::rootfs::{Layer, Rootfs};
+
+pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Rootfs, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    fetch_unlisted(bench, &parent.layers).await?;
+    let (op, stack) = (op.clone(), parent.layers.clone());
+    let layer = on_cpu(bench, move |bench| {
+        let tree = layers::tree(&bench.workshop, &stack)?;
+        let owner = owner(bench, &op.user, &tree, &stack)?;
+        let changes = missing_directories(&tree, &op.path, owner)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        write_layer(bench, &changes, &[]).map(Some)
+    })
+    .await?;
+    Ok(parent.with(layer))
+}
+
+/// Fetches the layers whose listings are not known.
+pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
+    let workshop = &bench.workshop;
+    let unknown: Vec<Layer> = stack
+        .iter()
+        .filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none())
+        .cloned()
+        .collect();
+    Ok(blobs::fetch_layers(workshop, &unknown, &bench.progress).await?)
+}
+
+fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owner, StepError> {
+    if user.is_empty() {
+        return Ok(Owner { uid: 0, gid: 0 });
+    }
+    let files = if accounts::are_needed(user) || !user.contains(':') {
+        let stacks = [stack.to_vec()];
+        AccountFiles::read(tree, &UnpackedLayers { workshop: &bench.workshop, stacks: &stacks })?
+    } else {
+        AccountFiles::default()
+    };
+    resolve_user(user, files.accounts()).map(|user| user.owner).map_err(|source| StepError::Owner {
+        what: "USER",
+        text: user.to_owned(),
+        source,
+    })
+}
+
+/// Returns the directories on the way to `path` that `tree` does not have, symlinks followed.
+fn missing_directories(tree: &Tree, path: &str, owner: Owner) -> Result<Changes, StepError> {
+    let path = ArchivePath::clamp(path.as_bytes())
+        .map_err(|source| CopyError::NotAPath { text: path.to_owned(), source })?;
+    let unreachable = |source| CopyError::Destination { destination: path.clone(), source };
+    let resolved = tree.resolve(&path).map_err(unreachable)?;
+    let mut changes = Changes::new();
+    if let Some(entry) = tree.get(&resolved.path)
+        && !entry.is_directory()
+        && !resolved.path.is_root()
+    {
+        let noun = entry.kind.noun();
+        return Err(CopyError::DestinationNotDirectory { destination: resolved.path, noun }.into());
+    }
+    let steps = resolved.path.ancestors().chain([resolved.path.clone()]).filter(|step| !step.is_root());
+    for step in steps.filter(|step| tree.get(step).is_none()) {
+        let metadata = Metadata { uid: owner.uid, gid: owner.gid, ..Metadata::with_mode(0o755) };
+        changes.entries.insert(step, Entry::directory(metadata));
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_made_and_links_are_followed() {
+        let path = |text: &str| ArchivePath::parse(text.as_bytes()).unwrap();
+        let mut tree = Tree::new();
+        tree.insert(path("real"), Entry::implied_directory());
+        let link = kiln_layer::Kind::Symlink(b"/real"[..].into());
+        tree.insert(path("link"), Entry { metadata: Metadata::with_mode(0o777), kind: link });
+        let owner = Owner { uid: 5, gid: 6 };
+        let made = |text: &str| -> Vec<String> {
+            let changes = missing_directories(&tree, text, owner).unwrap();
+            changes.entries.iter().map(|(path, _)| path.to_string()).collect()
+        };
+        assert_eq!(made("/real"), Vec::<String>::new());
+        assert_eq!(made("/link/a/b"), ["real/a", "real/a/b"]);
+        assert_eq!(made("/x"), ["x"]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Cache mounts: directories that outlive builds, in `cachemounts/<hash of the id>/<slot>/`.
+//!
+//! | Sharing | Lock | Slot |
+//! |---|---|---|
+//! | shared | shared | 0 |
+//! | locked | exclusive, waits | 0 |
+//! | private | exclusive, never waits | the first that nobody uses |
+//!
+//! A new slot is filled by the caller in scratch and appears by one rename. `id` beside the slots says whose they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_oci::Digest;
+
+use crate::disk::{LockMode, make_directories};
+use crate::error::{IoContext, Result, optional};
+use crate::leases::Session;
+use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
+use crate::scratch::{Scratch, replace_file};
+
+/// Folder of cache mounts below the store.
+pub(crate) const CACHE_MOUNTS: &str = "cachemounts";
+const ID_FILE: &str = "id";
+const SLOTS_MAX: u32 = 10_000;
+
+/// How builds that want the same cache mount at once get along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// They use it together.
+    Shared,
+    /// The second waits.
+    Locked,
+    /// The second gets another one.
+    Private,
+}
+
+/// A cache mount in use; dropping it frees it.
+#[derive(Debug)]
+pub struct CacheMount {
+    path: PathBuf,
+    _in_use: LockGuard,
+}
+
+impl CacheMount {
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Returns the cache mount called `id`, which may be any text. A new one is first handed to `fill` as an empty directory.
+pub(crate) fn open(
+    session: &Arc<Session>,
+    id: &str,
+    sharing: Sharing,
+    fill: &mut dyn FnMut(&Path) -> std::io::Result<()>,
+) -> Result<CacheMount> {
+    let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
+    make_directories(session.disk(), &folder)?;
+    let (slot, in_use) = take_slot(session, id, sharing)?;
+    let path = folder.join(slot.to_string());
+    // Two that share a slot must not both fill it.
+    let _filling = lock(
+        session.disk(),
+        &named_lock_path(session.root(), &format!("fill cache mount {slot} {id}")),
+        LockMode::Exclusive,
+    )?;
+    if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_none() {
+        replace_file(session, &folder.join(ID_FILE), id.as_bytes())?;
+        let new = Scratch::new(session, "cachemount")?;
+        fill(new.path()).on("fill cache mount", &path)?;
+        new.publish(&path)?;
+    }
+    Ok(CacheMount { path, _in_use: in_use })
+}
+
+/// Returns the ids of all cache mounts with their folders, sorted by folder.
+pub(crate) fn list(session: &Session) -> Result<Vec<(String, PathBuf)>> {
+    let root = session.path(CACHE_MOUNTS);
+    let mut mounts = Vec::new();
+    for name in session.disk().list(&root).on("list", &root)? {
+        let folder = root.join(name);
+        let id_file = folder.join(ID_FILE);
+        if let Some(id) = optional(std::fs::read_to_string(&id_file)).on("read", &id_file)? {
+            mounts.push((id, folder));
+        }
+    }
+    Ok(mounts)
+}
+
+/// Removes the slots of a cache mount that nobody uses, and returns how many went.
+pub(crate) fn remove_unused(session: &Arc<Session>, id: &str) -> Result<usize> {
+    let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
+    let names = optional(session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default();
+    let mut count = 0;
+    for name in names {
+        let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let lock_path = slot_lock_path(session, id, slot);
+        if let Some(_unused) = try_lock(session.disk(), &lock_path, LockMode::Exclusive)? {
+            let grave = Scratch::new(session, "cachemount")?;
+            let path = folder.join(name);
+            session.disk().rename(&path, &grave.path().join("slot")).on("move away", &path)?;
+            grave.close()?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn take_slot(session: &Session, id: &str, sharing: Sharing) -> Result<(u32, LockGuard)> {
+    let disk = session.disk();
+    match sharing {
+        Sharing::Shared => Ok((0, lock(disk, &slot_lock_path(session, id, 0), LockMode::Shared)?)),
+        Sharing::Locked => Ok((0, lock(disk, &slot_lock_path(session, id, 0), LockMode::Exclusive)?)),
+        Sharing::Private => {
+            for slot in 0..SLOTS_MAX {
+                let path = slot_lock_path(session, id, slot);
+                if let Some(guard) = try_lock(disk, &path, LockMode::Exclusive)? {
+                    return Ok((slot, guard));
+                }
+            }
+            Err(std::io::ErrorKind::ResourceBusy.into())
+                .on("find a free slot in", &session.path(CACHE_MOUNTS))
+        }
+    }
+}
+
+fn slot_lock_path(session: &Session, id: &str, slot: u32) -> PathBuf {
+    named_lock_path(session.root(), &format!("cache mount {slot} {id}"))
+}

@@ -1,0 +1,228 @@
+//! Is everything in the store what it says it is? And moving away what is not.
+//!
+//! What is moved away goes to `damaged/`, whole, for a human to look at. A lost blob of a record or an unpacked layer is only
+//! a slower build; a lost blob of a named image has to be pulled or built again.
+
+use std::path::PathBuf;
+
+use kiln_oci::{Digest, layout};
+
+use crate::disk::{make_directories, plain_name};
+use crate::error::{IoContext, Result, StoreError};
+use crate::leases::Session;
+use crate::records::{Lookup, RECORDS, RecordDamage};
+use crate::scratch::replace_file;
+use crate::snapshots::{SNAPSHOTS, UNSYNCED};
+use crate::store::Store;
+
+/// Folder of what was moved away, below the store.
+const DAMAGED: &str = "damaged";
+const NUMBER_MAX: u32 = 10_000;
+
+/// Something in the store that is not right.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A blob has other bytes than its name says.
+    #[error("damaged blob: `{digest}` has the digest `{actual}`")]
+    BlobDamaged {
+        /// Its name.
+        digest: Digest,
+        /// Its digest.
+        actual: Digest,
+    },
+    /// Something could not be read: neither good nor bad is known.
+    #[error("cannot check: {0}")]
+    Unchecked(#[source] StoreError),
+    /// A file or directory stands where it has no meaning.
+    #[error("stray entry: `{}`", path.display())]
+    Stray {
+        /// The entry.
+        path: PathBuf,
+    },
+    /// `index.json` is not a list of images.
+    #[error("damaged list of images: {0}")]
+    IndexDamaged(#[source] StoreError),
+    /// An image is listed, and its manifest is not there.
+    #[error("image without manifest: `{digest}`{}", name.as_ref().map(|name| format!(" named `{name}`")).unwrap_or_default())]
+    ManifestMissing {
+        /// The manifest.
+        digest: Digest,
+        /// The image's name, if it has one.
+        name: Option<String>,
+    },
+    /// A file is not the record it should be.
+    #[error("{0}")]
+    RecordDamaged(RecordDamage),
+    /// A record names a blob that is not there. It is never a hit.
+    #[error("record without its blob: `{kind}` `{key}` names `{digest}`")]
+    RecordDangling {
+        /// The record's kind.
+        kind: String,
+        /// The record's key.
+        key: Digest,
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is not right.
+    pub problems: Vec<Problem>,
+    /// Blobs looked at.
+    pub blobs: usize,
+    /// Records looked at.
+    pub records: usize,
+    /// Images looked at.
+    pub images: usize,
+}
+
+/// Reads everything in the store and reports what is not right.
+///
+/// # Errors
+/// When a folder of the store cannot be listed.
+pub fn fsck(store: &Store) -> Result<Report> {
+    let mut report = Report::default();
+    check_blobs(store, &mut report)?;
+    check_index(store, &mut report)?;
+    check_records(store, &mut report)?;
+    check_digest_names(store.session(), SNAPSHOTS, UNSYNCED, &mut report)?;
+    Ok(report)
+}
+
+/// Moves away what a check found; returns how many problems are gone.
+///
+/// # Errors
+/// What the disk says.
+pub fn mend(store: &Store, report: &Report) -> Result<usize> {
+    let mut mended = 0;
+    for problem in &report.problems {
+        mended += usize::from(mend_one(store, problem)?);
+    }
+    Ok(mended)
+}
+
+fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
+    match problem {
+        Problem::BlobDamaged { digest, .. } => {
+            // Another process may have replaced it with a good one.
+            if store.blobs().verify(digest).is_err() {
+                move_away(store, store.blobs().path(digest))?;
+            }
+        }
+        Problem::Stray { path } => move_away(store, path.clone())?,
+        Problem::IndexDamaged(_) => {
+            move_away(store, store.path().join(layout::INDEX_FILE))?;
+            let empty = kiln_oci::json::to_bytes(&crate::names::empty_document());
+            replace_file(store.session(), &store.path().join(layout::INDEX_FILE), &empty)?;
+        }
+        Problem::ManifestMissing { digest, .. } => store.names().edit(|edit| {
+            if !store.blobs().contains(digest)? {
+                edit.remove_digest(digest);
+            }
+            Ok(())
+        })?,
+        Problem::RecordDamaged(damage) => move_away(store, damage.path.clone())?,
+        Problem::RecordDangling { kind, key, .. } => store.records().remove(kind, key)?,
+        Problem::Unchecked(_) => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn move_away(store: &Store, path: PathBuf) -> Result<()> {
+    let folder = store.path().join(DAMAGED);
+    make_directories(store.session().disk(), &folder)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for number in 0..NUMBER_MAX {
+        let place = folder.join(format!("{number}-{name}"));
+        if std::fs::symlink_metadata(&place).is_err() {
+            return store.session().disk().rename(&path, &place).on("move away", &path);
+        }
+    }
+    Err(std::io::ErrorKind::AlreadyExists.into()).on("find a free name in", &folder)
+}
+
+fn check_blobs(store: &Store, report: &mut Report) -> Result<()> {
+    check_digest_names(store.session(), layout::BLOBS_DIRECTORY, "", report)?;
+    for digest in store.blobs().list()? {
+        report.blobs += 1;
+        match store.blobs().verify(&digest) {
+            Ok(()) | Err(StoreError::BlobMissing { .. }) => {} // Collected since.
+            Err(StoreError::WrongDigest { actual, .. }) => {
+                report.problems.push(Problem::BlobDamaged { digest, actual });
+            }
+            Err(error) => report.problems.push(Problem::Unchecked(error)),
+        }
+    }
+    Ok(())
+}
+
+fn check_index(store: &Store, report: &mut Report) -> Result<()> {
+    let images = match store.names().list() {
+        Ok(images) => images,
+        Err(error @ StoreError::DocumentDamaged { .. }) => {
+            report.problems.push(Problem::IndexDamaged(error));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    for image in images {
+        report.images += 1;
+        let digest = image.descriptor.digest;
+        if !store.blobs().contains(&digest)? {
+            let name = image.reference.map(|name| name.familiar()).or(image.foreign_name);
+            report.problems.push(Problem::ManifestMissing { digest, name });
+        }
+    }
+    Ok(())
+}
+
+fn check_records(store: &Store, report: &mut Report) -> Result<()> {
+    let folder = store.path().join(RECORDS);
+    for kind in store.session().disk().list(&folder).on("list", &folder)? {
+        let path = folder.join(&kind);
+        let Some(kind) =
+            kind.to_str().filter(|kind| plain_name("record kind", kind).is_ok() && path.is_dir())
+        else {
+            report.problems.push(Problem::Stray { path });
+            continue;
+        };
+        check_digest_names(store.session(), &format!("{RECORDS}/{kind}"), "", report)?;
+        for entry in store.records().list(kind)? {
+            report.records += 1;
+            check_record(store, kind, entry.key, report)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_record(store: &Store, kind: &str, key: Digest, report: &mut Report) -> Result<()> {
+    let record = match store.records().peek(kind, &key)? {
+        Lookup::Hit(record) => record,
+        Lookup::Miss => return Ok(()), // Collected since.
+        Lookup::Damaged(damage) => {
+            report.problems.push(Problem::RecordDamaged(damage));
+            return Ok(());
+        }
+    };
+    for digest in record.blobs {
+        if !store.blobs().contains(&digest)? {
+            report.problems.push(Problem::RecordDangling { kind: kind.to_owned(), key, digest });
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reports the entries of a folder whose names are no digests, with or without `suffix`.
+fn check_digest_names(session: &Session, folder: &str, suffix: &str, report: &mut Report) -> Result<()> {
+    let folder = session.path(folder);
+    let is_digest = |name: &str| Digest::from_hex(name.strip_suffix(suffix).unwrap_or(name)).is_ok();
+    for name in session.disk().list(&folder).on("list", &folder)? {
+        if !name.to_str().is_some_and(is_digest) {
+            report.problems.push(Problem::Stray { path: folder.join(name) });
+        }
+    }
+    Ok(())
+}

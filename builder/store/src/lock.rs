@@ -1,0 +1,125 @@
+//! Locks between processes: one file, one `flock`.
+//!
+//! The kernel frees a lock when its process ends, however it ends. Lock files may be removed by gc: whoever locks a file
+//! checks that the path still leads to it, and opens it again otherwise.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use kiln_oci::Digest;
+
+use crate::disk::{Disk, LockMode, make_directories};
+use crate::error::{IoContext, Result, optional};
+
+/// How often a lock file that vanishes while it is being locked is opened again.
+const REOPEN_MAX: u32 = 1000;
+
+/// A held lock; dropping it frees it.
+#[derive(Debug)]
+pub struct LockGuard {
+    file: File,
+    path: PathBuf,
+}
+
+impl LockGuard {
+    /// Wraps a file that is already locked.
+    pub(crate) fn of(file: File, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
+    /// Returns the locked file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Returns the path of the locked file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Returns the path of the lock called `name`, which may be any text.
+pub(crate) fn named_lock_path(root: &Path, name: &str) -> PathBuf {
+    root.join("leases/locks").join(Digest::of(name.as_bytes()).hex())
+}
+
+/// Locks the file at `path`, creating it when absent, and waits for it.
+pub(crate) fn lock(disk: &dyn Disk, path: &Path, mode: LockMode) -> Result<LockGuard> {
+    loop {
+        if let Some(guard) = attempt(disk, path, mode, true)? {
+            return Ok(guard);
+        }
+    }
+}
+
+/// Locks the file at `path`, creating it when absent, or returns `None` when someone else holds it.
+pub(crate) fn try_lock(disk: &dyn Disk, path: &Path, mode: LockMode) -> Result<Option<LockGuard>> {
+    attempt(disk, path, mode, false)
+}
+
+fn attempt(disk: &dyn Disk, path: &Path, mode: LockMode, wait: bool) -> Result<Option<LockGuard>> {
+    if let Some(folder) = path.parent() {
+        make_directories(disk, folder)?;
+    }
+    for _ in 0..REOPEN_MAX {
+        let file = disk.open_append(path).on("open", path)?;
+        if !disk.lock(&file, path, mode, wait).on("lock", path)? {
+            return Ok(None);
+        }
+        if leads_to(path, &file)? {
+            return Ok(Some(LockGuard { file, path: path.to_owned() }));
+        }
+    }
+    Err(std::io::ErrorKind::ResourceBusy.into()).on("lock", path)
+}
+
+/// Says whether `path` still names the open file.
+pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
+    let Some(named) = optional(std::fs::symlink_metadata(path)).on("inspect", path)? else {
+        return Ok(false);
+    };
+    let open = file.metadata().on("inspect", path)?;
+    Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
+}
+
+/// Removes the lock files in `folder` that nobody holds.
+pub(crate) fn remove_unheld(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    let names = optional(disk.list(folder)).on("list", folder)?.unwrap_or_default();
+    for name in names {
+        let path = folder.join(name);
+        if let Some(_guard) = try_lock(disk, &path, LockMode::Exclusive)? {
+            disk.unlink(&path).on("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn an_exclusive_lock_keeps_everyone_out_until_dropped() {
+        let space = tempfile::tempdir().unwrap();
+        let path = space.path().join("locks/one");
+        let held = lock(&RealDisk, &path, LockMode::Exclusive).unwrap();
+        assert!(try_lock(&RealDisk, &path, LockMode::Shared).unwrap().is_none());
+        drop(held);
+        let first = try_lock(&RealDisk, &path, LockMode::Shared).unwrap();
+        let second = try_lock(&RealDisk, &path, LockMode::Shared).unwrap();
+        assert!(first.is_some() && second.is_some());
+        assert!(try_lock(&RealDisk, &path, LockMode::Exclusive).unwrap().is_none());
+    }
+
+    #[test]
+    fn only_unheld_lock_files_are_removed() {
+        let space = tempfile::tempdir().unwrap();
+        let (held, free) = (space.path().join("held"), space.path().join("free"));
+        let _guard = lock(&RealDisk, &held, LockMode::Shared).unwrap();
+        drop(lock(&RealDisk, &free, LockMode::Shared).unwrap());
+        remove_unheld(&RealDisk, space.path()).unwrap();
+        assert_eq!((held.exists(), free.exists()), (true, false));
+    }
+}

@@ -1,0 +1,12 @@
+//! The store as its users see it: one binary, one file a theme.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod crash;
+mod disks;
+mod faults;
+mod model;
+mod parts;
+mod peers;
+mod processes;
+mod scenario;

@@ -1,0 +1,466 @@
+//! Each part of the store by itself.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use kiln_oci::{DiffId, Digest, Reference};
+use kiln_store::fsck::{Problem, fsck, mend};
+use kiln_store::gc::{Policy, gc};
+use kiln_store::usage::usage;
+use kiln_store::{DamageReason, Lookup, Partial, Sharing, Store, StoreError};
+
+use crate::scenario::descriptor;
+
+fn space() -> (tempfile::TempDir, Store) {
+    let space = tempfile::tempdir().unwrap();
+    let store = Store::open(space.path().join("store")).unwrap();
+    (space, store)
+}
+
+fn name(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_store_of_another_format_or_none_is_refused_with_its_reason() {
+    let cases = [
+        (Some("{\"format\":0}"), "store format is too old"),
+        (Some("{\"format\":2}"), "store format is too new"),
+        (Some("{}"), "damaged document"),
+        (Some(""), "damaged document"),
+        (None, "not a kiln store"),
+    ];
+    for (version, expected) in cases {
+        let (_space, store) = space();
+        let path = store.path().join("kiln.json");
+        match version {
+            Some(text) => std::fs::write(&path, text).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let error = Store::open(store.path()).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{version:?}: {error}");
+    }
+}
+
+#[test]
+fn modes_do_not_depend_on_the_umask() {
+    let space = tempfile::tempdir().unwrap();
+    let root = space.path().join("store");
+    let mut child = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" --exact parts::child_that_fills_a_store"])
+        .arg(std::env::current_exe().unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{}", root.display()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut count = 0;
+    for entry in walkdir::WalkDir::new(&root) {
+        let entry = entry.unwrap();
+        let expected = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, expected, "{}", entry.path().display());
+        count += 1;
+    }
+    assert!(count > 15, "only {count} entries");
+}
+
+/// Does nothing unless its parent, the test above, tells it where.
+#[test]
+fn child_that_fills_a_store() {
+    let mut root = String::new();
+    std::io::stdin().read_line(&mut root).unwrap();
+    if !root.trim_end().ends_with("/store") {
+        return;
+    }
+    let store = Store::open(root.trim_end()).unwrap();
+    let blob = store.blobs().put_bytes(b"x").unwrap();
+    store.records().put("steps", &blob, b"", &[blob]).unwrap();
+    store.logs().writer("build", "step").unwrap().write_all(b"x").unwrap();
+    store.cache_mount("id", Sharing::Shared, &mut |_| Ok(())).unwrap();
+    assert!(matches!(store.blobs().partial(&Digest::of(b"far"), 3).unwrap(), Partial::Resume(_)));
+    store.publish_snapshot(store.scratch("unpack").unwrap(), &DiffId(blob)).unwrap();
+}
+
+#[test]
+fn a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing() {
+    let (_space, store) = space();
+    let mut writer = store.blobs().writer().unwrap();
+    writer.write_all(b"bad").unwrap();
+    let error = writer.commit(Some(&Digest::of(b"good"))).unwrap_err();
+    assert!(matches!(error, StoreError::WrongDigest { .. }), "{error}");
+    assert_eq!(store.blobs().list().unwrap(), []);
+    assert_eq!(std::fs::read_dir(store.path().join("scratch")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_blob_is_read_only_as_far_as_it_is_good_and_small_enough() {
+    let (_space, store) = space();
+    let digest = store.blobs().put_bytes(b"hello").unwrap();
+    assert_eq!(store.blobs().read_bytes(&digest, 5).unwrap(), b"hello");
+    assert!(matches!(store.blobs().read_bytes(&digest, 4), Err(StoreError::BlobTooLarge { .. })));
+    std::fs::write(store.path().join("blobs/sha256").join(digest.hex()), "hellO").unwrap();
+    assert!(matches!(store.blobs().read_bytes(&digest, 5), Err(StoreError::WrongDigest { .. })));
+    let mut bytes = Vec::new();
+    assert!(store.blobs().open_verified(&digest).unwrap().read_to_end(&mut bytes).is_err());
+    assert!(store.blobs().read_bytes(&Digest::of(b""), 5).unwrap_err().is_not_found());
+}
+
+#[test]
+fn a_damaged_blob_is_replaced_when_it_is_written_again() {
+    let (_space, store) = space();
+    let digest = Digest::of(b"hello");
+    let path = store.path().join("blobs/sha256").join(digest.hex());
+    for damaged in ["", "he", "hellO"] {
+        std::fs::write(&path, damaged).unwrap();
+        store.blobs().put_bytes(b"hello").unwrap();
+        store.blobs().verify(&digest).unwrap();
+        std::fs::write(&path, damaged).unwrap();
+        let mut writer = store.blobs().writer().unwrap();
+        writer.write_all(b"hello").unwrap();
+        assert_eq!(writer.commit(None).unwrap(), (digest, 5));
+        store.blobs().verify(&digest).unwrap();
+    }
+}
+
+#[test]
+fn a_dropped_pull_resumes_and_a_bad_one_starts_again() {
+    let (_space, store) = space();
+    let (good, digest) = (b"0123456789", Digest::of(b"0123456789"));
+    let resume = || match store.blobs().partial(&digest, 10).unwrap() {
+        Partial::Resume(partial) => partial,
+        Partial::There => panic!("it is not there yet"),
+    };
+    resume().append(&good[..4]).unwrap();
+    assert_eq!(resume().len_bytes(), 4);
+    assert!(matches!(resume().commit(), Err(StoreError::WrongSize { actual: 4, .. })));
+    assert!(matches!(resume().append(&good[..7]), Err(StoreError::WrongSize { actual: 11, .. })));
+    let mut partial = resume();
+    partial.append(b"999999").unwrap();
+    assert!(matches!(partial.commit(), Err(StoreError::WrongDigest { .. })));
+    let mut partial = resume();
+    assert_eq!(partial.len_bytes(), 0);
+    partial.append(good).unwrap();
+    partial.commit().unwrap();
+    assert!(matches!(store.blobs().partial(&digest, 10).unwrap(), Partial::There));
+}
+
+#[test]
+fn names_keep_what_other_tools_wrote() {
+    let (_space, store) = space();
+    let manifest = store.blobs().put_bytes(b"{}").unwrap();
+    let foreign = format!(
+        r#"{{"schemaVersion":2,"custom":[1],"manifests":[
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":2,
+              "annotations":{{"org.opencontainers.image.ref.name":"latest"}},"note":"kept"}},
+            {{"mediaType":"x/y","digest":"sha512:00","size":1}}]}}"#
+    );
+    std::fs::write(store.path().join("index.json"), foreign).unwrap();
+    store.names().set(&name("app:1"), &descriptor(b"{}")).unwrap();
+    let listed = store.names().list().unwrap();
+    assert_eq!(listed.len(), 2, "the entry with another digest algorithm is not shown");
+    assert_eq!((&listed[0].reference, listed[0].foreign_name.as_deref()), (&None, Some("latest")));
+    assert_eq!(listed[1].reference, Some(name("app:1")));
+    let text = std::fs::read_to_string(store.path().join("index.json")).unwrap();
+    for kept in ["\"custom\":[1]", "\"note\":\"kept\"", "sha512:00", "docker.io/library/app:1"] {
+        assert!(text.contains(kept), "{kept} in {text}");
+    }
+    assert_eq!(store.names().remove(&name("app:1")).unwrap(), Some(descriptor(b"{}")));
+    assert_eq!(store.names().get(&name("app:1")).unwrap(), None);
+}
+
+#[test]
+fn a_name_that_moves_answers_what_had_it() {
+    let (_space, store) = space();
+    for bytes in [b"old", b"new"] {
+        store.blobs().put_bytes(bytes).unwrap();
+    }
+    assert_eq!(store.names().set(&name("app"), &descriptor(b"old")).unwrap(), None);
+    assert_eq!(store.names().set(&name("app"), &descriptor(b"new")).unwrap(), Some(descriptor(b"old")));
+    store.names().add_untagged(&descriptor(b"old")).unwrap();
+    store.names().add_untagged(&descriptor(b"old")).unwrap();
+    assert_eq!(store.names().list().unwrap().len(), 2);
+    assert!(store.names().remove_untagged(&Digest::of(b"old")).unwrap());
+    assert!(!store.names().remove_untagged(&Digest::of(b"new")).unwrap(), "it has a name");
+}
+
+#[test]
+fn an_unchanged_name_writes_nothing() {
+    let (_space, store) = space();
+    store.blobs().put_bytes(b"x").unwrap();
+    store.names().set(&name("app"), &descriptor(b"x")).unwrap();
+    let inode =
+        || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(store.path().join("index.json")).unwrap());
+    let before = inode();
+    store.names().set(&name("app"), &descriptor(b"x")).unwrap();
+    assert_eq!(inode(), before);
+}
+
+#[test]
+fn a_record_is_a_hit_only_while_its_blobs_are_there() {
+    let (_space, store) = space();
+    let (key, blob) = (Digest::of(b"key"), store.blobs().put_bytes(b"blob").unwrap());
+    store.records().put("steps", &key, b"payload", &[blob]).unwrap();
+    let record = store.records().get("steps", &key).unwrap().hit().unwrap();
+    assert_eq!((&*record.payload, &*record.blobs), (&b"payload"[..], &[blob][..]));
+    std::fs::remove_file(store.path().join("blobs/sha256").join(blob.hex())).unwrap();
+    assert_eq!(store.records().get("steps", &key).unwrap(), Lookup::Miss);
+    let missing = store.records().put("steps", &key, b"", &[blob]);
+    assert!(matches!(missing, Err(StoreError::BlobMissing { digest }) if digest == blob));
+    assert!(matches!(store.records().get("../x", &key), Err(StoreError::InvalidName { .. })));
+}
+
+#[test]
+fn a_record_that_is_not_what_was_written_is_a_damaged_one() {
+    let (_space, store) = space();
+    let key = Digest::of(b"key");
+    store.records().put("steps", &key, b"payload", &[]).unwrap();
+    let path = store.path().join("records/steps").join(key.hex());
+    let good = std::fs::read(&path).unwrap();
+    let changed = |at: usize, to: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = to;
+        bytes
+    };
+    let cases = [
+        (vec![], DamageReason::NoHeader),
+        (vec![0; good.len()], DamageReason::NoHeader),
+        (changed(8, 0), DamageReason::TooOld(0)),
+        (changed(8, 9), DamageReason::TooNew(9)),
+        (good[..good.len() - 1].to_vec(), DamageReason::Torn),
+        (changed(15, 255), DamageReason::Torn),
+        (changed(good.len() - 1, 0), DamageReason::Checksum),
+        (changed(30, 0), DamageReason::Checksum),
+    ];
+    for (bytes, reason) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        match store.records().get("steps", &key).unwrap() {
+            Lookup::Damaged(damage) => assert_eq!(damage.reason, reason),
+            other => panic!("{reason}: {other:?}"),
+        }
+    }
+    // A good record under another key or kind is no better.
+    for other in
+        [path.with_file_name(Digest::of(b"other").hex()), store.path().join("records/kinds").join(key.hex())]
+    {
+        std::fs::create_dir_all(other.parent().unwrap()).unwrap();
+        std::fs::write(other, &good).unwrap();
+    }
+    assert!(matches!(store.records().get("steps", &Digest::of(b"other")).unwrap(), Lookup::Damaged(_)));
+    assert!(matches!(store.records().get("kinds", &key).unwrap(), Lookup::Damaged(_)));
+}
+
+#[test]
+fn a_snapshot_is_published_once_and_distrusted_after_a_power_cut() {
+    let (_space, store) = space();
+    let diff_id = DiffId(Digest::of(b"layer"));
+    let publish = |content: &str| {
+        let scratch = store.scratch("unpack").unwrap();
+        std::fs::write(scratch.path().join("file"), content).unwrap();
+        store.publish_snapshot(scratch, &diff_id).unwrap()
+    };
+    assert_eq!(store.snapshots().get(&diff_id).unwrap(), None);
+    let path = publish("first");
+    assert_eq!(
+        (publish("second"), std::fs::read_to_string(path.join("file")).unwrap()),
+        (path.clone(), "first".into())
+    );
+    let note = store.path().join("snapshots").join(format!("{}.unsynced", diff_id.0.hex()));
+    std::fs::write(&note, "another boot").unwrap();
+    assert_eq!(store.snapshots().get(&diff_id).unwrap(), None);
+    publish("third");
+    assert_eq!(std::fs::read_to_string(path.join("file")).unwrap(), "third");
+    assert_eq!((store.snapshots().settle().unwrap(), note.exists()), (1, false));
+    assert_eq!(store.snapshots().get(&diff_id).unwrap(), Some(path));
+}
+
+#[test]
+fn cache_mounts_are_shared_locked_or_private_and_filled_once() {
+    let (_space, store) = space();
+    let mut fills = 0;
+    let mut open = |sharing| {
+        let mut fill = |path: &Path| {
+            fills += 1;
+            std::fs::write(path.join("seed"), "x")
+        };
+        store.cache_mount("pip\ncache", sharing, &mut fill).unwrap()
+    };
+    let first = open(Sharing::Shared);
+    let second = open(Sharing::Shared);
+    assert_eq!(first.path(), second.path());
+    let private = open(Sharing::Private);
+    assert_ne!(private.path(), first.path());
+    drop((first, second));
+    let locked = open(Sharing::Locked);
+    let also_private = open(Sharing::Private);
+    assert_ne!(also_private.path(), locked.path());
+    assert_ne!(also_private.path(), private.path());
+    assert_eq!(store.cache_mounts().unwrap()[0].0, "pip\ncache");
+    drop((locked, private));
+    assert_eq!(store.remove_cache_mount("pip\ncache").unwrap(), 2, "one of three is in use");
+    assert!(also_private.path().join("seed").exists());
+    assert_eq!(fills, 3);
+}
+
+#[test]
+fn a_failed_fill_leaves_no_cache_mount() {
+    let (_space, store) = space();
+    let mut fail = |_: &Path| Err(std::io::ErrorKind::StorageFull.into());
+    assert!(store.cache_mount("id", Sharing::Shared, &mut fail).unwrap_err().is_disk_full());
+    let mount = store.cache_mount("id", Sharing::Shared, &mut |_| Ok(())).unwrap();
+    assert_eq!(std::fs::read_dir(mount.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn locks_by_name_exclude_each_other() {
+    let (_space, store) = space();
+    let held = store.lock("pull docker.io/library/debian").unwrap();
+    assert!(store.try_lock("pull docker.io/library/debian").unwrap().is_none());
+    assert!(store.try_lock("another").unwrap().is_some());
+    drop(held);
+    assert!(store.try_lock("pull docker.io/library/debian").unwrap().is_some());
+}
+
+#[test]
+fn gc_removes_what_was_unused_longest_until_the_rest_fits() {
+    let (_space, store) = space();
+    for (age, content) in ["oldest", "middle", "newest"].iter().enumerate() {
+        let blob = store.blobs().put_bytes(content.as_bytes()).unwrap();
+        let key = Digest::of(content.as_bytes());
+        store.records().put("steps", &key, b"", &[blob]).unwrap();
+        let file =
+            std::fs::File::options().write(true).open(store.path().join("records/steps").join(key.hex()));
+        file.unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64)).unwrap();
+    }
+    let root = store.path().to_owned();
+    drop(store);
+    let store = Store::open(root).unwrap();
+    // A record of one blob takes 56 + 32 bytes, each blob 6.
+    let policy = Policy { size_bytes_max: Some(2 * (56 + 32 + 6)), ..Policy::default() };
+    let dry = gc(&store, &Policy { is_dry_run: true, ..policy.clone() }, &|_, _| Ok(vec![])).unwrap();
+    assert_eq!(store.blobs().list().unwrap().len(), 3);
+    let report = gc(&store, &policy, &|_, _| Ok(vec![])).unwrap();
+    assert_eq!((&report.blobs, &report.records), (&dry.blobs, &dry.records));
+    assert_eq!((&*report.blobs, report.size_bytes), (&[Digest::of(b"oldest")][..], 94));
+    let old = Policy { unused_for_max: Some(Duration::from_secs(3600)), ..Policy::default() };
+    assert_eq!(gc(&store, &old, &|_, _| Ok(vec![])).unwrap().records.len(), 2);
+    assert_eq!(store.blobs().list().unwrap(), []);
+}
+
+#[test]
+fn gc_removes_old_snapshots_and_partial_blobs_that_nobody_uses() {
+    let (_space, store) = space();
+    let (used, unused) = (DiffId(Digest::of(b"used")), DiffId(Digest::of(b"unused")));
+    for diff_id in [&used, &unused] {
+        store.publish_snapshot(store.scratch("unpack").unwrap(), diff_id).unwrap();
+    }
+    store.blobs().partial(&Digest::of(b"free"), 9).unwrap();
+    let root = store.path().to_owned();
+    drop(store);
+    let (user, store) = (Store::open(&root).unwrap(), Store::open(&root).unwrap());
+    let held = user.blobs().partial(&Digest::of(b"held"), 9).unwrap();
+    user.snapshots().get(&used).unwrap().unwrap();
+    let all = Policy { unused_for_max: Some(Duration::ZERO), ..Policy::default() };
+    let report = gc(&store, &all, &|_, _| Ok(vec![])).unwrap();
+    assert_eq!((&*report.snapshots, report.partial), (&[unused][..], 1));
+    assert!(report.kept.is_empty(), "{:?}", report.kept);
+    let left: Vec<_> = std::fs::read_dir(root.join("snapshots")).unwrap().collect();
+    assert_eq!(left.len(), 2, "the snapshot in use and its note: {left:?}");
+    drop(held);
+}
+
+#[test]
+fn many_records_are_looked_up_in_order() {
+    let (_space, store) = space();
+    let [first, second, third] = [b"1", b"2", b"3"].map(|bytes| Digest::of(bytes));
+    let gone = store.blobs().put_bytes(b"gone").unwrap();
+    store.records().put("steps", &first, b"first", &[gone]).unwrap();
+    store.records().put("steps", &third, b"third", &[]).unwrap();
+    std::fs::remove_file(store.path().join("blobs/sha256").join(gone.hex())).unwrap();
+    let found = store.records().get_many("steps", &[third, second, first]).unwrap();
+    let payloads: Vec<_> = found.into_iter().map(|found| found.hit().map(|record| record.payload)).collect();
+    assert_eq!(payloads, [Some(b"third".to_vec()), None, None]);
+}
+
+#[test]
+fn gc_keeps_all_that_a_named_image_needs_and_stops_when_it_cannot_know() {
+    let (_space, store) = space();
+    for bytes in [&b"manifest"[..], b"layer", b"garbage"] {
+        store.blobs().put_bytes(bytes).unwrap();
+    }
+    store.names().set(&name("app"), &descriptor(b"manifest")).unwrap();
+    let root = store.path().to_owned();
+    drop(store);
+    let store = Store::open(root).unwrap();
+    let cannot = gc(&store, &Policy::default(), &|_, _| Err("not a manifest".into()));
+    assert!(matches!(cannot, Err(StoreError::Expand { digest, .. }) if digest == Digest::of(b"manifest")));
+    let report = gc(&store, &Policy::default(), &|_, _| Ok(vec![Digest::of(b"layer")])).unwrap();
+    assert_eq!(report.blobs, [Digest::of(b"garbage")]);
+}
+
+#[test]
+fn usage_is_what_du_says() {
+    let (_space, store) = space();
+    store.blobs().put_bytes(&[7; 5000]).unwrap();
+    let scratch = store.scratch("linked").unwrap();
+    std::fs::write(scratch.path().join("a"), "abc").unwrap();
+    std::fs::hard_link(scratch.path().join("a"), scratch.path().join("b")).unwrap();
+    let answer = std::process::Command::new("du").args(["-sb"]).arg(store.path()).output().unwrap();
+    let text = String::from_utf8(answer.stdout).unwrap();
+    let usage = usage(&store).unwrap();
+    assert_eq!(text.split_whitespace().next().unwrap(), usage.total_bytes.to_string());
+    assert_eq!(usage.by_name.values().sum::<u64>(), usage.total_bytes);
+}
+
+#[test]
+fn fsck_finds_all_kinds_of_damage_and_mends_it() {
+    let (_space, store) = space();
+    let (rotten, gone) =
+        (store.blobs().put_bytes(b"rotten").unwrap(), store.blobs().put_bytes(b"gone").unwrap());
+    let blobs = store.path().join("blobs/sha256");
+    store.names().set(&name("app"), &descriptor(b"gone")).unwrap();
+    store.records().put("steps", &Digest::of(b"dangling"), b"", &[gone]).unwrap();
+    store.records().put("steps", &Digest::of(b"torn"), b"payload", &[]).unwrap();
+    std::fs::write(store.path().join("records/steps").join(Digest::of(b"torn").hex()), "x").unwrap();
+    std::fs::write(blobs.join(rotten.hex()), "Rotten").unwrap();
+    std::fs::remove_file(blobs.join(gone.hex())).unwrap();
+    std::fs::write(blobs.join("stray"), "").unwrap();
+    std::fs::create_dir(store.path().join("snapshots/stray")).unwrap();
+    let report = fsck(&store).unwrap();
+    let kinds: Vec<&str> = report.problems.iter().map(kind_of).collect();
+    let mut sorted = kinds.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["blob", "dangling", "manifest", "record", "stray", "stray"], "{:?}", report.problems);
+    assert_eq!(mend(&store, &report).unwrap(), 6);
+    assert!(fsck(&store).unwrap().problems.is_empty());
+    std::fs::write(store.path().join("index.json"), "[]").unwrap();
+    let report = fsck(&store).unwrap();
+    assert_eq!(report.problems.iter().map(kind_of).collect::<Vec<_>>(), ["index"]);
+    mend(&store, &report).unwrap();
+    assert!(fsck(&store).unwrap().problems.is_empty());
+}
+
+fn kind_of(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::BlobDamaged { .. } => "blob",
+        Problem::Unchecked(_) => "unchecked",
+        Problem::Stray { .. } => "stray",
+        Problem::IndexDamaged(_) => "index",
+        Problem::ManifestMissing { .. } => "manifest",
+        Problem::RecordDamaged(_) => "record",
+        Problem::RecordDangling { .. } => "dangling",
+    }
+}
+
+#[test]
+fn an_error_names_the_path() {
+    let space = tempfile::tempdir().unwrap();
+    let blocked = space.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let error = Store::open(blocked.join("store")).unwrap_err();
+    assert!(error.to_string().contains(blocked.to_str().unwrap()), "{error}");
+}

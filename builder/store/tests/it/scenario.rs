@@ -1,0 +1,78 @@
+//! One run through everything a build does to a store.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_oci::{Descriptor, DiffId, Digest, MediaType, Reference};
+use kiln_store::disk::Disk;
+use kiln_store::gc::{Policy, gc};
+use kiln_store::{Partial, Result, Sharing, Store};
+
+pub(crate) const MANIFEST: &[u8] = b"{\"manifest\":1}";
+pub(crate) const LAYER: &[u8] = b"a layer, written in two pieces";
+pub(crate) const PULLED: &[u8] = b"a blob from far away";
+
+pub(crate) fn reference() -> Reference {
+    "example.org/team/app:1".parse().unwrap()
+}
+
+pub(crate) fn descriptor(bytes: &[u8]) -> Descriptor {
+    Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(bytes), bytes.len() as u64)
+}
+
+pub(crate) fn key() -> Digest {
+    Digest::of(b"the key of a step")
+}
+
+/// Runs through everything; `promised` hears what must outlive a crash from then on.
+pub(crate) fn run(root: &Path, disk: Arc<dyn Disk>, promised: &dyn Fn(&'static str)) -> Result<()> {
+    let store = Store::open_on(root, disk)?;
+    store.collect_dead_scratch()?;
+    write_layer(&store)?;
+    pull(&store)?;
+    store.records().put("steps", &key(), b"payload", &[Digest::of(LAYER), Digest::of(PULLED)])?;
+    promised("record");
+    store.blobs().put_bytes(MANIFEST)?;
+    store.names().set(&reference(), &descriptor(MANIFEST))?;
+    promised("name");
+    store.records().get("steps", &key())?;
+    unpack(&store)?;
+    store.logs().writer("build", "step")?.write_all(b"output\n").map_err(from_io)?;
+    store.cache_mount("cache", Sharing::Private, &mut |path| std::fs::write(path.join("seed"), "x"))?;
+    store.blobs().put_bytes(b"garbage")?;
+    drop(store.lock("step")?);
+    let expand = |_: &_, _: &_| Ok(vec![]);
+    gc(&store, &Policy { size_bytes_max: Some(u64::MAX), ..Policy::default() }, &expand)?;
+    Ok(())
+}
+
+fn write_layer(store: &Store) -> Result<()> {
+    let mut writer = store.blobs().writer()?;
+    writer.write_all(&LAYER[..5]).map_err(from_io)?;
+    writer.write_all(&LAYER[5..]).map_err(from_io)?;
+    writer.commit(Some(&Digest::of(LAYER)))?;
+    Ok(())
+}
+
+fn pull(store: &Store) -> Result<()> {
+    if let Partial::Resume(mut partial) = store.blobs().partial(&Digest::of(PULLED), PULLED.len() as u64)? {
+        let at = usize::try_from(partial.len_bytes()).unwrap();
+        partial.append(&PULLED[at..])?;
+        partial.commit()?;
+    }
+    Ok(())
+}
+
+fn unpack(store: &Store) -> Result<()> {
+    let scratch = store.scratch("unpack")?;
+    std::fs::write(scratch.path().join("file"), "content").unwrap();
+    store.publish_snapshot(scratch, &DiffId(Digest::of(LAYER)))?;
+    store.snapshots().settle()?;
+    Ok(())
+}
+
+/// Takes the store's own error back out of `io::Write`.
+fn from_io(error: std::io::Error) -> kiln_store::StoreError {
+    *error.into_inner().unwrap().downcast().unwrap()
+}

@@ -1,0 +1,239 @@
+//! Wildcards of COPY and ADD sources: the patterns of Go's `filepath.Match`, on bytes. `*` and `?` match anything but `/`;
+//! `[a-z]` and `[^a-z]` match one character; `\` escapes. Patterns of ignore files are something else
+//! ([`crate::dockerignore`]).
+
+use thiserror::Error;
+
+/// A pattern that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("syntax error in pattern")]
+pub struct BadPattern;
+
+/// A compiled pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob {
+    chunks: Vec<Chunk>,
+}
+
+/// Tokens between stars.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Chunk {
+    follows_star: bool,
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Byte(u8),
+    Any,
+    Class { is_negated: bool, ranges: Vec<(char, char)> },
+}
+
+/// Tells whether a source has wildcards at all; without, it names one path.
+pub fn has_wildcards(pattern: &[u8]) -> bool {
+    let mut bytes = pattern.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'*' | b'?' | b'[' => return true,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+impl Glob {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// For a class without end, an empty one, and an escape of nothing.
+    pub fn new(pattern: &[u8]) -> Result<Self, BadPattern> {
+        let mut chunks = vec![Chunk::default()];
+        let mut rest = pattern;
+        while let Some(first) = rest.first() {
+            if *first == b'*' {
+                if chunks.last().is_some_and(|chunk| !chunk.follows_star || !chunk.tokens.is_empty()) {
+                    chunks.push(Chunk { follows_star: true, tokens: Vec::new() });
+                }
+                rest = &rest[1..];
+                continue;
+            }
+            let (token, behind) = token(rest)?;
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.tokens.push(token);
+            }
+            rest = behind;
+        }
+        Ok(Self { chunks })
+    }
+
+    /// Tells whether a whole name matches.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let mut rest = name;
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            let is_last = index + 1 == self.chunks.len();
+            if chunk.follows_star && chunk.tokens.is_empty() {
+                return !rest.contains(&b'/');
+            }
+            // Without a star the chunk must match here; behind one it may match further on, but not behind a `/`.
+            let reach = if chunk.follows_star {
+                rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
+            } else {
+                0
+            };
+            let accepts = |start: usize| {
+                let behind = matches_tokens(&chunk.tokens, &rest[start..])?;
+                (!is_last || behind.is_empty()).then_some(behind)
+            };
+            match (0..=reach).find_map(accepts) {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+fn matches_tokens<'a>(tokens: &[Token], name: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = name;
+    for token in tokens {
+        rest = match token {
+            Token::Byte(byte) => rest.strip_prefix(std::slice::from_ref(byte))?,
+            Token::Any => {
+                let (_, length) = first_character(rest).filter(|_| rest[0] != b'/')?;
+                &rest[length..]
+            }
+            Token::Class { is_negated, ranges } => {
+                let (character, length) = first_character(rest)?;
+                let is_listed = ranges.iter().any(|(low, high)| (*low..=*high).contains(&character));
+                if is_listed == *is_negated {
+                    return None;
+                }
+                &rest[length..]
+            }
+        };
+    }
+    Some(rest)
+}
+
+/// Returns the first character and its length; a byte that is not UTF-8 is U+FFFD of length 1.
+pub(crate) fn first_character(bytes: &[u8]) -> Option<(char, usize)> {
+    let first = *bytes.first()?;
+    if first.is_ascii() {
+        return Some((char::from(first), 1));
+    }
+    let head = &bytes[..bytes.len().min(4)];
+    let valid = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or(""),
+    };
+    Some(valid.chars().next().map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8())))
+}
+
+fn token(pattern: &[u8]) -> Result<(Token, &[u8]), BadPattern> {
+    match pattern {
+        [b'[', rest @ ..] => class(rest),
+        [b'?', rest @ ..] => Ok((Token::Any, rest)),
+        [b'\\', byte, rest @ ..] => Ok((Token::Byte(*byte), rest)),
+        [b'\\'] | [] => Err(BadPattern),
+        [byte, rest @ ..] => Ok((Token::Byte(*byte), rest)),
+    }
+}
+
+fn class(pattern: &[u8]) -> Result<(Token, &[u8]), BadPattern> {
+    let (is_negated, mut rest) = pattern.strip_prefix(b"^").map_or((false, pattern), |rest| (true, rest));
+    let mut ranges = Vec::new();
+    loop {
+        if let (Some(behind), false) = (rest.strip_prefix(b"]"), ranges.is_empty()) {
+            return Ok((Token::Class { is_negated, ranges }, behind));
+        }
+        let (low, behind) = class_character(rest)?;
+        let (high, behind) = match behind.strip_prefix(b"-") {
+            Some(behind) => class_character(behind)?,
+            None => (low, behind),
+        };
+        ranges.push((low, high));
+        rest = behind;
+    }
+}
+
+/// Reads a character of a class; something must follow it.
+fn class_character(pattern: &[u8]) -> Result<(char, &[u8]), BadPattern> {
+    let rest = match pattern {
+        [] | [b'-' | b']', ..] => return Err(BadPattern),
+        [b'\\', rest @ ..] => rest,
+        rest => rest,
+    };
+    let (character, length) = first_character(rest).ok_or(BadPattern)?;
+    let is_broken = character == char::REPLACEMENT_CHARACTER && length == 1;
+    if is_broken || rest.len() == length {
+        return Err(BadPattern);
+    }
+    Ok((character, &rest[length..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_gos_filepath_match() {
+        let cases: &[(&str, &str, Result<bool, BadPattern>)] = &[
+            ("abc", "abc", Ok(true)),
+            ("abc", "abcd", Ok(false)),
+            ("*", "abc", Ok(true)),
+            ("*", "a/b", Ok(false)),
+            ("*", "", Ok(true)),
+            ("*c", "abc", Ok(true)),
+            ("a*", "a", Ok(true)),
+            ("a*", "ab/c", Ok(false)),
+            ("a*/b", "abc/b", Ok(true)),
+            ("a*/b", "a/c/b", Ok(false)),
+            ("a*b*c*d*e*/f", "axbxcxdxe/f", Ok(true)),
+            ("a*b*c*d*e*/f", "axbxcxdxe/xxx/f", Ok(false)),
+            ("a*b?c*x", "abxbbxdbxebxczzx", Ok(true)),
+            ("a*b?c*x", "abxbbxdbxebxczzy", Ok(false)),
+            ("**", "ab", Ok(true)),
+            ("ab[c]", "abc", Ok(true)),
+            ("ab[b-d]", "abc", Ok(true)),
+            ("ab[^b-d]", "abc", Ok(false)),
+            ("ab[^e-g]", "abc", Ok(true)),
+            ("a?b", "a☺b", Ok(true)),
+            ("a[^a]b", "a☺b", Ok(true)),
+            ("a???b", "a☺b", Ok(false)),
+            ("[a-ζ]*", "α", Ok(true)),
+            ("a?b", "a/b", Ok(false)),
+            ("a[^x]b", "a/b", Ok(true)),
+            ("[\\]a]", "]", Ok(true)),
+            ("[x\\-]", "-", Ok(true)),
+            ("[*]", "*", Ok(true)),
+            ("a\\*b", "a*b", Ok(true)),
+            ("a\\*b", "axb", Ok(false)),
+            ("[]a]", "]", Err(BadPattern)),
+            ("[-]", "-", Err(BadPattern)),
+            ("[x-]", "x", Err(BadPattern)),
+            ("[a-b-c]", "a", Err(BadPattern)),
+            ("[", "a", Err(BadPattern)),
+            ("[^", "a", Err(BadPattern)),
+            ("a[", "ab", Err(BadPattern)),
+            ("a*[", "b", Err(BadPattern)),
+            ("\\", "a", Err(BadPattern)),
+        ];
+        for (pattern, name, expected) in cases {
+            let found = Glob::new(pattern.as_bytes()).map(|glob| glob.matches(name.as_bytes()));
+            assert_eq!(found, *expected, "{pattern} {name}");
+        }
+        assert!(Glob::new(b"a?b").is_ok_and(|glob| glob.matches(b"a\xffb")));
+    }
+
+    #[test]
+    fn only_unescaped_wildcards_make_a_pattern() {
+        for (pattern, expected) in
+            [("a*", true), ("a?", true), ("[a]", true), ("a\\*b", false), ("a/b", false)]
+        {
+            assert_eq!(has_wildcards(pattern.as_bytes()), expected, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Logical lines to instructions to stages. Never fails: what cannot be read is reported and left out, and reading goes on
+//! with the next instruction.
+
+use crate::ast::{Dockerfile, FromInstruction, Instruction, Operation, Stage};
+use crate::diagnostic::Diagnostic;
+use crate::heredoc::{self, Heredoc};
+use crate::instruction::{self, NAMES, Operands, Read};
+use crate::lines::{Lines, LogicalLine};
+use crate::source::{Source, Span};
+use crate::suggest;
+
+/// A tree and what is to be said of it. With an error among the diagnostics the tree is incomplete and must not be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The tree.
+    pub file: Dockerfile,
+    /// Errors and warnings in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// Tells whether there is an error.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Parses a Dockerfile.
+pub fn parse(source: &Source) -> Parsed {
+    let mut parser = Parser::new(source);
+    while let Some(line) = parser.lines.next_logical(&mut parser.found) {
+        if let Some(read) = parser.instruction(line) {
+            parser.place(read);
+        }
+    }
+    parser.finish()
+}
+
+/// Parses an ONBUILD trigger as it is stored in an image: one instruction, with heredoc bodies below it. Spans count in
+/// the trigger's own text.
+///
+/// # Errors
+/// For everything that is wrong with it.
+pub fn parse_onbuild(source: &Source) -> Result<Instruction, Vec<Diagnostic>> {
+    let mut parser = Parser::new(source);
+    let mut read = Vec::new();
+    let mut count = 0;
+    while let Some(line) = parser.lines.next_logical(&mut parser.found) {
+        count += 1;
+        read.extend(parser.instruction(line));
+    }
+    let whole = Span::new(0, source.text().len());
+    if count != 1 {
+        let message = "onbuild trigger should be a single expression";
+        parser.found.push(Diagnostic::error("onbuild-trigger", whole, message));
+    }
+    parser.report_replaced(&read.iter().map(|read| read.span).collect::<Vec<_>>());
+    parser.found.retain(Diagnostic::is_error);
+    match read.pop().map(split) {
+        Some(Placed::Operation(instruction)) if parser.found.is_empty() => Ok(instruction),
+        Some(Placed::From(from)) => {
+            let message = "FROM isn't allowed as an ONBUILD trigger";
+            parser.found.push(Diagnostic::error("onbuild-trigger", from.keyword.span, message));
+            Err(parser.found)
+        }
+        _ => Err(parser.found),
+    }
+}
+
+enum Placed {
+    From(Instruction<FromInstruction>),
+    Operation(Instruction),
+}
+
+fn split(read: Instruction<Read>) -> Placed {
+    let Instruction { span, keyword, text, comments, flags, heredocs, operation } = read;
+    match operation {
+        Read::From(operation) => {
+            Placed::From(Instruction { span, keyword, text, comments, flags, heredocs, operation })
+        }
+        Read::Operation(operation) => {
+            Placed::Operation(Instruction { span, keyword, text, comments, flags, heredocs, operation })
+        }
+    }
+}
+
+struct Parser<'a> {
+    source: &'a Source,
+    lines: Lines<'a>,
+    found: Vec<Diagnostic>,
+    global_arguments: Vec<Instruction<crate::ast::ArgInstruction>>,
+    stages: Vec<Stage>,
+    /// Where instructions stand, also those with errors.
+    spans: Vec<Span>,
+    /// A FROM was there, though it may have had an error.
+    has_from: bool,
+    reported_no_stage: bool,
+}
+
+impl<'a> Parser<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self {
+            source,
+            lines: Lines::new(source),
+            found: Vec::new(),
+            global_arguments: Vec::new(),
+            stages: Vec::new(),
+            spans: Vec::new(),
+            has_from: false,
+            reported_no_stage: false,
+        }
+    }
+
+    /// Reads one instruction with its heredocs.
+    fn instruction(&mut self, line: LogicalLine) -> Option<Instruction<Read>> {
+        if let Some(blank) = line.blank {
+            self.found.push(
+                Diagnostic::warning("NoEmptyContinuation", blank, "empty continuation line")
+                    .with_help("remove the blank line: it will become an error in a future release"),
+            );
+        }
+        let mut operands = instruction::cut(&line, 0..line.text.len(), self.lines.escape);
+        let mut span = line.span(line.trimmed());
+        let heredocs = self.heredocs(&operands, &mut span);
+        self.spans.push(span);
+        let heredocs = heredocs?;
+        operands.heredocs = &heredocs;
+        if !NAMES.contains(&operands.name().as_str()) {
+            self.unknown(&operands);
+            return None;
+        }
+        let operation = instruction::read(&operands, &mut self.found);
+        self.has_from |= operands.name() == "FROM";
+        let Operands { keyword, flags, .. } = operands;
+        let text = line.text.trim().to_owned();
+        Some(Instruction {
+            span,
+            keyword,
+            text,
+            comments: line.comments,
+            flags,
+            heredocs,
+            operation: operation?,
+        })
+    }
+
+    /// Reads the bodies of the heredocs that a line announces; `span` grows to their end.
+    fn heredocs(&mut self, operands: &Operands<'_>, span: &mut Span) -> Option<Vec<Heredoc>> {
+        if !operands.line.text.contains("<<") || !operands.takes_heredocs() {
+            return Some(Vec::new());
+        }
+        let mut heredocs = match heredoc::announced(&operands.line.text) {
+            Ok(heredocs) => heredocs,
+            Err(error) => {
+                self.found.push(Diagnostic::error("heredoc", *span, error.to_string()));
+                return None;
+            }
+        };
+        for heredoc in &mut heredocs {
+            let is_terminated = heredoc::read_body(heredoc, &mut self.lines, self.source.text());
+            let end = self.lines.offset();
+            span.end = self.source.text()[..end].trim_end_matches(['\r', '\n']).len().max(span.end);
+            if !is_terminated {
+                let message = format!("unterminated heredoc: no line is `{}`", heredoc.name);
+                let announced = operands.line.span(operands.line.trimmed());
+                self.found.push(Diagnostic::error("heredoc-unterminated", announced, message));
+                return None;
+            }
+        }
+        Some(heredocs)
+    }
+
+    fn unknown(&mut self, operands: &Operands<'_>) {
+        let keyword = &operands.keyword;
+        let (message, span) = if keyword.text.is_empty() {
+            ("a line continuation without an instruction".to_owned(), operands.line.span(0..0))
+        } else {
+            (format!("unknown instruction: {}", keyword.text), keyword.span)
+        };
+        let near = suggest::nearest_in_case(&keyword.text, NAMES);
+        // What follows a mistyped FROM has a stage, only not in this tree.
+        self.has_from |= near.as_deref().is_some_and(|near| near.eq_ignore_ascii_case("FROM"));
+        self.found.push(Diagnostic::error("unknown-instruction", span, message).with_suggestion(near));
+    }
+
+    /// Puts an instruction where it belongs.
+    fn place(&mut self, read: Instruction<Read>) {
+        match split(read) {
+            Placed::From(from) => self.stages.push(Stage { from, instructions: Vec::new() }),
+            Placed::Operation(instruction) => match (self.stages.last_mut(), self.has_from) {
+                (Some(stage), _) => stage.instructions.push(instruction),
+                (None, false) => self.before_stages(instruction),
+                (None, true) => {}
+            },
+        }
+    }
+
+    fn before_stages(&mut self, instruction: Instruction) {
+        if let Operation::Arg(arg) = instruction.operation.clone() {
+            self.global_arguments.push(instruction.map(|_| arg));
+            return;
+        }
+        if std::mem::replace(&mut self.reported_no_stage, true) {
+            return;
+        }
+        let name = &instruction.keyword.text;
+        let message = format!("no build stage in current context: `{name}` stands before the first FROM");
+        self.found.push(
+            Diagnostic::error("no-stage", instruction.keyword.span, message)
+                .with_help("only ARG may stand before the first FROM"),
+        );
+    }
+
+    fn finish(mut self) -> Parsed {
+        self.report_empty();
+        let spans = std::mem::take(&mut self.spans);
+        self.report_replaced(&spans);
+        self.found.sort_by_key(Diagnostic::primary);
+        Parsed {
+            file: Dockerfile {
+                directives: self.lines.directives,
+                escape: self.lines.escape,
+                global_arguments: self.global_arguments,
+                stages: self.stages,
+                comments: self.lines.comments,
+            },
+            diagnostics: self.found,
+        }
+    }
+
+    fn report_empty(&mut self) {
+        if !self.stages.is_empty() || self.found.iter().any(Diagnostic::is_error) {
+            return;
+        }
+        let (code, message) = if self.source.text().is_empty() {
+            ("empty-file", "the Dockerfile cannot be empty")
+        } else if self.spans.is_empty() {
+            ("no-instructions", "file with no instructions")
+        } else {
+            ("no-stages", "dockerfile contains no stages to build")
+        };
+        let end = self.source.text().trim_end().len();
+        self.found.push(
+            Diagnostic::error(code, Span::new(end, end), message).with_help("a Dockerfile needs a FROM"),
+        );
+    }
+
+    /// Bytes that are not UTF-8 may stand in comments only.
+    fn report_replaced(&mut self, spans: &[Span]) {
+        let width = char::REPLACEMENT_CHARACTER.len_utf8();
+        let wrong = spans.iter().filter_map(|span| {
+            let first = self.source.replaced().partition_point(|at| *at < span.start);
+            self.source.replaced().get(first).copied().filter(|at| span.contains(*at))
+        });
+        let errors = wrong.map(|at| {
+            Diagnostic::error(
+                "not-utf8",
+                Span::new(at, at + width),
+                "the instruction holds a byte that is not UTF-8",
+            )
+        });
+        let errors: Vec<Diagnostic> = errors.collect();
+        self.found.extend(errors);
+    }
+}
+
+#[cfg(test)]
+mod tests;

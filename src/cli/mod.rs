@@ -1,0 +1,163 @@
+//! The command line as types: one struct a command, doc comments are the help text.
+//!
+//! Knows words and no meaning: what a value stands for is found out in [`crate::request`] and the commands. Flags and
+//! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
+
+mod build;
+mod image;
+pub(crate) mod not_yet;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use build::{BuildArgs, CompatWord, CompressionWord, NetworkWord};
+pub(crate) use image::{
+    ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
+    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+};
+
+use crate::failure::Failure;
+
+/// Builds container images from Dockerfiles: no daemon, no root, the same bytes every time
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    subcommand_required = true
+)]
+pub(crate) struct Cli {
+    /// Keep images here instead of in $KILN_HOME or ~/.local/share/kiln
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) store: Option<PathBuf>,
+    /// Read this configuration file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One thing that kiln does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List the images of this store
+    Images(ImagesArgs),
+    /// Show all that is known about images, as JSON
+    Inspect(InspectArgs),
+    /// Show how an image came to be
+    History(HistoryArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove names and images
+    Rmi(RmiArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
+    /// Write images into an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+    /// Make an image of one layer from a tar archive of a file system
+    Import(ImportArgs),
+    /// Keep credentials for a registry
+    Login(LoginArgs),
+    /// Forget the credentials for a registry
+    Logout(LogoutArgs),
+}
+
+impl Command {
+    /// Whether the command runs steps or deletes what they made, and so needs to be root of something.
+    pub(crate) fn needs_user_namespace(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Rmi(_))
+    }
+}
+
+/// What the command line asks for.
+pub(crate) enum Parsed {
+    /// A command.
+    Command(Box<Cli>),
+    /// A text for standard output: help or version.
+    Text(String),
+}
+
+/// Reads the command line, program name first. The program called `build` is `kiln build`.
+///
+/// # Errors
+/// A [`Failure`] of wrong usage that names the argument.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let called_build = arguments.first().is_some_and(|name| is_build(name));
+    if called_build {
+        arguments.splice(0..1, ["kiln".into(), "build".into()]);
+    }
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => Ok(Parsed::Command(Box::new(cli))),
+        Err(error) if !error.use_stderr() => Ok(Parsed::Text(error.render().to_string())),
+        Err(error) => Err(not_yet::explain(&error, &arguments)),
+    }
+}
+
+fn is_build(program: &OsStr) -> bool {
+    Path::new(program).file_name() == Some(OsStr::new("build"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_definitions_of_all_commands_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_program_called_build_is_the_build_command() {
+        for line in ["build -t app .", "/usr/local/bin/build -t app .", "kiln build -t app ."] {
+            let Ok(Parsed::Command(cli)) = parse(words(line)) else { panic!("{line}") };
+            let Command::Build(args) = cli.command else { panic!("{line}") };
+            assert_eq!((args.tag, args.context), (vec!["app".to_owned()], Some(".".into())), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_help_text_of_its_own() {
+        for command in Cli::command().get_subcommands() {
+            let line = format!("kiln {} --help", command.get_name());
+            let Ok(Parsed::Text(text)) = parse(words(&line)) else { panic!("{line}") };
+            assert!(text.contains("Usage: kiln "), "{line}: {text}");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{line}: {} says nothing", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn help_names_the_commands() {
+        let text = Cli::command().term_width(100).render_help().to_string();
+        snapbox::assert_data_eq!(text, snapbox::file!["testdata/help.txt"]);
+    }
+
+    #[test]
+    fn help_of_build_names_its_flags() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let build = cli.find_subcommand_mut("build").expect("there is such a command");
+        snapbox::assert_data_eq!(
+            build.render_long_help().to_string(),
+            snapbox::file!["testdata/help_build.txt"]
+        );
+    }
+}

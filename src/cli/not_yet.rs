@@ -1,0 +1,228 @@
+//! What people type because other tools have it, and kiln does not have it yet: one row each, with what to do instead.
+//!
+//! The rows are asked only when an argument is unknown, so building a flag is deleting its row; a test sees to that.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::failure::{Failure, Kind};
+
+/// One flag that a command does not have yet.
+struct Row {
+    command: &'static str,
+    /// Long form first, then the short one.
+    flags: &'static [&'static str],
+    instead: &'static str,
+}
+
+const fn row(command: &'static str, flags: &'static [&'static str], instead: &'static str) -> Row {
+    Row { command, flags, instead }
+}
+
+/// Flags of docker, buildx, podman and buildah that are not built yet.
+const FLAGS: &[Row] = &[
+    row("build", &["--cache-from"], "the local cache is used by itself; leave the flag out"),
+    row("build", &["--cache-to"], "the local cache is filled by itself; leave the flag out"),
+    row(
+        "build",
+        &["--ssh"],
+        "hand a key to one step with `--secret id=key,src=FILE` and `RUN --mount=type=secret,id=key`",
+    ),
+    row("build", &["--check"], "a build reports problems of the Dockerfile before any step runs"),
+    row("build", &["--call"], "a build reports problems of the Dockerfile before any step runs"),
+    row("build", &["--sbom"], "run a scanner on the output of `-o type=oci,dest=FILE`"),
+    row("build", &["--provenance"], "no attestation is made, so `--provenance=false` can be left out"),
+    row("build", &["--attest"], "no attestation is made"),
+    row("build", &["--annotation"], "`--label` puts a value into the configuration"),
+    row(
+        "build",
+        &["--allow"],
+        "no entitlement exists; a step has the host's network unless `--network=none` is given",
+    ),
+    row("build", &["--squash"], "copy the result into a last stage: `FROM scratch` and `COPY --from=… / /`"),
+    row("build", &["--rm"], "no container is left over; leave the flag out"),
+    row("build", &["--force-rm"], "no container is left over; leave the flag out"),
+    row("build", &["--compress"], "the context is not sent anywhere; leave the flag out"),
+    row("build", &["--isolation"], "every RUN step has namespaces of its own"),
+    row("build", &["--security-opt"], "every RUN step has the same filter and capabilities"),
+    row("build", &["--cap-add", "--cap-drop"], "every RUN step has the same filter and capabilities"),
+    row("build", &["--device"], "steps see no devices of the host"),
+    row("build", &["--builder"], "there is no daemon to choose"),
+    row("build", &["--policy", "--source-policy-file"], "pin images by digest: `FROM name@sha256:…`"),
+    row(
+        "build",
+        &["--cgroup-parent"],
+        "limit the whole command: `systemd-run --user --scope -p MemoryMax=… kiln build …`",
+    ),
+    row(
+        "build",
+        &["--memory", "-m", "--memory-swap", "--resource"],
+        "limit the whole command: `systemd-run --user --scope -p MemoryMax=… kiln build …`",
+    ),
+    row(
+        "build",
+        &["--cpu-shares", "-c", "--cpu-period", "--cpu-quota", "--cpuset-cpus", "--cpuset-mems"],
+        "limit the whole command: `systemd-run --user --scope -p CPUQuota=… kiln build …`; `-j` bounds the steps",
+    ),
+    row("build", &["--volume", "-v"], "use `RUN --mount=type=bind` with `--build-context`"),
+    row("build", &["--build-arg-file"], "give each value with `--build-arg`"),
+    row("build", &["--env", "--unsetenv"], "write ENV in the Dockerfile"),
+    row("build", &["--ignorefile"], "name it `Dockerfile.dockerignore`, beside the Dockerfile"),
+    row("build", &["--layers"], "every step is cached; leave the flag out"),
+    row(
+        "build",
+        &["--format"],
+        "documents are OCI's with Docker's fields; `-o type=docker,dest=FILE` is for `docker load`",
+    ),
+    row(
+        "build",
+        &["--source-date-epoch", "--rewrite-timestamp"],
+        "give the time with `--timestamp` or SOURCE_DATE_EPOCH",
+    ),
+    row("build", &["--authfile", "--creds"], "name the file in REGISTRY_AUTH_FILE, or use `kiln login`"),
+    row("build", &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
+    row("build", &["--ignore-file"], "name it `Dockerfile.dockerignore`, beside the Dockerfile"),
+    row("images", &["--filter", "-f"], "`--format json` and a tool such as jq can choose"),
+    row("images", &["--all", "-a"], "every image is shown; leave the flag out"),
+    row("images", &["--tree"], "`kiln inspect` shows the platforms of an image"),
+    row("inspect", &["--size", "-s", "--type"], "everything here is an image, and its size is shown"),
+    row("rmi", &["--no-prune"], "layers that other images use are kept; leave the flag out"),
+    row("rmi", &["--platform"], "remove the whole image"),
+    row("rmi", &["--all", "-a"], "`kiln rmi $(kiln images -q)` removes all"),
+    row("pull", &["--all-tags", "-a"], "pull each tag by its name"),
+    row("pull", &["--policy"], "a pull always asks the registry"),
+    row("pull", &["--disable-content-trust"], "there is no content trust; leave the flag out"),
+    row("pull", &["--authfile", "--creds"], "name the file in REGISTRY_AUTH_FILE, or use `kiln login`"),
+    row("pull", &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
+    row("push", &["--all-tags", "-a"], "push each tag by its name"),
+    row("push", &["--platform"], "push the whole image"),
+    row("push", &["--disable-content-trust"], "there is no content trust; leave the flag out"),
+    row("push", &["--authfile", "--creds"], "name the file in REGISTRY_AUTH_FILE, or use `kiln login`"),
+    row("push", &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
+    row("save", &["--platform"], "all platforms of the store are written"),
+    row("load", &["--platform"], "all platforms of the archive are read"),
+];
+
+/// Commands of other tools that kiln does not have.
+const COMMANDS: &[(&str, &str)] = &[
+    ("image", "write `kiln images`, `kiln rmi`, `kiln pull` and so on, without `image`"),
+    ("buildx", "write `kiln build`, without `buildx`"),
+    ("builder", "write `kiln build`, without `builder`"),
+    ("buildah", "write `kiln build`"),
+    ("bud", "write `kiln build`"),
+    ("bake", "call `kiln build` for each target"),
+    ("ls", "write `kiln images`"),
+    ("rm", "write `kiln rmi`"),
+    ("run", "kiln builds images; run them with podman, docker or `umoci unpack` and crun"),
+    ("exec", "kiln builds images; run them with podman or docker"),
+    ("ps", "kiln has no containers and no daemon"),
+    ("commit", "write the change as RUN steps of a Dockerfile"),
+    ("diff", "`kiln history` shows what each step added"),
+    ("export", "`kiln build -o type=tar,dest=FILE` writes the files of an image"),
+    ("search", "look at the registry's own pages"),
+    ("prune", "`kiln rmi` removes images"),
+    ("system", "`kiln rmi` removes images"),
+    ("lint", "a build reports problems of the Dockerfile before any step runs"),
+    ("manifest", "`kiln build --platform a,b` makes an image for several platforms"),
+    ("doctor", "errors about this machine say what it lacks"),
+    ("help", "write `kiln --help` or `kiln COMMAND --help`"),
+];
+
+/// Returns the failure for a command line that could not be read.
+pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let known = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            text(ContextKind::InvalidArg).and_then(|flag| unknown_flag(flag, arguments))
+        }
+        ErrorKind::InvalidSubcommand => text(ContextKind::InvalidSubcommand).and_then(unknown_command),
+        _ => None,
+    };
+    known.unwrap_or_else(|| Failure::rendered(Kind::Usage, error.render().to_string()))
+}
+
+fn unknown_flag(flag: &str, arguments: &[OsString]) -> Option<Failure> {
+    let flag = flag.split('=').next().unwrap_or(flag);
+    let called = |command: &str| arguments.iter().any(|word| word == command);
+    let row = FLAGS.iter().find(|row| called(row.command) && row.flags.contains(&flag))?;
+    let message = format!("`kiln {}` has no flag `{flag}` yet", row.command);
+    Some(Failure::usage(message).with_hint(row.instead))
+}
+
+fn unknown_command(command: &str) -> Option<Failure> {
+    let (_, instead) = COMMANDS.iter().find(|(name, _)| *name == command)?;
+    Some(Failure::usage(format!("there is no command `{command}`")).with_hint(*instead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, parse};
+    use super::*;
+    use clap::CommandFactory;
+
+    fn failure(words: &[&str]) -> Failure {
+        match parse(words.iter().map(OsString::from)) {
+            Err(failure) => failure,
+            Ok(_) => panic!("{words:?} is accepted"),
+        }
+    }
+
+    #[test]
+    fn every_flag_of_the_table_fails_with_its_name_and_what_to_do_instead() {
+        for row in FLAGS {
+            for flag in row.flags {
+                for word in [(*flag).to_owned(), format!("{flag}=x")] {
+                    let failure = failure(&["kiln", row.command, &word, "operand"]);
+                    let message = format!("`kiln {}` has no flag `{flag}` yet", row.command);
+                    assert_eq!(
+                        (failure.message.as_str(), failure.exit_code()),
+                        (message.as_str(), 2),
+                        "{word}"
+                    );
+                    assert_eq!(failure.hints, [row.instead]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_table_fails_with_its_name_and_what_to_do_instead() {
+        for (command, instead) in COMMANDS {
+            let failure = failure(&["kiln", command]);
+            assert_eq!(failure.message, format!("there is no command `{command}`"));
+            assert_eq!((failure.hints, failure.kind), (vec![(*instead).to_owned()], Kind::Usage));
+        }
+    }
+
+    #[test]
+    fn no_row_speaks_of_a_flag_that_exists() {
+        let cli = Cli::command();
+        for row in FLAGS {
+            let command = cli.find_subcommand(row.command).expect(row.command);
+            for argument in command.get_arguments() {
+                let long = argument.get_long().map(|long| format!("--{long}"));
+                let short = argument.get_short().map(|short| format!("-{short}"));
+                for own in [long, short].into_iter().flatten() {
+                    assert!(!row.flags.contains(&own.as_str()), "{} {own}", row.command);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_flag_or_command_says_what_was_meant() {
+        for (words, says) in [
+            (["kiln", "build", "--targt=x"], "--target"),
+            (["kiln", "buidl", "."], "build"),
+            (["kiln", "images", "--digest"], "--digests"),
+        ] {
+            let failure = failure(&words);
+            assert!(failure.message.contains(says), "{words:?}: {}", failure.message);
+            assert_eq!(failure.exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `kiln build`.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_builder::Workshop;
+use kiln_builder::build::{BuildResult, build};
+use kiln_builder::progress::Progress;
+use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
+use kiln_builder::source::spool::{Spooled, spool};
+use serde_json::{Value, json};
+
+use super::{Context, interrupt, print, refuse_terminal, with_display};
+use crate::cli::BuildArgs;
+use crate::failure::{Failure, Kind};
+use crate::request::{self, FromStdin, stdin};
+use crate::ui::{Display, Mode, diagnostic, show_text, stderr_style};
+
+/// Builds images.
+pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure> {
+    let (mut request, from_stdin) = request::build(&args, &context.settings)?;
+    let is_stdout_taken = request::writes_to_stdout(&request);
+    if is_stdout_taken {
+        refuse_terminal("name a file with `dest=FILE`, or send it on: `kiln build … | …`")?;
+    }
+    let mode = Mode::choose(args.progress, args.quiet, &context.settings)?;
+    let (workshop, settings) = context.open(request.jobs)?;
+    // The archive lies in the store's scratch as long as this value lives.
+    let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
+    let interrupt = interrupt()?;
+    let display = Display::new(mode, &settings);
+    let work = async {
+        let progress: Arc<dyn Progress> = display.clone();
+        let result = build(&workshop, &request, &progress, &interrupt).await.map_err(Failure::from)?;
+        record(&args, &result, &settings.working_directory)?;
+        Ok(result)
+    };
+    let result = with_display(&display, &interrupt, work).await?;
+    display.finish(None);
+    let style = stderr_style(&settings);
+    if mode != Mode::Json && mode != Mode::Quiet {
+        for warning in &result.warnings {
+            show_text(&diagnostic::render(&result.source, warning, style));
+        }
+    }
+    match is_stdout_taken {
+        true => Ok(()),
+        false => print(&format!("{}\n", result.descriptor.digest)),
+    }
+}
+
+/// Puts into the request what comes on standard input.
+fn read_stdin(
+    workshop: &Workshop,
+    request: &mut BuildRequest,
+    from_stdin: FromStdin,
+    input: impl Read,
+) -> Result<Option<Spooled>, Failure> {
+    let failed = |error: stdin::InputError| Failure::of(Kind::Failed, &error);
+    match from_stdin {
+        FromStdin::Nothing => Ok(None),
+        FromStdin::Dockerfile => {
+            request.dockerfile = DockerfilePlace::Text(stdin::dockerfile(input).map_err(failed)?);
+            Ok(None)
+        }
+        FromStdin::Context => match stdin::look(input).map_err(failed)? {
+            stdin::Input::Archive(reader) => {
+                let spooled = spool(workshop, reader).map_err(|error| Failure::of(Kind::Failed, &error))?;
+                request.context = ContextPlace::Archive(spooled.path.clone());
+                Ok(Some(spooled))
+            }
+            stdin::Input::Dockerfile(_) if request.dockerfile != DockerfilePlace::Default => {
+                Err(Failure::usage("two Dockerfiles are given: by `-f`, and on standard input")
+                    .with_hint("give a directory or an archive as CONTEXT"))
+            }
+            stdin::Input::Dockerfile(text) => {
+                request.dockerfile = DockerfilePlace::Text(text);
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// Writes `--iidfile` and `--metadata-file`.
+fn record(args: &BuildArgs, result: &BuildResult, base: &Path) -> Result<(), Failure> {
+    if let Some(path) = &args.iidfile {
+        write(&base.join(path), result.descriptor.digest.to_string().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let text = serde_json::to_string_pretty(&metadata(result)).expect("a JSON value always serializes");
+        write(&base.join(path), format!("{text}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Returns what is known about a result, under buildx's keys.
+fn metadata(result: &BuildResult) -> Value {
+    let mut value = json!({
+        "containerimage.descriptor": result.descriptor,
+        "containerimage.digest": result.descriptor.digest,
+    });
+    if let [image] = result.images.as_slice() {
+        value["containerimage.config.digest"] = json!(image.config);
+    }
+    if !result.names.is_empty() {
+        let names: Vec<String> = result.names.iter().map(ToString::to_string).collect();
+        value["image.name"] = json!(names.join(","));
+    }
+    value
+}
+
+/// Writes a file whole: readers see the old one or the new one. What is no plain file is written in place.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::of(Kind::Failed, &error);
+    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs_err::write(path, bytes).map_err(failed);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut options = tempfile::Builder::new();
+    options.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let place = |error: io::Error| {
+        failed(io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display())))
+    };
+    let mut file = options.tempfile_in(folder).map_err(place)?;
+    io::Write::write_all(&mut file, bytes).map_err(place)?;
+    file.persist(path).map_err(|error| place(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_frontend::source::Source;
+    use kiln_oci::{Descriptor, Digest, MediaType, Platform};
+
+    use super::*;
+    use kiln_builder::build::BuiltImage;
+
+    #[test]
+    fn metadata_has_the_keys_of_buildx() {
+        let image = |text: &[u8]| BuiltImage {
+            platform: Platform::host(),
+            manifest: Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(text), 1),
+            config: Digest::of(b"config"),
+        };
+        let media_type = MediaType::OCI_MANIFEST;
+        let mut result = BuildResult {
+            images: vec![image(b"m")],
+            descriptor: Descriptor::new(media_type, Digest::of(b"m"), 3),
+            names: vec!["a:1".parse().unwrap(), "b:2".parse().unwrap()],
+            source: Source::new("Dockerfile", ""),
+            warnings: Vec::new(),
+        };
+        let (manifest, config) = (Digest::of(b"m"), Digest::of(b"config"));
+        let descriptor = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": manifest, "size": 3,
+        });
+        let expected = json!({
+            "containerimage.config.digest": config,
+            "containerimage.descriptor": descriptor,
+            "containerimage.digest": manifest,
+            "image.name": "docker.io/library/a:1,docker.io/library/b:2",
+        });
+        assert_eq!(metadata(&result), expected);
+        result.images.push(image(b"n"));
+        result.names.clear();
+        let expected = json!({ "containerimage.descriptor": descriptor, "containerimage.digest": manifest });
+        assert_eq!(metadata(&result), expected);
+    }
+
+    #[test]
+    fn files_are_written_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        for text in ["one", "two"] {
+            write(&path, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let missing = write(&folder.path().join("no/id"), b"").expect_err("there is no folder");
+        assert!(missing.message.contains("no/id"), "{}", missing.message);
+    }
+}

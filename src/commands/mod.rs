@@ -1,0 +1,171 @@
+//! One file a command: settings → one library call → print.
+//!
+//! What is printed comes from pure functions over plain rows, so that it is tested without a store.
+
+mod build;
+mod history;
+mod images;
+mod import;
+mod inspect;
+mod load;
+mod login;
+mod pull;
+mod push;
+mod rmi;
+mod save;
+mod tag;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use kiln_oci::Platform;
+use kiln_registry::{ClientConfig, CredentialFiles, Keypair, ProxyConfig, RegistryConfig, Secret};
+use kiln_sandbox::Identity;
+
+use crate::cli::Command;
+use crate::failure::{Failure, Kind, is_broken_pipe};
+use crate::settings::{self, Settings};
+use crate::ui::{Display, Mode};
+use kiln_builder::interrupt::Interrupt;
+use kiln_builder::{Workshop, WorkshopOptions};
+
+/// What every command starts from.
+pub(crate) struct Context {
+    /// What the surroundings say.
+    pub(crate) settings: Settings,
+    /// Who this process is to the kernel, or why it can run no steps.
+    pub(crate) identity: Result<Identity, String>,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// The [`Failure`] to show.
+pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failure> {
+    match command {
+        Command::Build(args) => build::run(*args, context).await,
+        Command::Images(args) => images::run(&args, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Tag(args) => tag::run(&args, context),
+        Command::Rmi(args) => rmi::run(&args, context),
+        Command::Pull(args) => pull::run(args, context).await,
+        Command::Push(args) => push::run(args, context).await,
+        Command::Save(args) => save::run(&args, context).await,
+        Command::Load(args) => load::run(&args, context).await,
+        Command::Import(args) => import::run(&args, context).await,
+        Command::Login(args) => login::run(&args, context).await,
+        Command::Logout(args) => login::forget(&args, context).await,
+    }
+}
+
+impl Context {
+    /// Opens the store.
+    fn open(self, jobs: usize) -> Result<(Arc<Workshop>, Settings), Failure> {
+        let Self { settings, identity } = self;
+        let options = WorkshopOptions {
+            store: settings.store.clone(),
+            registry: client_config(&settings),
+            identity,
+            // Without the file, steps have no names to look up; the ones that try say so.
+            resolv_conf: fs_err::read("/etc/resolv.conf").ok(),
+            jobs,
+            started_ns: settings::now_nanoseconds(),
+        };
+        let workshop = Workshop::open(options).map_err(|error| Failure::of(Kind::Failed, &error))?;
+        Ok((Arc::new(workshop), settings))
+    }
+}
+
+/// Returns what the registry client needs to know.
+fn client_config(settings: &Settings) -> ClientConfig {
+    let keypair = |pair: &settings::Keypair| Keypair { key: pair.key.clone(), cert: pair.cert.clone() };
+    let registry = |registry: &settings::Registry| RegistryConfig {
+        mirrors: registry.mirrors.clone(),
+        http: registry.http,
+        insecure: registry.insecure,
+        ca: registry.ca.clone(),
+        keypair: registry.keypair.iter().map(keypair).collect(),
+    };
+    let registries = &settings.config.registries;
+    let proxy = |kind| settings.environment.proxy(kind).or_else(|| settings.environment.proxy("all"));
+    ClientConfig {
+        registries: registries.iter().map(|(name, it)| (name.clone(), registry(it))).collect(),
+        credentials: credential_files(settings),
+        proxy: ProxyConfig {
+            http: proxy("http").map(Secret::new),
+            https: proxy("https").map(Secret::new),
+            no_proxy: settings.environment.proxy("no"),
+        },
+        jitter_seed: u64::from(std::process::id()),
+        ..ClientConfig::default()
+    }
+}
+
+fn credential_files(settings: &Settings) -> CredentialFiles {
+    CredentialFiles {
+        docker_config: settings.docker_config.clone(),
+        auth_files: settings.auth_files.clone(),
+        helper_path: settings.helper_path.clone(),
+    }
+}
+
+/// Writes a result to standard output. Whoever read it may have gone away: that is success.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if !is_broken_pipe(&error) => {
+            Err(Failure::new(Kind::Failed, format!("cannot write standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Refuses to write an archive to a terminal.
+fn refuse_terminal(instead: &str) -> Result<(), Failure> {
+    match io::stdout().is_terminal() {
+        true => Err(Failure::usage("an archive is not written to a terminal").with_hint(instead)),
+        false => Ok(()),
+    }
+}
+
+fn platform(text: Option<&String>) -> Result<Option<Platform>, Failure> {
+    let platforms = crate::request::platforms(text.map(std::slice::from_ref).unwrap_or_default())?;
+    Ok(platforms.into_iter().next())
+}
+
+/// Reads a name as it stands, without a default tag.
+fn reference(text: &str) -> Result<kiln_oci::Reference, Failure> {
+    text.parse().map_err(|error: kiln_oci::ReferenceError| Failure::usage(error.to_string()))
+}
+
+/// Reads a name; the tag is `latest` where none is given.
+fn name(text: &str) -> Result<kiln_oci::Reference, Failure> {
+    crate::request::name(text).map_err(Failure::usage)
+}
+
+/// Does work under a display, until it ends or is interrupted.
+async fn with_display<T>(
+    display: &Arc<Display>,
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let result = match display.drive(interrupt, work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::of(Kind::Machine, &error)),
+    };
+    result.map_err(|failure| {
+        let failure = if interrupt.is_raised() { Failure::interrupted() } else { failure };
+        display.finish(Some(&failure));
+        Failure { is_shown: display.shows_failures(), ..failure }
+    })
+}
+
+fn interrupt() -> Result<Interrupt, Failure> {
+    Interrupt::new().map_err(|error| Failure::of(Kind::Machine, &error))
+}
+
+/// Returns the display of a command that transfers.
+fn transfer_display(is_quiet: bool, settings: &Settings) -> Result<Arc<Display>, Failure> {
+    Ok(Display::new(Mode::choose(None, is_quiet, settings)?, settings))
+}

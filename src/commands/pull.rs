@@ -1,0 +1,52 @@
+//! `kiln pull`: the canonical name on standard output, Docker's other lines on standard error.
+
+use kiln_oci::Reference;
+
+use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
+use crate::api_stub::transfer::{Pulled, pull};
+use crate::cli::PullArgs;
+use crate::failure::{Failure, Kind};
+use crate::ui::show_text;
+
+/// Fetches an image.
+pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure> {
+    let name = name(&args.name)?;
+    let platform = platform(args.platform.as_ref())?;
+    let (workshop, settings) = context.open(1)?;
+    let display = transfer_display(args.quiet, &settings)?;
+    let interrupt = interrupt()?;
+    let work = async {
+        let pulled = pull(&workshop, &name, platform.as_ref(), display.clone()).await;
+        pulled.map_err(|error| Failure::of(Kind::Failed, &error))
+    };
+    let pulled = with_display(&display, &interrupt, work).await?;
+    display.finish(None);
+    if !args.quiet {
+        show_text(&render(&name, &pulled));
+    }
+    print(&format!("{name}\n"))
+}
+
+fn render(name: &Reference, pulled: &Pulled) -> String {
+    let status = match pulled.is_new {
+        true => format!("Downloaded newer image for {}", name.familiar()),
+        false => format!("Image is up to date for {}", name.familiar()),
+    };
+    format!("Digest: {}\nStatus: {status}\n", pulled.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_oci::Digest;
+
+    use super::*;
+
+    #[test]
+    fn the_outcome_is_said_as_docker_says_it() {
+        let digest = Digest::of(b"m");
+        for (is_new, status) in [(true, "Downloaded newer image for"), (false, "Image is up to date for")] {
+            let text = render(&"app:1".parse().unwrap(), &Pulled { digest, is_new });
+            assert_eq!(text, format!("Digest: {digest}\nStatus: {status} app:1\n"));
+        }
+    }
+}

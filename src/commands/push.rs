@@ -1,0 +1,49 @@
+//! `kiln push`: name and digest on standard output, Docker's other lines on standard error.
+
+use kiln_oci::Reference;
+
+use super::{Context, interrupt, name, print, transfer_display, with_display};
+use crate::api_stub::transfer::{Pushed, push};
+use crate::cli::PushArgs;
+use crate::failure::{Failure, Kind};
+use crate::ui::show_text;
+
+/// Sends an image.
+pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure> {
+    let name = name(&args.name)?;
+    if name.tag().is_none() {
+        return Err(Failure::usage(format!("`{}` names no tag to push to", args.name)));
+    }
+    let (workshop, settings) = context.open(1)?;
+    let display = transfer_display(args.quiet, &settings)?;
+    let interrupt = interrupt()?;
+    let work = async {
+        let pushed = push(&workshop, &name, display.clone()).await;
+        pushed.map_err(|error| Failure::of(Kind::Failed, &error))
+    };
+    let pushed = with_display(&display, &interrupt, work).await?;
+    display.finish(None);
+    if args.quiet {
+        return print(&format!("{name}\n"));
+    }
+    show_text(&format!("The push refers to repository [{}/{}]\n", name.registry(), name.repository()));
+    print(&render(&name, &pushed))
+}
+
+fn render(name: &Reference, pushed: &Pushed) -> String {
+    format!("{}: digest: {} size: {}\n", name.tag().unwrap_or_default(), pushed.digest, pushed.size_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_oci::Digest;
+
+    use super::*;
+
+    #[test]
+    fn the_outcome_is_said_as_docker_says_it() {
+        let digest = Digest::of(b"m");
+        let text = render(&"app:1".parse().unwrap(), &Pushed { digest, size_bytes: 42 });
+        assert_eq!(text, format!("1: digest: {digest} size: 42\n"));
+    }
+}

@@ -1,0 +1,275 @@
+//! Any error → what the user is told: kind, message, causes, hints, exit code. The only place with hints.
+//!
+//! | Exit code | Kind | When |
+//! |---|---|---|
+//! | 0 | | done; also when whoever read the output went away |
+//! | 1 | [`Kind::Failed`] | the build or command failed |
+//! | 2 | [`Kind::Usage`] | wrong usage: flags, variables, configuration file |
+//! | 3 | | findings of a check; no command of today has them |
+//! | 4 | [`Kind::Machine`] | this machine cannot do it |
+//! | 70 | [`Kind::Bug`] | a mistake in kiln |
+//! | 130 | [`Kind::Interrupted`] | ended by a signal |
+
+use std::error::Error;
+use std::io;
+
+use kiln_builder::build::BuildError;
+use kiln_builder::plan::Origin;
+use kiln_builder::transform::StepError;
+use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::source::{Source, Span};
+use kiln_sandbox::ExecError;
+
+use crate::settings::{ConfigError, SettingsError};
+
+/// What a failure means to the caller of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The build or command failed.
+    Failed,
+    /// Wrong usage.
+    Usage,
+    /// This machine cannot do it.
+    Machine,
+    /// A mistake in kiln.
+    Bug,
+    /// Ended by a signal.
+    Interrupted,
+}
+
+impl Kind {
+    /// Returns the exit code.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Machine => 4,
+            Self::Bug => 70,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Returns the word that machine-readable output has for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Machine => "machine",
+            Self::Bug => "bug",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Something that went wrong, in the words the user gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What it means to the caller.
+    pub(crate) kind: Kind,
+    /// One sentence.
+    pub(crate) message: String,
+    /// What was below, nearest first.
+    pub(crate) causes: Vec<String>,
+    /// What to do about it.
+    pub(crate) hints: Vec<String>,
+    /// Places in the Dockerfile. Where there are some, they say the message.
+    pub(crate) report: Option<Box<Report>>,
+    /// Whether `message` is a whole text with its own heading.
+    pub(crate) is_rendered: bool,
+    /// Whether the user has seen it already.
+    pub(crate) is_shown: bool,
+}
+
+/// Findings in one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The Dockerfile.
+    pub(crate) source: Source,
+    /// The findings, in order.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Failure {
+    /// Returns a failure with nothing but a message.
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            report: None,
+            is_rendered: false,
+            is_shown: false,
+        }
+    }
+
+    /// Returns a failure of wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Returns a failure whose text is whole.
+    pub(crate) fn rendered(kind: Kind, text: String) -> Self {
+        Self { is_rendered: true, ..Self::new(kind, text) }
+    }
+
+    /// Returns the failure that an error is, with its causes and the hints that follow from them.
+    pub(crate) fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        let mut failure = Self::new(kind, error.to_string());
+        let mut next = error.source();
+        let mut said = failure.message.clone();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Some libraries repeat their source in their own message.
+            if !said.ends_with(&text) {
+                failure.causes.push(text.clone());
+                said = text;
+            }
+            next = cause.source();
+        }
+        failure.hints.extend(hint_of_chain(error));
+        failure
+    }
+
+    /// Returns the failure of work that was interrupted.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds the places it speaks of.
+    fn with_report(self, source: Source, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { report: Some(Box::new(Report { source, diagnostics })), ..self }
+    }
+
+    /// Returns the exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.kind.exit_code()
+    }
+}
+
+/// Returns what to do about the deepest error that something is known about.
+fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    let mut hint = None;
+    while let Some(error) = next {
+        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(hint);
+        next = error.source();
+    }
+    hint
+}
+
+fn hint_of_io(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "the disk is full; nothing half-written is left. `--store DIR` or KILN_HOME can name a larger one"
+        }
+        io::ErrorKind::QuotaExceeded => "your quota on this disk is used up; nothing half-written is left",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "`--store DIR` or KILN_HOME can name a place that can be written"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// Whether an error means that whoever read our output has gone away.
+pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let failure = Self::of(Kind::Usage, &error);
+        match error {
+            SettingsError::NoPlace { .. } => {
+                failure.with_hint("name a directory with `--store DIR` or KILN_HOME")
+            }
+            SettingsError::Config(ConfigError::UnknownKey { hint, .. }) => failure.with_hint(hint),
+            _ => failure,
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Dockerfile { source_text, diagnostics } => {
+                Self::new(Kind::Failed, "the Dockerfile cannot be built")
+                    .with_report(*source_text, diagnostics)
+            }
+            BuildError::Step { origin, source_text, error } => of_step(&origin, *source_text, &error),
+            BuildError::Image { span: Some((start, end)), source_text, error } => {
+                let failure = Self::of(Kind::Failed, &*error);
+                let text = std::iter::once(&failure.message).chain(&failure.causes);
+                let text = text.map(String::as_str).collect::<Vec<_>>().join(": ");
+                let diagnostic = Diagnostic::error("image", Span::new(start, end), text);
+                failure.with_report(*source_text, vec![diagnostic])
+            }
+            BuildError::Image { span: None, error, .. } => Self::of(Kind::Failed, &*error),
+            BuildError::Interrupted => Self::interrupted(),
+            other => Self::of(Kind::Failed, &other),
+        }
+    }
+}
+
+/// Returns the failure of a step, under its line of the Dockerfile.
+fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
+    let kind = match error {
+        StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
+        StepError::Exec(cause) if cause.is_machine_limit() => Kind::Machine,
+        StepError::Impossible { .. } => Kind::Machine,
+        _ => Kind::Failed,
+    };
+    let failure = Failure::of(kind, error);
+    let failure = if kind == Kind::Machine { failure.with_hint(MACHINE_HINT) } else { failure };
+    let Some((start, end)) = origin.span else {
+        return Failure { message: format!("{} ({})", failure.message, origin.text), ..failure };
+    };
+    let output = if matches!(error, StepError::Run(_)) { "its output is above" } else { "" };
+    let stage = match origin.stage.as_str() {
+        "" => String::new(),
+        stage => format!("in stage `{stage}`"),
+    };
+    let label =
+        [stage.as_str(), output].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    let text =
+        std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect::<Vec<_>>();
+    let diagnostic = Diagnostic::error("", Span::new(start, end), text.join(": ")).with_label(label);
+    failure.with_report(source, vec![diagnostic])
+}
+
+const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
+    apparmor profiles); a Dockerfile without RUN needs nothing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write the layer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn causes_are_listed_once_and_a_full_disk_has_a_hint() {
+        let full = io::Error::from_raw_os_error(28);
+        let failure = Failure::of(Kind::Failed, &Outer(full));
+        assert_eq!(failure.message, "cannot write the layer");
+        assert_eq!(failure.causes, ["No space left on device (os error 28)"]);
+        assert_eq!(failure.hints.len(), 1);
+    }
+
+    #[test]
+    fn exit_codes_are_those_that_are_documented() {
+        let codes: Vec<u8> = [Kind::Failed, Kind::Usage, Kind::Machine, Kind::Bug, Kind::Interrupted]
+            .map(Kind::exit_code)
+            .into();
+        assert_eq!(codes, [1, 2, 4, 70, 130]);
+    }
+}

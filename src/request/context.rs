@@ -1,0 +1,263 @@
+//! CONTEXT, `-f` and `--build-context`: which places they name. Standard input is looked at in [`super::stdin`].
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use kiln_builder::request::NamedContext;
+
+use super::SpecError;
+
+/// What the CONTEXT operand names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Operand {
+    /// A directory.
+    Directory(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+const CONTEXT: &str = "CONTEXT";
+const NAMED: &str = "--build-context";
+
+/// Reads the CONTEXT operand.
+///
+/// # Errors
+/// [`SpecError`] when it is no directory, or a place that is not built yet.
+pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
+    let shown = text.to_string_lossy();
+    let error = |reason: &str| SpecError::new(CONTEXT, &shown, reason);
+    if text == "-" {
+        return Ok(Operand::Stdin);
+    }
+    if text.is_empty() {
+        return Err(error("it is empty").with_hint("`kiln build .` builds the current directory"));
+    }
+    let path = base.join(text);
+    if path.is_dir() {
+        return Ok(Operand::Directory(path));
+    }
+    if let Some(remote) = remote(text) {
+        return Err(error(remote.reason).with_hint(remote.instead));
+    }
+    match fs_err::metadata(&path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            Err(error("there is no such directory"))
+        }
+        Err(cause) => Err(error(&cause.to_string())),
+        Ok(_) => Err(error("it is no directory").with_hint(format!(
+            "`kiln build - < {shown}` reads an archive or a Dockerfile; `-f {shown} .` names a Dockerfile"
+        ))),
+    }
+}
+
+/// A kind of place that is not built yet.
+struct Remote {
+    reason: &'static str,
+    instead: &'static str,
+}
+
+fn remote(text: &OsStr) -> Option<Remote> {
+    let text = text.to_str()?;
+    let is_web = text.starts_with("http://") || text.starts_with("https://");
+    let path = text.split(['#', '?']).next().unwrap_or(text);
+    let is_git = text.starts_with("git@")
+        || text.starts_with("git://")
+        || text.starts_with("ssh://")
+        || text.starts_with("github.com/")
+        || (is_web && path.ends_with(".git"));
+    if is_git {
+        return Some(Remote {
+            reason: "git repositories as a context are not built yet",
+            instead: "clone it, and give the directory",
+        });
+    }
+    if is_web {
+        return Some(Remote {
+            reason: "contexts from the web are not built yet",
+            instead: "hand the archive over: `curl -fL URL | kiln build -`",
+        });
+    }
+    let is_image = text.starts_with("docker-image://") || text.starts_with("oci-layout://");
+    is_image.then_some(Remote {
+        reason: "an image as the main context is not built yet",
+        instead: "name it: `--build-context NAME=…`, and `COPY --from=NAME`",
+    })
+}
+
+/// Reads one `--build-context NAME=SOURCE`.
+///
+/// # Errors
+/// [`SpecError`], naming what cannot be used.
+pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext), SpecError> {
+    let shown = spec.to_string_lossy().into_owned();
+    let error = |reason: String| SpecError::new(NAMED, &shown, reason);
+    let bytes = spec.as_bytes();
+    let form = || error("it is not of the form NAME=SOURCE".to_owned());
+    let at = bytes.iter().position(|byte| *byte == b'=').ok_or_else(form)?;
+    let name = std::str::from_utf8(&bytes[..at]).map_err(|_| error("the name is not UTF-8".to_owned()))?;
+    let source = OsStr::from_bytes(&bytes[at + 1..]);
+    if name.is_empty() || source.is_empty() {
+        return Err(form());
+    }
+    if name.eq_ignore_ascii_case("scratch") {
+        return Err(error("`scratch` always is the empty image".to_owned()));
+    }
+    if name.contains("::") {
+        return Err(error("contexts for one platform (`NAME::PLATFORM`) are not built yet".to_owned()));
+    }
+    Ok((
+        name.to_owned(),
+        source_of(source, base).map_err(|(reason, hint)| SpecError { hint, ..error(reason) })?,
+    ))
+}
+
+type Refusal = (String, Option<String>);
+
+fn source_of(source: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
+    if let Some(image) = source.to_str().and_then(|text| text.strip_prefix("docker-image://")) {
+        return super::name(image).map(NamedContext::Image).map_err(|reason| (reason, None));
+    }
+    if let Some(layout) = source.as_bytes().strip_prefix(b"oci-layout://") {
+        return layout_of(OsStr::from_bytes(layout), base);
+    }
+    if let Some(target) = source.to_str().and_then(|text| text.strip_prefix("target:")) {
+        let reason = format!("`target:{target}` needs a file of several builds, which is not built yet");
+        return Err((
+            reason,
+            Some("build that target first, with `-t`, and name it with docker-image://".to_owned()),
+        ));
+    }
+    let path = base.join(source);
+    match fs_err::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(NamedContext::Directory(path)),
+        Ok(_) => Ok(NamedContext::Archive(path)),
+        Err(cause) => Err(match remote(source) {
+            Some(remote) => (remote.reason.to_owned(), Some(remote.instead.to_owned())),
+            None => (cause.to_string(), None),
+        }),
+    }
+}
+
+/// Splits `DIR[:TAG|@DIGEST]`. A tag has no slash, so a colon before one belongs to the path.
+fn layout_of(text: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
+    let bytes = text.as_bytes();
+    let sign = bytes.iter().position(|byte| *byte == b'@');
+    let sign = sign.or_else(|| {
+        let colon = bytes.iter().rposition(|byte| *byte == b':')?;
+        (!bytes[colon..].contains(&b'/')).then_some(colon)
+    });
+    let (path, name) = match sign {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    };
+    let name = name.map(|name| String::from_utf8(name.to_vec())).transpose();
+    let name = name.map_err(|_| ("the tag is not UTF-8".to_owned(), None))?;
+    let path = base.join(OsStr::from_bytes(path));
+    if !path.join("oci-layout").is_file() {
+        return Err((format!("`{}` is no OCI layout: it has no file `oci-layout`", path.display()), None));
+    }
+    Ok(NamedContext::OciLayout { path, name })
+}
+
+/// Returns where the Dockerfile of `-f` is: as named, else beneath the context.
+///
+/// # Errors
+/// [`SpecError`] when neither exists.
+pub(super) fn dockerfile(file: &Path, context: Option<&Path>, base: &Path) -> Result<PathBuf, SpecError> {
+    let here = base.join(file);
+    let Some(context) = context else {
+        // Within an archive, only the builder can look.
+        return Ok(if here.is_file() { here } else { file.to_owned() });
+    };
+    let there = context.join(file);
+    match [&here, &there].into_iter().find(|path| path.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => {
+            let shown = file.to_string_lossy();
+            let reason = match here == there {
+                true => format!("there is no file `{}`", here.display()),
+                false => format!("there is neither a file `{}` nor `{}`", here.display(), there.display()),
+            };
+            Err(SpecError::new("-f", &shown, reason))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_a_directory_or_standard_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        std::fs::create_dir(base.join("dir")).unwrap();
+        std::fs::write(base.join("file"), "").unwrap();
+        let outcome = |text: &str| operand(OsStr::new(text), base).map_err(|error| error.reason);
+        assert_eq!(outcome("dir"), Ok(Operand::Directory(base.join("dir"))));
+        assert_eq!(outcome("-"), Ok(Operand::Stdin));
+        let git = "git repositories as a context are not built yet";
+        let web = "contexts from the web are not built yet";
+        for (text, says) in [
+            ("", "it is empty"),
+            ("missing", "there is no such directory"),
+            ("file", "it is no directory"),
+            ("git@example.com:a/b", git),
+            ("https://example.com/a/b.git#main:sub", git),
+            ("github.com/a/b", git),
+            ("https://example.com/a.tar.gz", web),
+            ("docker-image://alpine", "an image as the main context is not built yet"),
+        ] {
+            assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn named_contexts_are_directories_archives_images_and_layouts() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        std::fs::create_dir(base.join("dir")).unwrap();
+        std::fs::write(base.join("a.tar"), "").unwrap();
+        std::fs::write(base.join("dir/oci-layout"), "").unwrap();
+        let outcome = |text: &str| named(OsStr::new(text), base).map_err(|error| error.reason);
+        let layout = |name: Option<&str>| NamedContext::OciLayout {
+            path: base.join("dir"),
+            name: name.map(str::to_owned),
+        };
+        for (text, context) in [
+            ("x=dir", NamedContext::Directory(base.join("dir"))),
+            ("x=a.tar", NamedContext::Archive(base.join("a.tar"))),
+            ("x=docker-image://alpine", NamedContext::Image("alpine:latest".parse().unwrap())),
+            ("x=oci-layout://dir", layout(None)),
+            ("x=oci-layout://dir:v1", layout(Some("v1"))),
+            ("x=oci-layout://dir@sha256:ab", layout(Some("sha256:ab"))),
+        ] {
+            assert_eq!(outcome(text), Ok(("x".to_owned(), context)), "{text}");
+        }
+        for (text, says) in [
+            ("dir", "it is not of the form NAME=SOURCE"),
+            ("=dir", "it is not of the form NAME=SOURCE"),
+            ("scratch=dir", "`scratch` always is the empty image"),
+            ("x::linux/arm64=dir", "contexts for one platform (`NAME::PLATFORM`) are not built yet"),
+            ("x=git@example.com:a/b", "git repositories as a context are not built yet"),
+            ("x=target:base", "`target:base` needs a file of several builds, which is not built yet"),
+        ] {
+            assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dockerfile_is_looked_for_here_and_then_in_the_context() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        std::fs::create_dir(base.join("ctx")).unwrap();
+        std::fs::write(base.join("ctx/A"), "").unwrap();
+        std::fs::write(base.join("B"), "").unwrap();
+        let find = |name: &str| dockerfile(Path::new(name), Some(&base.join("ctx")), base);
+        assert_eq!(find("A").unwrap(), base.join("ctx/A"));
+        assert_eq!(find("B").unwrap(), base.join("B"));
+        assert!(find("C").is_err());
+        assert_eq!(dockerfile(Path::new("sub/D"), None, base).unwrap(), Path::new("sub/D"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the user sees while something goes on: implements the builder's `Progress`.
+//!
+//! Everything here goes to standard error; results go to standard output, by the commands. The forms of the displays are
+//! in [`plain`], [`tty`] and [`json`]; what they have in common is pure and lies in the modules below them.
+
+pub(crate) mod diagnostic;
+mod display;
+mod frame;
+pub(crate) mod human;
+mod json;
+mod label;
+mod lines;
+mod plain;
+mod quiet;
+pub(crate) mod style;
+pub(crate) mod table;
+mod transcript;
+mod tty;
+
+use clap::ValueEnum;
+use kiln_oci::Digest;
+
+pub(crate) use display::{Display, Mode, show_failure, show_text, stderr_style};
+use lines::block;
+pub(crate) use lines::heading;
+
+/// Words of `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressWord {
+    /// `tty` on a terminal, else `plain`
+    Auto,
+    /// One line an event, for logs
+    Plain,
+    /// A view that is redrawn
+    Tty,
+    /// One JSON object a line, for programs
+    Json,
+    /// Nothing but what fails
+    #[value(alias = "none")]
+    Quiet,
+}
+
+/// Returns the first twelve digits of a digest.
+pub(crate) fn short(digest: Digest) -> String {
+    digest.hex()[..12].to_owned()
+}

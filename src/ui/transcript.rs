@@ -1,0 +1,73 @@
+//! The whole output of a step that is still running, in case it fails. What is large lies in a file without a name.
+
+use std::fmt;
+use std::io::{self, Read, Seek, Write};
+
+use tempfile::SpooledTempFile;
+
+/// Output that is kept in memory, in bytes; more goes to a file.
+const MEMORY_MAX: usize = 256 * 1024;
+
+/// Everything that one step printed.
+pub(crate) struct Transcript {
+    file: SpooledTempFile,
+    /// Why the rest could not be kept.
+    failed: Option<io::Error>,
+}
+
+impl Default for Transcript {
+    fn default() -> Self {
+        Self { file: SpooledTempFile::new(MEMORY_MAX), failed: None }
+    }
+}
+
+impl Transcript {
+    /// Adds bytes. When they cannot be kept, the end of the transcript says so.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_none() {
+            self.failed = self.file.write_all(bytes).err();
+        }
+    }
+
+    /// Hands out everything, in order.
+    ///
+    /// # Errors
+    /// When it cannot be read again.
+    pub(crate) fn replay(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        self.file.rewind()?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match self.file.read(&mut buffer)? {
+                0 => break,
+                size => take(&buffer[..size]),
+            }
+        }
+        if let Some(error) = &self.failed {
+            take(format!("\n(the rest of the output could not be kept: {error})\n").as_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Transcript").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_output_comes_back_whole() {
+        let mut transcript = Transcript::default();
+        let part = vec![b'x'; 100_000];
+        for _ in 0..10 {
+            transcript.push(&part);
+        }
+        let mut size = 0;
+        transcript.replay(|bytes| size += bytes.len()).unwrap();
+        assert_eq!(size, 1_000_000);
+    }
+}

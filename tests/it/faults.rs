@@ -1,0 +1,245 @@
+//! What goes wrong outside: a full disk, a registry that lies or is away, an interruption, a kill. Nothing
+//! half-written, no process and no mount may stay, and the next build has to succeed.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::support::http::{HttpServer, Response};
+use crate::support::image::check_blobs;
+use crate::support::registry::free_port;
+use crate::support::served::mirror_config;
+use crate::support::{Outcome, TestSpace, busybox, peers, requires};
+
+/// A small filesystem in memory, taken away when dropped.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(path: PathBuf, size: &str) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        peers::run(
+            "mount",
+            ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &path.display().to_string()],
+        );
+        Self { path }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        peers::run("umount", ["-l", &self.path.display().to_string()]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_one_clear_error_and_leaves_no_bad_blob() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let disk = SmallDisk::mount(space.path("disk"), "24m");
+    let store = disk.path.join("store");
+    let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY big /\n")]);
+    space.file("context/big", noise(40 << 20));
+    space.build(&context).store(&store).run().fails_with(1).says(&["o space left on device"]);
+    check_blobs(&store);
+    let step = space
+        .context("step", &[("Dockerfile", "FROM busybox\nRUN dd if=/dev/urandom of=/big bs=1M count=60\n")]);
+    space.build(&step).store(&store).run().fails_with(1).says(&["o space left on device", "Dockerfile:2"]);
+    check_blobs(&store);
+    let small = space.context("small", &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
+    space.build(&small).store(&store).run().success();
+    drop((server, disk));
+}
+
+/// Returns bytes that do not compress: a simple generator's, the same every time.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let word = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(word).flatten().take(size).collect()
+}
+
+#[test]
+fn an_unreachable_registry_is_named_and_nothing_waits_for_long() {
+    let space = TestSpace::new();
+    let host = format!("127.0.0.1:{}", free_port());
+    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    let dockerfile = format!("FROM {host}/team/app:1\n");
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    space.build(&context).under(["timeout", "100"]).run().fails_with(1).says(&[&host, "Dockerfile:1"]);
+    space
+        .kiln(["pull", &format!("{host}/team/app:1")])
+        .under(["timeout", "100"])
+        .run()
+        .fails_with(1)
+        .says(&[&host]);
+}
+
+#[test]
+fn an_image_that_is_not_there_is_named() {
+    requires!("busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let context = space.context("context", &[("Dockerfile", "FROM busybox:no-such-tag\n")]);
+    space.build(&context).run().fails_with(1).says(&["Dockerfile:1", "busybox:no-such-tag"]);
+    drop(server);
+}
+
+/// How a server's answer for a layer is spoiled.
+fn spoil(how: &str, mut response: Response) -> Response {
+    match how {
+        "flipped" => response.body[1000] ^= 1,
+        "short" => response.body.truncate(5000),
+        "long" => response.body.extend_from_slice(&[0; 4096]),
+        "cut" => response.cut_after = Some(5000),
+        other => panic!("no such way: {other}"),
+    }
+    response
+}
+
+#[test]
+fn bytes_that_are_not_what_their_digest_says_never_enter_the_store() {
+    requires!("root", "busybox");
+    for how in ["flipped", "short", "long", "cut"] {
+        let space = TestSpace::new();
+        let served = busybox::images();
+        let server = HttpServer::start(move |request| {
+            let response = served.answer(request);
+            if response.status == 200 && response.body.len() > 100_000 {
+                spoil(how, response)
+            } else {
+                response
+            }
+        });
+        space.config(&mirror_config(&server.host()));
+        let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+        let outcome = space.build(&context).under(["timeout", "100"]).run().fails_with(1);
+        assert!(outcome.stderr.contains("sha256:"), "{how}: the digest is named: {outcome}");
+        check_blobs(&space.store());
+        // The same store gets the right bytes from an honest server.
+        let honest = busybox::serve(&space);
+        space.build(&context).run().success();
+        drop((server, honest));
+    }
+}
+
+#[test]
+fn a_passing_fault_of_the_registry_is_retried() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let served = busybox::images();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let server = HttpServer::start(move |request| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let response = served.answer(request);
+        match number {
+            1 => Response::new(503, "later"),
+            2 => Response::new(429, "slower").header("Retry-After", "0"),
+            _ if response.body.len() > 100_000 && number < 8 => spoil("cut", response),
+            _ => response,
+        }
+    });
+    space.config(&mirror_config(&server.host()));
+    let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    space.build(&context).under(["timeout", "100"]).run().success();
+    check_blobs(&space.store());
+}
+
+/// Starts a build whose RUN sleeps, and returns when the step has said that it runs.
+fn start_sleeping(space: &TestSpace) -> (Child, String) {
+    let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
+    let dockerfile =
+        format!("FROM busybox\nRUN echo ready {mark}; sh -c 'trap \"\" TERM INT; sleep 8888; echo {mark}'\n");
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    let mut child = space.build(&context).start();
+    let mut seen = Vec::new();
+    let wanted = format!("ready {mark}");
+    let mut buffer = [0; 4096];
+    // The command's own text is shown first; the second time it is the step's output.
+    while String::from_utf8_lossy(&seen).matches(&wanted).count() < 2 {
+        let count = child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
+        assert!(count > 0, "the build ended early: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    (child, mark)
+}
+
+#[test]
+fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
+    requires!("root", "busybox");
+    for signal in [Signal::INT, Signal::TERM] {
+        let space = TestSpace::new();
+        let server = busybox::serve(&space);
+        let (child, mark) = start_sleeping(&space);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let outcome = Outcome::wait(child, format!("build, then {signal:?}"));
+        assert_eq!(outcome.status.code(), Some(130), "{outcome}");
+        assert_nothing_left(&space, &mark);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_kill_leaves_a_sound_store_and_no_process() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let (mut child, mark) = start_sleeping(&space);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_nothing_left(&space, &mark);
+    drop(server);
+}
+
+/// Asserts that no process and no mount mentions the place, and that the store still builds.
+fn assert_nothing_left(space: &TestSpace, mark: &str) {
+    // The kernel ends a process tree a moment after its parent; ten seconds are plenty.
+    for _ in 0..200 {
+        if processes_mentioning(mark).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(processes_mentioning(mark), Vec::<String>::new());
+    assert_eq!(mounts_mentioning(mark), Vec::<String>::new());
+    check_blobs(&space.store());
+    let context = space.context("after", &[("Dockerfile", "FROM busybox\nRUN echo after > /after\n")]);
+    space.build(&context).run().success();
+    assert_eq!(scratch_left(&space.store()), Vec::<PathBuf>::new(), "scratch directories are cleared");
+}
+
+fn scratch_left(store: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(store.join("scratch")) else { return Vec::new() };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir() && fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some()))
+        .collect()
+}
+
+#[test]
+fn two_builds_at_once_in_one_store_agree() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let context = space.context(
+        "context",
+        &[("Dockerfile", "FROM busybox\nRUN seq 1 10000 > /numbers\nCOPY Dockerfile /\n")],
+    );
+    let started: Vec<Child> = (0..3).map(|_| space.build(&context).args(["-t", "app"]).start()).collect();
+    let outcomes: Vec<Outcome> =
+        started.into_iter().map(|child| Outcome::wait(child, "build".to_owned()).success()).collect();
+    assert!(outcomes.windows(2).all(|pair| pair[0].digest() == pair[1].digest()));
+    check_blobs(&space.store());
+    drop(server);
+}

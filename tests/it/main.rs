@@ -1,0 +1,24 @@
+//! Everything that is proved through the command line, in one binary so that it links once.
+//!
+//! `support` holds what the tests stand on: fresh places, servers on loopback, peers, a second opinion on images.
+//! The other modules are the proofs, one subject a file.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its surroundings fail, and the message says where"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start servers on threads and read CI and PATH themselves"
+)]
+#![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
+
+mod conformance;
+mod copying;
+mod debian;
+mod documents;
+mod faults;
+mod messages;
+mod registries;
+mod reproducible;
+mod running;
+mod support;

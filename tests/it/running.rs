@@ -1,0 +1,175 @@
+//! RUN in kiln's own sandbox: as root, as a user with subordinate ids, as a user with a single id.
+
+use crate::support::image::{check_blobs, read_all, read_one};
+use crate::support::layer::Kind;
+use crate::support::users::{self, User};
+use crate::support::{Invocation, TestSpace, busybox, requires};
+
+const DOCKERFILE: &str = "FROM busybox\nRUN mkdir /out && echo made > /out/file && ln -s file /out/link && rm /etc/group\n\
+    WORKDIR /w\nRUN [\"sh\", \"-c\", \"id -u > /out/id; pwd > /out/pwd\"]\nUSER nobody\nRUN id -un > /tmp/who\n";
+
+fn build_as(space: &TestSpace, user: Option<&User>, dockerfile: &str) -> Invocation {
+    let context = space.context("context", &[("Dockerfile", dockerfile)]);
+    let call = space.build(&context);
+    match user {
+        Some(user) => call.user(user).store(&user.path("store")),
+        None => call,
+    }
+}
+
+#[test]
+fn root_and_users_run_steps_to_the_same_image() {
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    let server = busybox::serve(&space);
+    let layout = space.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let expected = build_as(&space, None, DOCKERFILE).args(["-o", &output]).run().success().digest();
+    let flat = read_one(&layout).flatten();
+    let content = |path: &str| match &flat.get(path.as_bytes()).unwrap().kind {
+        Kind::File(_, _, Some(content)) => String::from_utf8(content.clone()).unwrap(),
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(
+        [content("out/file"), content("out/id"), content("out/pwd"), content("tmp/who")],
+        ["made\n", "0\n", "/w\n", "nobody\n"]
+    );
+    assert!(flat.get(b"etc/group").is_none());
+    let user = users::with_subordinate_ids(&space);
+    assert_eq!(build_as(&space, Some(&user), DOCKERFILE).run().success().digest(), expected);
+    drop(server);
+}
+
+#[test]
+fn a_user_with_a_single_id_runs_steps_as_root_of_its_own() {
+    requires!("root", "busybox", "setpriv");
+    let space = TestSpace::shared();
+    let server = busybox::serve(&space);
+    let user = users::with_single_id(&space);
+    let dockerfile = "FROM busybox\nRUN mkdir /out && echo made > /out/file && id -u > /out/id\n";
+    let expected = build_as(&space, None, dockerfile).run().success().digest();
+    assert_eq!(build_as(&space, Some(&user), dockerfile).run().success().digest(), expected);
+    drop(server);
+}
+
+#[test]
+fn nothing_of_a_step_is_left_when_it_ends() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
+    let dockerfile = format!(
+        "FROM busybox\nRUN (sh -c 'sleep 7777; echo {mark}' &) ; (sh -c 'trap \"\" TERM HUP; sleep 7777; echo {mark}' &) ; true\n"
+    );
+    build_as(&space, None, &dockerfile).run().success();
+    assert_eq!(processes_mentioning(&mark), Vec::<String>::new());
+    assert_eq!(mounts_mentioning(&mark), Vec::<String>::new());
+    check_blobs(&space.store());
+    drop(server);
+}
+
+#[test]
+fn without_a_network_there_is_only_loopback() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let dockerfile = format!("FROM busybox\nRUN ! wget -q -O /dev/null -T 3 {}/v2/\n", server.url());
+    build_as(&space, None, &dockerfile).arg("--network=none").run().success();
+    let reached = dockerfile.replace("! wget", "wget");
+    build_as(&space, None, &reached).run().success();
+    drop(server);
+}
+
+#[test]
+fn output_is_streamed_and_never_clipped() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let outcome = build_as(&space, None, "FROM busybox\nRUN seq 1 300000\n").run().success();
+    let lines = outcome
+        .stderr
+        .lines()
+        .filter(|line| line.split_whitespace().last().is_some_and(|word| word.parse::<u32>().is_ok()))
+        .count();
+    assert!(lines >= 300_000, "{lines} of 300000 lines on the screen");
+    let logs: u64 = files_below(&space.store().join("logs"));
+    assert!(logs > 1_900_000, "the full output is kept in the store's logs: {logs} bytes");
+    drop(server);
+}
+
+#[test]
+fn independent_stages_run_side_by_side() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    // Each stage waits for the other: only side by side do both end.
+    let wait = |own: &str, other: &str| {
+        format!(
+            "touch /shared/{own}; i=0; while [ ! -e /shared/{other} ]; do i=$((i+1)); [ $i -lt 300 ] || exit 9; sleep 0.1; done; touch /{own}"
+        )
+    };
+    let step = |own: &str, other: &str| {
+        format!("FROM busybox AS {own}\nRUN --mount=type=cache,target=/shared {}\n", wait(own, other))
+    };
+    let dockerfile = format!(
+        "{}{}FROM scratch\nCOPY --from=one /one /\nCOPY --from=two /two /\n",
+        step("one", "two"),
+        step("two", "one")
+    );
+    build_as(&space, None, &dockerfile).args(["-j", "4"]).run().success();
+    drop(server);
+}
+
+#[test]
+fn secrets_reach_the_step_and_nothing_else() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let canary = "canary-5f3a9c";
+    let secret = space.file("secret", canary);
+    let dockerfile = "FROM busybox\nRUN --mount=type=secret,id=key test \"$(cat /run/secrets/key | wc -c)\" = 13 && ls -A /run > /ran\n";
+    let layout = space.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let argument = format!("id=key,src={}", secret.display());
+    let outcome = build_as(&space, None, dockerfile)
+        .args(["--secret", &argument, "-o", &output])
+        .run()
+        .success()
+        .never_says(&[canary]);
+    assert!(!outcome.text().contains(canary));
+    let found = crate::support::peers::output(
+        "grep",
+        [std::ffi::OsStr::new("-rlF"), canary.as_ref(), space.store().as_os_str()],
+    );
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the secret is in the store");
+    assert!(!read_all(&layout, &mut crate::support::image::LayerCache::new()).is_empty());
+    drop(server);
+}
+
+/// Returns the mount points, seen from this process, that mention a text.
+pub(crate) fn mounts_mentioning(text: &str) -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+/// Returns the command lines of processes that mention a text.
+pub(crate) fn processes_mentioning(text: &str) -> Vec<String> {
+    let own = std::process::id().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap());
+    let numbers = entries.filter(|entry| {
+        entry.file_name().to_string_lossy().parse::<u32>().is_ok() && entry.file_name() != own.as_str()
+    });
+    let lines = numbers.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(text))
+        .collect()
+}
+
+fn files_below(path: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let sizes = entries.map(|entry| entry.unwrap()).map(|entry| {
+        if entry.path().is_dir() { files_below(&entry.path()) } else { entry.metadata().unwrap().len() }
+    });
+    sizes.sum()
+}

@@ -1,0 +1,80 @@
+//! Other tools of the trade, called for a second opinion.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::program::SEARCH_PATH;
+
+/// Runs another tool, and returns its standard output; panics with everything it said when it fails.
+#[track_caller]
+pub(crate) fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> String {
+    let output = output(program, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program}: {}\n{text}\n{error}", output.status);
+    text
+}
+
+/// Runs another tool, and returns whatever came out.
+pub(crate) fn output<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
+    command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+}
+
+/// Inspects an image with skopeo (`oci:DIR:TAG`, `oci-archive:FILE`, `docker://…`) and returns its answer.
+#[track_caller]
+pub(crate) fn skopeo_inspect(image: &str) -> serde_json::Value {
+    let text = run("skopeo", ["inspect", "--tls-verify=false", image]);
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Copies an image with skopeo, without any policy of this machine.
+#[track_caller]
+pub(crate) fn skopeo_copy(from: &str, to: &str) {
+    run(
+        "skopeo",
+        [
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            from,
+            to,
+        ],
+    );
+}
+
+/// Unpacks an OCI layout with umoci into a runtime bundle, and runs it with crun; returns what it printed.
+#[track_caller]
+pub(crate) fn run_image(layout: &Path, tag: &str, bundle: &Path) -> String {
+    run_image_with(layout, tag, bundle, &[])
+}
+
+/// As `run_image`, with another command where one is given.
+///
+/// The bundle shares the network and takes no terminal, so that it runs inside containers too.
+#[track_caller]
+pub(crate) fn run_image_with(layout: &Path, tag: &str, bundle: &Path, command: &[&str]) -> String {
+    let image = format!("{}:{tag}", layout.display());
+    run("umoci", [OsStr::new("unpack"), OsStr::new("--image"), OsStr::new(&image), bundle.as_os_str()]);
+    let path = bundle.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = false.into();
+    if !command.is_empty() {
+        config["process"]["args"] = serde_json::json!(command);
+    }
+    if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    }
+    config["linux"].as_object_mut().unwrap().remove("resources");
+    config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let id = format!("kiln-{}", &super::sha256::of(bundle.as_os_str().as_encoded_bytes())[..16]);
+    // crun refuses to start where both versions of cgroups are mounted; it need not see the second.
+    let script = "[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified; exec crun --cgroup-manager=disabled run --bundle \"$0\" \"$1\"";
+    let words = ["--mount", "--propagation=private", "sh", "-c", script].map(OsStr::new);
+    run("unshare", words.into_iter().chain([bundle.as_os_str(), OsStr::new(&id)]))
+}

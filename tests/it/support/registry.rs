@@ -1,0 +1,140 @@
+//! Debian's `docker-registry` on a free port of loopback.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::program::SEARCH_PATH;
+
+/// A running registry; it stops when dropped.
+pub(crate) struct Registry {
+    child: Child,
+    port: u16,
+    place: PathBuf,
+}
+
+/// The account of a registry that wants basic authentication: name, password.
+pub(crate) const ACCOUNT: (&str, &str) = ("tester", "correct horse");
+/// `ACCOUNT`'s password, hashed by bcrypt, as a line of an htpasswd file.
+const HTPASSWD: &str = "tester:$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n";
+
+impl Registry {
+    /// Starts an open registry whose content lies below `place`.
+    pub(crate) fn start(place: &Path) -> Self {
+        Self::start_with(place, "")
+    }
+
+    /// Starts a registry that wants `ACCOUNT`.
+    pub(crate) fn start_with_password(place: &Path) -> Self {
+        fs::create_dir_all(place).unwrap();
+        let file = place.join("htpasswd");
+        fs::write(&file, HTPASSWD).unwrap();
+        Self::start_with(
+            place,
+            &format!("auth:\n  htpasswd:\n    realm: kiln-tests\n    path: {}\n", file.display()),
+        )
+    }
+
+    fn start_with(place: &Path, more: &str) -> Self {
+        fs::create_dir_all(place).unwrap();
+        for _ in 0..5 {
+            let port = free_port();
+            let child = spawn(place, port, more);
+            let mut registry = Self { child, port, place: place.to_owned() };
+            if registry.answers() {
+                return registry;
+            }
+        }
+        panic!("docker-registry does not start; see {}", place.join("log").display());
+    }
+
+    /// Returns `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns configuration that reaches it, also as the mirror of docker.io.
+    pub(crate) fn config(&self) -> String {
+        let host = self.host();
+        format!("[registry.\"docker.io\"]\nmirrors = [\"{host}\"]\n\n[registry.\"{host}\"]\nhttp = true\n")
+    }
+
+    /// Returns the file of a blob, for tests that damage it.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.place.join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+
+    /// Waits, at most ten seconds, until the port is open; false when the process has ended (another one took the port).
+    fn answers(&mut self) -> bool {
+        for _ in 0..400 {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(25));
+        }
+        false
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Killing a process that has ended already is no fault.
+        if self.child.kill().is_ok() {
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+fn spawn(place: &Path, port: u16, more: &str) -> Child {
+    let storage = format!(
+        "storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n",
+        place.join("data").display()
+    );
+    let config =
+        format!("version: 0.1\nlog:\n  level: warn\n{storage}http:\n  addr: 127.0.0.1:{port}\n{more}");
+    let file = place.join("config.yml");
+    fs::write(&file, config).unwrap();
+    let log = fs::File::create(place.join("log")).unwrap();
+    let mut command = Command::new("docker-registry");
+    command
+        .arg("serve")
+        .arg(&file)
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("HOME", place)
+        .env("OTEL_TRACES_EXPORTER", "none");
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// Returns a port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn an_open_registry_answers_and_a_closed_one_asks_for_the_account() {
+    crate::support::requires!("docker-registry");
+    use base64::Engine;
+    use std::io::{Read, Write};
+    let space = crate::support::TestSpace::new();
+    let status = |registry: &Registry, headers: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", registry.port)).unwrap();
+        write!(stream, "GET /v2/ HTTP/1.0\r\n{headers}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let open = Registry::start(&space.path("open"));
+    assert_eq!(status(&open, ""), "200");
+    let closed = Registry::start_with_password(&space.path("closed"));
+    let account = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", ACCOUNT.0, ACCOUNT.1));
+    assert_eq!(status(&closed, ""), "401");
+    assert_eq!(status(&closed, &format!("Authorization: Basic {account}\r\n")), "200");
+}

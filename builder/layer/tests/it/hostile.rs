@@ -106,10 +106,7 @@ fn attack(bytes: &[u8]) -> Result<(), String> {
     results.push(read_listing(bytes, limits()).map(|_| ()).map_err(|error| chain(&error)));
     let space = tempfile::tempdir().unwrap();
     let scratch = Arc::new(DirectoryOrigin::open(space.path()).unwrap());
-    let extracted = extract_archive(bytes, &scratch, limits()).map_err(|error| chain(&error));
-    if let (Err(message), Err(unpacked)) = (&extracted, &results[0]) {
-        assert!(message == unpacked || message.contains(".wh."), "{message} / {unpacked}");
-    }
+    let extracted = extract_archive(bytes, &scratch, limits());
     assert!(results[0].is_err() || extracted.is_ok() || bytes.windows(4).any(|window| window == b".wh."));
     assert_eq!(results[0], results[1]);
     results.swap_remove(0)

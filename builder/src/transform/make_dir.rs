@@ -20,10 +20,11 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
     let layer = on_cpu(bench, move |bench| {
         let tree = layers::tree(&bench.workshop, &stack)?;
         let owner = owner(bench, &op.user, &tree, &stack)?;
-        let changes = missing_directories(&tree, &op.path, owner)?;
+        let mut changes = missing_directories(&tree, &op.path, owner)?;
         if changes.is_empty() {
             return Ok(None);
         }
+        changes.record_parents(&tree);
         write_layer(bench, &changes, &[]).map(Some)
     })
     .await?;

@@ -277,6 +277,7 @@ fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
     };
     let mut changes: Changes = changes_from_overlay_upper(&directory, &ran.tree, options).map_err(failed)?;
     recorded.apply_devices(&mut changes);
+    changes.record_parents(&ran.tree);
     let layer = write_layer(bench, &changes, std::slice::from_ref(&ran.stack))?;
     LocalCache::new(&workshop.store).record_content(probe.key, Some(&layer), &probe.fields)?;
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.

@@ -1,0 +1,99 @@
+//! Archives for `docker load`: an OCI layout with `manifest.json` and `repositories` beside it, as `docker save` writes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kiln_oci::{Descriptor, Reference, layout};
+use serde::Serialize;
+
+use super::archive::Archive;
+use super::oci_layout::{NamedWhole, complete_all, index, marker, write_blobs};
+use super::whole::{SingleImage, layers_of};
+use super::{ExportError, NamedDescriptor, destination};
+use crate::lanes::blocking;
+use crate::progress::Progress;
+use crate::request::Destination;
+use crate::workshop::Workshop;
+
+/// One entry of `manifest.json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+    layer_sources: BTreeMap<String, Descriptor>,
+}
+
+/// Writes images, each of one platform, as an archive for `docker load`.
+///
+/// # Errors
+/// [`ExportError`]: what is missing, or cannot be written, or said in this form.
+pub async fn write_docker_archive(
+    workshop: &Arc<Workshop>,
+    images: &[NamedDescriptor],
+    destination: &Destination,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), ExportError> {
+    let wholes = complete_all(workshop, images, progress).await?;
+    let (workshop, destination) = (Arc::clone(workshop), destination.clone());
+    blocking(move || {
+        let entries: Vec<Entry> =
+            wholes.iter().map(|image| entry(&workshop, image)).collect::<Result<_, ExportError>>()?;
+        destination::write_to(&destination, |out| {
+            let failed = destination::failed(&destination);
+            let mut archive = Archive::new(out, &failed);
+            archive.document(layout::MARKER_FILE, &marker())?;
+            archive.document(layout::INDEX_FILE, index(&wholes).bytes())?;
+            archive.document("manifest.json", &kiln_oci::json::to_bytes(&entries))?;
+            archive.document("repositories", &kiln_oci::json::to_bytes(&repositories(&wholes)))?;
+            write_blobs(&mut archive, &workshop.store, &wholes)?;
+            archive.end()
+        })
+    })
+    .await
+}
+
+fn only_image(image: &NamedWhole) -> Result<&SingleImage, ExportError> {
+    match image.whole.images.as_slice() {
+        [only] => Ok(only),
+        several => {
+            Err(ExportError::SeveralPlatforms { digest: image.whole.top.digest, count: several.len() })
+        }
+    }
+}
+
+fn entry(workshop: &Workshop, image: &NamedWhole) -> Result<Entry, ExportError> {
+    let single = only_image(image)?;
+    let layers = layers_of(&workshop.store, single)?;
+    let name = |blob: &Descriptor| format!("{}/{}", layout::BLOBS_DIRECTORY, blob.digest.hex());
+    let source = |blob: &Descriptor| Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+    Ok(Entry {
+        config: name(&single.manifest.config),
+        repo_tags: tagged(image).map(Reference::familiar).collect(),
+        layers: layers.iter().map(|layer| name(&layer.blob)).collect(),
+        layer_sources: layers
+            .iter()
+            .map(|layer| (layer.diff_id.0.to_string(), source(&layer.blob)))
+            .collect(),
+    })
+}
+
+fn tagged(image: &NamedWhole) -> impl Iterator<Item = &Reference> {
+    image.names.iter().filter(|name| name.tag().is_some() && name.digest().is_none())
+}
+
+/// Returns which layer is on top of what every name stands for: what the oldest readers look at.
+fn repositories(wholes: &[NamedWhole]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for image in wholes {
+        let top = image.whole.images.first().and_then(|single| single.manifest.layers.last());
+        for name in tagged(image) {
+            if let (Some(tag), Some(top)) = (name.tag(), top) {
+                let tags = repositories.entry(name.familiar_name()).or_default();
+                tags.insert(tag.to_owned(), top.digest.hex());
+            }
+        }
+    }
+    repositories
+}

@@ -1,0 +1,101 @@
+//! Results leave: OCI layouts, archives for `docker load`, files, registries.
+//!
+//! Everything here takes descriptors of manifests or indexes in the store, and names for them. What an image still lacks
+//! (layers of a base that were never needed) is fetched first. The same image and names give the same bytes in every store.
+//!
+//! An index of which the store has only some images is written as the one image it has; with several of them present it is an
+//! error that says what is missing.
+
+mod push;
+pub use push::{Pushed, push};
+
+mod directory;
+pub use directory::write_directory;
+
+mod flat;
+pub use flat::write_flat_archive;
+
+mod docker_archive;
+pub use docker_archive::write_docker_archive;
+
+mod oci_layout;
+pub use oci_layout::{write_oci_archive, write_oci_directory};
+
+mod archive;
+
+mod destination;
+
+mod whole;
+pub(crate) use whole::{Whole, document, gather_present};
+
+mod error;
+pub use error::ExportError;
+
+use std::sync::Arc;
+
+use kiln_oci::{Descriptor, Reference};
+
+use crate::progress::Progress;
+use crate::request::{Destination, OutputSpec};
+use crate::workshop::Workshop;
+
+/// An image in the store, and what it is called outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDescriptor {
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// Its names; may be none.
+    pub names: Vec<Reference>,
+}
+
+/// Does what an output asks for. Keeping the image in the store under its names is the caller's part.
+///
+/// # Errors
+/// [`ExportError`]: what is missing, or cannot be written.
+pub async fn deliver(
+    workshop: &Arc<Workshop>,
+    output: &OutputSpec,
+    named: &NamedDescriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), ExportError> {
+    let one = std::slice::from_ref(named);
+    match output {
+        OutputSpec::Image { push: false, .. } | OutputSpec::CacheOnly => Ok(()),
+        OutputSpec::Image { names, push: true } => push_all(workshop, named, names, progress).await,
+        OutputSpec::Oci { destination, tar: true } => {
+            write_oci_archive(workshop, one, destination, progress).await
+        }
+        OutputSpec::Oci { destination: Destination::Path(path), tar: false } => {
+            write_oci_directory(workshop, one, path, progress).await
+        }
+        OutputSpec::Oci { destination: Destination::Stdout, tar: false } => {
+            Err(ExportError::DirectoryToStdout)
+        }
+        OutputSpec::Docker { destination } => {
+            write_docker_archive(workshop, one, destination, progress).await
+        }
+        OutputSpec::Local { directory } => {
+            write_directory(workshop, &named.descriptor, directory, progress).await
+        }
+        OutputSpec::Tar { destination } => {
+            write_flat_archive(workshop, &named.descriptor, destination, progress).await
+        }
+    }
+}
+
+async fn push_all(
+    workshop: &Arc<Workshop>,
+    named: &NamedDescriptor,
+    more: &[Reference],
+    progress: &Arc<dyn Progress>,
+) -> Result<(), ExportError> {
+    let mut names: Vec<&Reference> = named.names.iter().collect();
+    names.extend(more.iter().filter(|name| !named.names.contains(name)));
+    if names.is_empty() {
+        return Err(ExportError::NoName);
+    }
+    for name in names {
+        push(workshop, &named.descriptor, name, progress).await?;
+    }
+    Ok(())
+}

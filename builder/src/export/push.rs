@@ -1,0 +1,154 @@
+//! To a registry: layers → configuration → manifest → index, each only after what it names.
+//!
+//! For every blob, in this order: the registry has it; it can be mounted from another repository of the same registry; it is in
+//! the store; it is fetched from where it is known to be. A base image's layers thus often never come to this machine.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use kiln_oci::validate::DOCUMENT_SIZE_MAX;
+use kiln_oci::{Descriptor, Digest, Reference};
+use kiln_registry::{ByteStream, Upload};
+use kiln_store::Blobs;
+
+use super::ExportError;
+use super::whole::{Whole, gather};
+use crate::blobs;
+use crate::lanes::blocking;
+use crate::progress::{Progress, ProgressEvent};
+use crate::workshop::Workshop;
+
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Digest of the manifest or index.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Pushes an image to the repository of `name` and gives it the name's tag there.
+///
+/// # Errors
+/// [`ExportError`]: what is missing, or what the registry says.
+pub async fn push(
+    workshop: &Arc<Workshop>,
+    image: &Descriptor,
+    name: &Reference,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pushed, ExportError> {
+    let (own, descriptor) = (Arc::clone(workshop), image.clone());
+    let whole = blocking(move || gather(&own.store, &descriptor)).await?;
+    if whole.top.digest != image.digest {
+        let message = format!("only the part of index `{}` that is in the store is pushed", image.digest);
+        progress.on(&ProgressEvent::Warning { message: &message });
+    }
+    let pusher = Pusher { workshop, name, progress };
+    let layers = whole.layers.values().filter(|layer| !layer.media_type.is_foreign());
+    futures_util::future::try_join_all(layers.map(|layer| pusher.blob(layer))).await?;
+    futures_util::future::try_join_all(whole.configs.values().map(|config| pusher.blob(config))).await?;
+    pusher.documents(&whole).await?;
+    let digests: Vec<Digest> = whole.blobs().into_keys().collect();
+    let (own, repository) = (Arc::clone(workshop), name.clone());
+    blocking(move || blobs::remember_origin(&own.store, &repository, &digests)).await?;
+    Ok(Pushed { digest: whole.top.digest, size_bytes: whole.top.size })
+}
+
+struct Pusher<'a> {
+    workshop: &'a Arc<Workshop>,
+    name: &'a Reference,
+    progress: &'a Arc<dyn Progress>,
+}
+
+impl Pusher<'_> {
+    async fn blob(&self, blob: &Descriptor) -> Result<(), ExportError> {
+        let workshop = self.workshop;
+        if workshop.lanes.net(self.is_there(blob)).await? {
+            self.progress.on(&ProgressEvent::Transfer {
+                what: &format!("pushing {}", self.name.familiar_name()),
+                blob: blob.digest,
+                done: blob.size,
+                total: blob.size,
+            });
+            return Ok(());
+        }
+        // Takes a transfer of its own, so it must not hold one.
+        blobs::fetch(workshop, blob, self.progress).await?;
+        let store = workshop.store.blobs().clone();
+        let digest = blob.digest;
+        let open = move |offset| open_at(store.clone(), digest, offset);
+        let sink = blobs::sink(self.name, blob.digest, self.progress);
+        let upload = Upload { to: self.name, blob, open: &open, progress: Some(sink) };
+        workshop.lanes.net(workshop.registry.push_blob(upload)).await.map_err(|error| self.failed(error))
+    }
+
+    /// Whether the repository has a blob, perhaps after mounting it.
+    async fn is_there(&self, blob: &Descriptor) -> Result<bool, ExportError> {
+        let registry = &self.workshop.registry;
+        if registry.blob_exists(self.name, &blob.digest).await.map_err(|error| self.failed(error))? {
+            return Ok(true);
+        }
+        for origin in blobs::origins(&self.workshop.store, &blob.digest) {
+            let is_other =
+                origin.registry() == self.name.registry() && origin.repository() != self.name.repository();
+            if !is_other {
+                continue;
+            }
+            match registry.mount(self.name, &blob.digest, origin.repository()).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // Perhaps this user may not read there any more; then the blob goes the long way.
+                Err(error) if error.is_unauthorized() => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn documents(&self, whole: &Whole) -> Result<(), ExportError> {
+        for document in &whole.documents {
+            let store = self.workshop.store.clone();
+            let digest = document.digest;
+            let bytes = blocking(move || store.blobs().read_bytes(&digest, DOCUMENT_SIZE_MAX)).await?;
+            let is_top = digest == whole.top.digest;
+            let target = if is_top { self.target() } else { self.name.with_digest(digest) };
+            let registry = &self.workshop.registry;
+            let push = registry.push_manifest(&target, &document.media_type, Bytes::from(bytes));
+            self.workshop.lanes.net(push).await.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> Reference {
+        self.name.or_latest()
+    }
+
+    fn failed(&self, source: kiln_registry::Error) -> ExportError {
+        ExportError::Registry { reference: self.name.clone(), source: Box::new(source) }
+    }
+}
+
+/// Opens a blob of the store at an offset, as a stream of chunks read on blocking threads.
+fn open_at(blobs: Blobs, digest: Digest, offset: u64) -> BoxFuture<'static, io::Result<ByteStream>> {
+    Box::pin(async move {
+        let file = blocking(move || {
+            let mut file = blobs.open(&digest).map_err(io::Error::other)?;
+            file.seek(SeekFrom::Start(offset)).map(|_| file)
+        });
+        let chunks = futures_util::stream::try_unfold(file.await?, |mut file| async move {
+            blocking(move || {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let count = file.read(&mut chunk)?;
+                chunk.truncate(count);
+                Ok((count > 0).then(|| (Bytes::from(chunk), file)))
+            })
+            .await
+        });
+        Ok(chunks.boxed() as ByteStream)
+    })
+}

@@ -9,6 +9,8 @@
 //!
 //! The modules stand in reading order: each uses only those below it.
 
+pub mod catalog;
+
 pub mod export;
 
 pub mod image;

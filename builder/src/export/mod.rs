@@ -26,7 +26,7 @@ mod archive;
 mod destination;
 
 mod whole;
-pub(crate) use whole::{Whole, document, gather_present};
+pub(crate) use whole::{SingleImage, Whole, document, gather_present, layers_of};
 
 mod error;
 pub use error::ExportError;

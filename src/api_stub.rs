@@ -1,115 +1,18 @@
 //! Stands in for the parts of the builder that are not there yet: same names, same signatures, and every call fails.
 //! Deleted when they are: `use crate::api_stub` becomes `use kiln_builder`.
 
-use std::fmt;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use kiln_builder::plan::Origin;
+use kiln_builder::Workshop;
 use kiln_builder::progress::Progress;
-use kiln_builder::request::{BuildRequest, Destination};
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
+use kiln_builder::request::Destination;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
-use kiln_registry::ClientConfig;
-use kiln_sandbox::{CancelToken, ExecError, Identity};
 
 /// A part that is not there yet.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not connected yet")]
-pub(crate) struct Missing(&'static str);
-
-pub(crate) struct WorkshopOptions {
-    pub(crate) store: PathBuf,
-    pub(crate) registry: ClientConfig,
-    pub(crate) identity: Result<Identity, String>,
-    pub(crate) resolv_conf: Option<Vec<u8>>,
-    pub(crate) jobs: usize,
-    pub(crate) started_ns: i128,
-}
-
-pub(crate) struct Workshop {
-    _options: WorkshopOptions,
-}
-
-impl Workshop {
-    pub(crate) fn open(options: WorkshopOptions) -> Result<Self, Missing> {
-        let WorkshopOptions { store, registry, identity, resolv_conf, jobs, started_ns } = &options;
-        drop(format!("{store:?}{registry:?}{identity:?}{resolv_conf:?}{jobs}{started_ns}"));
-        Ok(Self { _options: options })
-    }
-}
-
-impl fmt::Debug for Workshop {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Workshop")
-    }
-}
-
-pub(crate) mod source {
-    use super::*;
-
-    /// An archive in the store's scratch, removed with this value.
-    pub(crate) struct Spooled {
-        pub(crate) path: PathBuf,
-    }
-
-    pub(crate) fn spool(_workshop: &Workshop, _reader: impl Read) -> Result<Spooled, Missing> {
-        Err(Missing("source::spool"))
-    }
-}
-
-pub(crate) mod build {
-    use super::*;
-
-    pub(crate) struct BuiltImage {
-        pub(crate) platform: Platform,
-        pub(crate) manifest: Digest,
-        pub(crate) config: Digest,
-    }
-
-    pub(crate) struct BuildResult {
-        pub(crate) images: Vec<BuiltImage>,
-        pub(crate) descriptor: Descriptor,
-        pub(crate) names: Vec<Reference>,
-        pub(crate) source: Source,
-        pub(crate) diagnostics: Vec<Diagnostic>,
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    pub(crate) enum BuildError {
-        #[error("the Dockerfile cannot be built")]
-        Dockerfile { source_text: Source, diagnostics: Vec<Diagnostic> },
-        #[error("{error}")]
-        Step { origin: Origin, source_text: Source, error: StepError },
-        #[error("interrupted")]
-        Cancelled,
-        #[error(transparent)]
-        Other(Box<dyn std::error::Error + Send + Sync>),
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    pub(crate) enum StepError {
-        #[error("RUN failed: {how}")]
-        Run { how: String },
-        #[error("RUN cannot be started")]
-        Exec(#[source] ExecError),
-        #[error("RUN cannot be started: {0}")]
-        NoIdentity(String),
-        #[error(transparent)]
-        Other(Box<dyn std::error::Error + Send + Sync>),
-    }
-
-    pub(crate) async fn build(
-        _workshop: &Workshop,
-        _request: &BuildRequest,
-        _progress: Arc<dyn Progress>,
-        _cancel: CancelToken,
-    ) -> Result<BuildResult, BuildError> {
-        Err(BuildError::Other(Box::new(Missing("build::build"))))
-    }
-}
+pub(crate) struct Missing(pub(crate) &'static str);
 
 pub(crate) mod catalog {
     use super::*;
@@ -170,12 +73,12 @@ pub(crate) mod catalog {
         pub(crate) epoch: Option<i64>,
     }
 
-    pub(crate) fn list(_workshop: &Workshop) -> Result<Vec<ImageRow>, Missing> {
+    pub(crate) fn list(_workshop: &Arc<Workshop>) -> Result<Vec<ImageRow>, Missing> {
         Err(Missing("catalog::list"))
     }
 
     pub(crate) fn inspect(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<ImageDetails, Missing> {
@@ -183,23 +86,27 @@ pub(crate) mod catalog {
     }
 
     pub(crate) fn history(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _image: &str,
         _platform: Option<&Platform>,
     ) -> Result<Vec<HistoryRow>, Missing> {
         Err(Missing("catalog::history"))
     }
 
-    pub(crate) fn tag(_workshop: &Workshop, _image: &str, _name: &Reference) -> Result<(), Missing> {
+    pub(crate) fn tag(_workshop: &Arc<Workshop>, _image: &str, _name: &Reference) -> Result<(), Missing> {
         Err(Missing("catalog::tag"))
     }
 
-    pub(crate) fn remove(_workshop: &Workshop, _image: &str, _force: bool) -> Result<Vec<Removed>, Missing> {
+    pub(crate) fn remove(
+        _workshop: &Arc<Workshop>,
+        _image: &str,
+        _force: bool,
+    ) -> Result<Vec<Removed>, Missing> {
         Err(Missing("catalog::remove"))
     }
 
     pub(crate) async fn save(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _images: &[String],
         _kind: ArchiveKind,
         _destination: &Destination,
@@ -208,14 +115,17 @@ pub(crate) mod catalog {
     }
 
     pub(crate) async fn load(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _source: ArchiveSource<'_>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Loaded>, Missing> {
         Err(Missing("catalog::load"))
     }
 
-    pub(crate) async fn import(_workshop: &Workshop, _request: ImportRequest<'_>) -> Result<Digest, Missing> {
+    pub(crate) async fn import(
+        _workshop: &Arc<Workshop>,
+        _request: ImportRequest<'_>,
+    ) -> Result<Digest, Missing> {
         Err(Missing("catalog::import"))
     }
 }
@@ -234,18 +144,18 @@ pub(crate) mod transfer {
     }
 
     pub(crate) async fn pull(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
         _platform: Option<&Platform>,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pulled, Missing> {
         Err(Missing("transfer::pull"))
     }
 
     pub(crate) async fn push(
-        _workshop: &Workshop,
+        _workshop: &Arc<Workshop>,
         _name: &Reference,
-        _progress: Arc<dyn Progress>,
+        _progress: &Arc<dyn Progress>,
     ) -> Result<Pushed, Missing> {
         Err(Missing("transfer::push"))
     }

@@ -13,12 +13,13 @@
 use std::error::Error;
 use std::io;
 
+use kiln_builder::build::BuildError;
 use kiln_builder::plan::Origin;
+use kiln_builder::transform::StepError;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_sandbox::ExecError;
 
-use crate::api_stub::build::{BuildError, StepError};
 use crate::settings::{ConfigError, SettingsError};
 
 /// What a failure means to the caller of the program.
@@ -142,6 +143,13 @@ impl Failure {
         self
     }
 
+    /// Says the message at a place in the Dockerfile, if it has one.
+    fn at(self, span: Option<(usize, usize)>, source: Source, label: String) -> Self {
+        let Some((start, end)) = span else { return self };
+        let diagnostic = Diagnostic::error("", Span::new(start, end), self.message.clone()).with_label(label);
+        self.with_report(source, vec![diagnostic])
+    }
+
     /// Adds the places it speaks of.
     fn with_report(self, source: Source, diagnostics: Vec<Diagnostic>) -> Self {
         Self { report: Some(Box::new(Report { source, diagnostics })), ..self }
@@ -158,10 +166,23 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     let mut hint = None;
     while let Some(error) = next {
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(hint);
+        let of_registry = error.downcast_ref::<kiln_registry::Error>().and_then(hint_of_registry);
+        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(hint);
         next = error.source();
     }
     hint
+}
+
+fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
+    if error.is_unauthorized() {
+        return Some(
+            "`kiln login REGISTRY` keeps credentials; a name that does not exist can look like this too"
+                .to_owned(),
+        );
+    }
+    let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
+        registries without TLS";
+    error.is_unreachable().then(|| hint.to_owned())
 }
 
 fn hint_of_io(error: &io::Error) -> Option<String> {
@@ -198,37 +219,40 @@ impl From<SettingsError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        let failure = Self::of(Kind::Failed, &error);
         match error {
             BuildError::Dockerfile { source_text, diagnostics } => {
-                Self::new(Kind::Failed, "the Dockerfile cannot be built")
-                    .with_report(source_text, diagnostics)
+                failure.with_report(*source_text, diagnostics)
             }
-            BuildError::Step { origin, source_text, error } => of_step(&origin, source_text, error),
-            BuildError::Cancelled => Self::interrupted(),
-            BuildError::Other(error) => Self::of(Kind::Failed, &*error),
+            BuildError::Step { origin, source_text, error } => of_step(&origin, *source_text, &error),
+            BuildError::Image { span, source_text, error } => {
+                Self::of(Kind::Failed, &*error).at(span, *source_text, String::new())
+            }
+            BuildError::Interrupted => Self::interrupted(),
+            _ => failure,
         }
     }
 }
 
 /// Returns the failure of a step, under its line of the Dockerfile.
-fn of_step(origin: &Origin, source: Source, error: StepError) -> Failure {
-    let failure = match &error {
-        StepError::Run { .. } => Failure::of(Kind::Failed, &error),
+fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
+    let failure = match error {
         StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
         StepError::Exec(cause) if cause.is_machine_limit() => {
-            Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT)
+            Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
         }
-        StepError::Exec(_) => Failure::of(Kind::Failed, &error),
-        StepError::NoIdentity(_) => Failure::of(Kind::Machine, &error).with_hint(MACHINE_HINT),
-        StepError::Other(error) => Failure::of(Kind::Failed, &**error),
+        StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
+        StepError::Run(run) => Failure::of(Kind::Failed, error)
+            .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
+        _ => Failure::of(Kind::Failed, error),
     };
-    let Some((start, end)) = origin.span else {
-        return Failure { message: format!("{} ({})", failure.message, origin.text), ..failure };
-    };
-    let output = if matches!(error, StepError::Run { .. }) { "; its output is above" } else { "" };
-    let diagnostic = Diagnostic::error("", Span::new(start, end), failure.message.clone())
-        .with_label(format!("in stage `{}`{output}", origin.stage));
-    failure.with_report(source, vec![diagnostic])
+    let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
+    let output = matches!(error, StepError::Run(_)).then(|| "its output is above".to_owned());
+    let label: Vec<String> = stage.into_iter().chain(output).collect();
+    match origin.span {
+        Some(span) => failure.at(Some(span), source, label.join("; ")),
+        None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
+    }
 }
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
@@ -236,7 +260,10 @@ const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container,
 
 #[cfg(test)]
 mod tests {
+    use kiln_sandbox::ExitStatus;
+
     use super::*;
+    use kiln_builder::transform::RunFailure;
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot write the layer")]
@@ -249,6 +276,27 @@ mod tests {
         assert_eq!(failure.message, "cannot write the layer");
         assert_eq!(failure.causes, ["No space left on device (os error 28)"]);
         assert_eq!(failure.hints.len(), 1);
+    }
+
+    #[test]
+    fn a_failed_step_is_shown_under_its_line_with_its_kind() {
+        let origin = || Origin { stage: "build".to_owned(), span: Some((7, 15)), ..Origin::default() };
+        let run = RunFailure { status: ExitStatus::Code(2), argv: Vec::new(), log: "/logs/1".into() };
+        for (error, kind, label) in [
+            (StepError::Run(run), Kind::Failed, "in stage `build`; its output is above"),
+            (StepError::Impossible { reason: "no".to_owned() }, Kind::Machine, "in stage `build`"),
+            (StepError::Exec(ExecError::EmptyCommand), Kind::Failed, "in stage `build`"),
+        ] {
+            let source_text = Box::new(Source::new("Dockerfile", "FROM a\nRUN make\n"));
+            let message = error.to_string();
+            let error = BuildError::Step { origin: Box::new(origin()), source_text, error: Box::new(error) };
+            let failure = Failure::from(error);
+            let expected = Diagnostic::error("", Span::new(7, 15), message).with_label(label);
+            assert_eq!((failure.kind, failure.report.unwrap().diagnostics), (kind, vec![expected]));
+        }
+        let cancelled = StepError::Exec(ExecError::Cancelled);
+        assert_eq!(of_step(&origin(), Source::new("D", ""), &cancelled).kind, Kind::Interrupted);
+        assert_eq!(Failure::from(BuildError::Interrupted).exit_code(), 130);
     }
 
     #[test]

@@ -78,7 +78,9 @@ fn enter_user_namespace() -> Result<Identity, String> {
 
 fn show(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if !is_broken_pipe(&error) => Err(Failure::of(Kind::Failed, &error)),
+        Err(error) if !is_broken_pipe(&error) => {
+            Err(Failure::new(Kind::Failed, format!("cannot write standard output: {error}")))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

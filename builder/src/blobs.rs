@@ -46,13 +46,16 @@ pub enum FetchError {
 /// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry is known to have it.
 pub fn is_available(store: &Store, layer: &Layer) -> bool {
     // A store that cannot answer is no reason to fail: the step is done again, and that will say what is wrong.
-    matches!(store.blobs().hold(&layer.blob.digest), Ok(true)) || !origins(store, &layer.blob.digest).is_empty()
+    matches!(store.blobs().hold(&layer.blob.digest), Ok(true))
+        || !origins(store, &layer.blob.digest).is_empty()
 }
 
 /// Returns the repositories that were seen to hold a blob, the latest first.
 pub fn origins(store: &Store, digest: &Digest) -> Vec<Reference> {
     // Origins are hints: without them a blob is fetched or uploaded the long way.
-    let Some(record) = store.records().get(ORIGINS, digest).ok().and_then(Lookup::hit) else { return Vec::new() };
+    let Some(record) = store.records().get(ORIGINS, digest).ok().and_then(Lookup::hit) else {
+        return Vec::new();
+    };
     let names: Vec<String> = postcard::from_bytes(&record.payload).unwrap_or_default();
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
@@ -89,7 +92,11 @@ fn repository_of(reference: &Reference) -> String {
 ///
 /// # Errors
 /// [`FetchError`] of the last repository asked.
-pub async fn fetch(workshop: &Workshop, blob: &Descriptor, progress: &Arc<dyn Progress>) -> Result<(), FetchError> {
+pub async fn fetch(
+    workshop: &Workshop,
+    blob: &Descriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), FetchError> {
     if workshop.store.blobs().hold(&blob.digest)? {
         return Ok(());
     }
@@ -152,7 +159,9 @@ async fn fetch_from(
         match outcome {
             Ok(()) => break,
             // What an earlier attempt left was not the beginning of this blob: start over, once.
-            Err(error) if offset > 0 && matches!(error, kiln_registry::Error::Verify { .. }) => partial.restart()?,
+            Err(error) if offset > 0 && matches!(error, kiln_registry::Error::Verify { .. }) => {
+                partial.restart()?
+            }
             Err(error) => return Err(failed(error)),
         }
     }
@@ -163,6 +172,7 @@ async fn fetch_from(
 /// Returns a sink that passes a blob's bytes on as events.
 pub fn sink(reference: &Reference, digest: Digest, progress: &Arc<dyn Progress>) -> ProgressSink {
     let (progress, what) = (Arc::clone(progress), reference.familiar_name());
-    Arc::new(move |done, total| progress.on(&ProgressEvent::Transfer { what: &what, blob: digest, done, total }))
+    Arc::new(move |done, total| {
+        progress.on(&ProgressEvent::Transfer { what: &what, blob: digest, done, total })
+    })
 }
-

@@ -9,15 +9,17 @@
 //!
 //! The modules stand in reading order: each uses only those below it.
 
+pub mod build;
+
 pub mod catalog;
 
 pub mod export;
 
 pub mod image;
 
-//pub mod solve;
+pub mod solve;
 
-//pub mod transform;
+pub mod transform;
 
 pub mod source;
 
@@ -27,10 +29,14 @@ pub mod cache;
 
 pub mod layers;
 
+pub mod upper;
+
 pub mod blobs;
 
 pub mod workshop;
 pub use workshop::{Workshop, WorkshopOptions};
+
+pub mod interrupt;
 
 pub mod progress;
 

@@ -81,6 +81,37 @@ impl<T> Instruction<T> {
     }
 }
 
+impl<T> Instruction<T> {
+    /// Returns what a RUN in shell form gives to the shell. A command that is a lone heredoc word is replaced by the body;
+    /// any other is followed by the bodies and the words that end them, for the shell to read.
+    pub fn script(&self, command: &str) -> Script {
+        match self.heredocs.as_slice() {
+            [] => Script::Text(command.to_owned()),
+            [first, ..] if crate::heredoc::announcement(command).is_ok_and(|word| word.is_some()) => {
+                Script::Body { name: first.name.clone(), text: first.body() }
+            }
+            all => {
+                let bodies = all.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name));
+                Script::Text(command.to_owned() + &bodies.collect::<String>())
+            }
+        }
+    }
+}
+
+/// What a RUN in shell form gives to the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Script {
+    /// A command line, possibly with heredocs that the shell reads.
+    Text(String),
+    /// The body of the only heredoc, without a command. One that starts with `#!` is a program of its own.
+    Body {
+        /// The word of the heredoc.
+        name: String,
+        /// The body.
+        text: String,
+    },
+}
+
 impl Instruction {
     /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`. The span of the
     /// latter is that of the whole mount.
@@ -166,7 +197,7 @@ pub enum Command {
 /// RUN
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInstruction {
-    /// What to run. With heredocs, see [`RunInstruction::script`].
+    /// What to run; the bodies of heredocs are not in it. See [`Instruction::script`].
     pub command: Command,
     /// `--mount`, in order.
     pub mounts: Vec<MountFlag>,

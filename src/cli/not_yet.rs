@@ -147,8 +147,8 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
 
 fn unknown_flag(flag: &str, arguments: &[OsString]) -> Option<Failure> {
     let flag = flag.split('=').next().unwrap_or(flag);
-    let called = |command: &str| arguments.iter().any(|word| word == command);
-    let row = FLAGS.iter().find(|row| called(row.command) && row.flags.contains(&flag))?;
+    let command = arguments.iter().find(|word| FLAGS.iter().any(|row| *word == row.command))?;
+    let row = FLAGS.iter().find(|row| command == row.command && row.flags.contains(&flag))?;
     let message = format!("`kiln {}` has no flag `{flag}` yet", row.command);
     Some(Failure::usage(message).with_hint(row.instead))
 }
@@ -195,6 +195,17 @@ mod tests {
             let failure = failure(&["kiln", command]);
             assert_eq!(failure.message, format!("there is no command `{command}`"));
             assert_eq!((failure.hints, failure.kind), (vec![(*instead).to_owned()], Kind::Usage));
+        }
+    }
+
+    #[test]
+    fn flags_in_a_bundle_and_operands_named_like_a_command_are_told_apart() {
+        for (words, message) in [
+            (["kiln", "images", "-aq", "x"], "`kiln images` has no flag `-a` yet"),
+            (["kiln", "pull", "--all-tags", "build"], "`kiln pull` has no flag `--all-tags` yet"),
+            (["kiln", "build", "-m512m", "."], "`kiln build` has no flag `-m` yet"),
+        ] {
+            assert_eq!(failure(&words).message, message);
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
+use kiln_builder::Workshop;
+use kiln_builder::build::{BuildResult, build};
+use kiln_builder::progress::Progress;
 use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
+use kiln_builder::source::spool::{Spooled, spool};
 use serde_json::{Value, json};
 
-use super::{Context, cancel_token, print, refuse_terminal, with_display};
-use crate::api_stub::Workshop;
-use crate::api_stub::build::{BuildResult, build};
-use crate::api_stub::source::{Spooled, spool};
+use super::{Context, interrupt, print, refuse_terminal, with_display};
 use crate::cli::BuildArgs;
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
@@ -26,19 +28,19 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     let (workshop, settings) = context.open(request.jobs)?;
     // The archive lies in the store's scratch as long as this value lives.
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
-    let cancel = cancel_token()?;
+    let interrupt = interrupt()?;
     let display = Display::new(mode, &settings);
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let result =
-            build(&workshop, &request, display.clone(), cancel.clone()).await.map_err(Failure::from)?;
+        let result = build(&workshop, &request, &progress, &interrupt).await.map_err(Failure::from)?;
         record(&args, &result, &settings.working_directory)?;
         Ok(result)
     };
-    let result = with_display(&display, &cancel, work).await?;
+    let result = with_display(&display, &interrupt, work).await?;
     display.finish(None);
     let style = stderr_style(&settings);
     if mode != Mode::Json && mode != Mode::Quiet {
-        for warning in &result.diagnostics {
+        for warning in &result.warnings {
             show_text(&diagnostic::render(&result.source, warning, style));
         }
     }
@@ -50,7 +52,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
 
 /// Puts into the request what comes on standard input.
 fn read_stdin(
-    workshop: &Workshop,
+    workshop: &Arc<Workshop>,
     request: &mut BuildRequest,
     from_stdin: FromStdin,
     input: impl Read,
@@ -132,13 +134,13 @@ mod tests {
     use kiln_oci::{Descriptor, Digest, MediaType, Platform};
 
     use super::*;
-    use crate::api_stub::build::BuiltImage;
+    use kiln_builder::build::BuiltImage;
 
     #[test]
     fn metadata_has_the_keys_of_buildx() {
         let image = |text: &[u8]| BuiltImage {
             platform: Platform::host(),
-            manifest: Digest::of(text),
+            manifest: Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(text), 1),
             config: Digest::of(b"config"),
         };
         let media_type = MediaType::OCI_MANIFEST;
@@ -147,7 +149,7 @@ mod tests {
             descriptor: Descriptor::new(media_type, Digest::of(b"m"), 3),
             names: vec!["a:1".parse().unwrap(), "b:2".parse().unwrap()],
             source: Source::new("Dockerfile", ""),
-            diagnostics: Vec::new(),
+            warnings: Vec::new(),
         };
         let (manifest, config) = (Digest::of(b"m"), Digest::of(b"config"));
         let descriptor = json!({

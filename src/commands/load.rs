@@ -1,11 +1,13 @@
 //! `kiln load`.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
-use super::{Context, cancel_token, print, transfer_display, with_display};
+use super::{Context, interrupt, print, transfer_display, with_display};
 use crate::api_stub::catalog::{self, ArchiveSource, Loaded};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Kind};
+use kiln_builder::progress::Progress;
 
 /// Reads images from an archive.
 pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure> {
@@ -20,12 +22,13 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
     };
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
-    let cancel = cancel_token()?;
+    let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let loaded = catalog::load(&workshop, source, display.clone()).await;
+        let loaded = catalog::load(&workshop, source, &progress).await;
         loaded.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let loaded = with_display(&display, &cancel, work).await?;
+    let loaded = with_display(&display, &interrupt, work).await?;
     display.finish(None);
     print(&render(&loaded))
 }

@@ -20,13 +20,14 @@ use std::sync::Arc;
 
 use kiln_oci::Platform;
 use kiln_registry::{ClientConfig, CredentialFiles, Keypair, ProxyConfig, RegistryConfig, Secret};
-use kiln_sandbox::{CancelToken, Identity};
+use kiln_sandbox::Identity;
 
-use crate::api_stub::{Workshop, WorkshopOptions};
 use crate::cli::Command;
 use crate::failure::{Failure, Kind, is_broken_pipe};
 use crate::settings::{self, Settings};
 use crate::ui::{Display, Mode};
+use kiln_builder::interrupt::Interrupt;
+use kiln_builder::{Workshop, WorkshopOptions};
 
 /// What every command starts from.
 pub(crate) struct Context {
@@ -60,7 +61,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failur
 
 impl Context {
     /// Opens the store.
-    fn open(self, jobs: usize) -> Result<(Workshop, Settings), Failure> {
+    fn open(self, jobs: usize) -> Result<(Arc<Workshop>, Settings), Failure> {
         let Self { settings, identity } = self;
         let options = WorkshopOptions {
             store: settings.store.clone(),
@@ -72,7 +73,7 @@ impl Context {
             started_ns: settings::now_nanoseconds(),
         };
         let workshop = Workshop::open(options).map_err(|error| Failure::of(Kind::Failed, &error))?;
-        Ok((workshop, settings))
+        Ok((Arc::new(workshop), settings))
     }
 }
 
@@ -146,22 +147,22 @@ fn name(text: &str) -> Result<kiln_oci::Reference, Failure> {
 /// Does work under a display, until it ends or is interrupted.
 async fn with_display<T>(
     display: &Arc<Display>,
-    cancel: &CancelToken,
+    interrupt: &Interrupt,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let result = match display.drive(cancel, work).await {
+    let result = match display.drive(interrupt, work).await {
         Ok(result) => result,
         Err(error) => Err(Failure::of(Kind::Machine, &error)),
     };
     result.map_err(|failure| {
-        let failure = if cancel.is_cancelled() { Failure::interrupted() } else { failure };
+        let failure = if interrupt.is_raised() { Failure::interrupted() } else { failure };
         display.finish(Some(&failure));
         Failure { is_shown: display.shows_failures(), ..failure }
     })
 }
 
-fn cancel_token() -> Result<CancelToken, Failure> {
-    CancelToken::new().map_err(|error| Failure::of(Kind::Machine, &error))
+fn interrupt() -> Result<Interrupt, Failure> {
+    Interrupt::new().map_err(|error| Failure::of(Kind::Machine, &error))
 }
 
 /// Returns the display of a command that transfers.

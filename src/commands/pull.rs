@@ -1,8 +1,10 @@
 //! `kiln pull`: the canonical name on standard output, Docker's other lines on standard error.
 
+use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
+use std::sync::Arc;
 
-use super::{Context, cancel_token, name, platform, print, transfer_display, with_display};
+use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
 use crate::api_stub::transfer::{Pulled, pull};
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Kind};
@@ -14,12 +16,13 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
     let platform = platform(args.platform.as_ref())?;
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
-    let cancel = cancel_token()?;
+    let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let pulled = pull(&workshop, &name, platform.as_ref(), display.clone()).await;
+        let pulled = pull(&workshop, &name, platform.as_ref(), &progress).await;
         pulled.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let pulled = with_display(&display, &cancel, work).await?;
+    let pulled = with_display(&display, &interrupt, work).await?;
     display.finish(None);
     if !args.quiet {
         show_text(&render(&name, &pulled));

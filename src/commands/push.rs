@@ -1,8 +1,10 @@
 //! `kiln push`: name and digest on standard output, Docker's other lines on standard error.
 
+use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
+use std::sync::Arc;
 
-use super::{Context, cancel_token, name, print, transfer_display, with_display};
+use super::{Context, interrupt, name, print, transfer_display, with_display};
 use crate::api_stub::transfer::{Pushed, push};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
@@ -16,12 +18,13 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     }
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
-    let cancel = cancel_token()?;
+    let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let pushed = push(&workshop, &name, display.clone()).await;
+        let pushed = push(&workshop, &name, &progress).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let pushed = with_display(&display, &cancel, work).await?;
+    let pushed = with_display(&display, &interrupt, work).await?;
     display.finish(None);
     if args.quiet {
         return print(&format!("{name}\n"));

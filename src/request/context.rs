@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kiln_builder::request::NamedContext;
 
 use super::SpecError;
+use crate::failure::Kind;
 
 /// What the CONTEXT operand names.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,9 +43,9 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     }
     match fs_err::metadata(&path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            Err(error("there is no such directory"))
+            Err(SpecError { kind: Kind::Failed, ..error("there is no such directory") })
         }
-        Err(cause) => Err(error(&cause.to_string())),
+        Err(cause) => Err(SpecError { kind: Kind::Failed, ..error(&cause.to_string()) }),
         Ok(_) => Err(error("it is no directory").with_hint(format!(
             "`kiln build - < {shown}` reads an archive or a Dockerfile; `-f {shown} .` names a Dockerfile"
         ))),

@@ -35,11 +35,13 @@ pub(crate) struct SpecError {
     pub(crate) reason: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
+    /// What the failure is: wrong usage, or a place that is not there.
+    pub(crate) kind: Kind,
 }
 
 impl SpecError {
     fn new(flag: &'static str, value: &str, reason: impl Into<String>) -> Self {
-        Self { flag, value: value.to_owned(), reason: reason.into(), hint: None }
+        Self { flag, value: value.to_owned(), reason: reason.into(), hint: None, kind: Kind::Usage }
     }
 
     fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -49,7 +51,7 @@ impl SpecError {
 
 impl From<SpecError> for Failure {
     fn from(error: SpecError) -> Self {
-        let failure = Self::of(Kind::Usage, &error);
+        let failure = Self::of(error.kind, &error);
         match error.hint {
             Some(hint) => failure.with_hint(hint),
             None => failure,

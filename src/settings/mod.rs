@@ -167,8 +167,11 @@ fn config_path(
     flag: Option<PathBuf>,
     base: &Path,
 ) -> Result<Option<(PathBuf, IsRequired)>, SettingsError> {
-    if let Some(path) = flag.or_else(|| environment.path("KILN_CONFIG")) {
+    if let Some(path) = flag {
         return Ok(Some((base.join(path), IsRequired(true))));
+    }
+    if let Some(path) = environment.path("KILN_CONFIG") {
+        return Ok(Some((base.join(path), IsRequired(false))));
     }
     let folder = config_home(environment)?;
     Ok(folder.map(|folder| (folder.join("kiln/config.toml"), IsRequired(false))))

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent};
-use kiln_sandbox::CancelToken;
 use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -123,10 +123,10 @@ impl Display {
         Arc::new(Self { screen: Mutex::new(screen), started: Instant::now() })
     }
 
-    /// Does `work` to its end, while the view is redrawn. The first signal turns on `cancel`, the second ends the program.
+    /// Does `work` to its end, while the view is redrawn. The first signal raises `interrupt`, the second ends the program.
     pub(crate) async fn drive<T>(
         &self,
-        cancel: &CancelToken,
+        interrupt: &Interrupt,
         work: impl Future<Output = T>,
     ) -> io::Result<T> {
         let mut signals = Signals::listen()?;
@@ -137,11 +137,11 @@ impl Display {
                 biased;
                 result = &mut work => return Ok(result),
                 () = signals.next() => {
-                    if cancel.is_cancelled() {
+                    if interrupt.is_raised() {
                         self.end();
                         std::process::exit(i32::from(Kind::Interrupted.exit_code()));
                     }
-                    cancel.cancel();
+                    interrupt.raise();
                 }
                 _ = ticks.tick() => self.tick(),
             }

@@ -74,6 +74,10 @@ impl Lines {
 /// Returns the text of a line without anything that could act on a terminal.
 pub(crate) fn clean(line: &[u8], is_colour_kept: bool) -> String {
     let text = String::from_utf8_lossy(line);
+    // Nearly all lines are of this kind, and there can be gigabytes of them.
+    if line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return text.into_owned();
+    }
     let text = text.strip_suffix('\r').unwrap_or(&text);
     let last = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or("");
     let mut clean = String::with_capacity(last.len());

@@ -4,7 +4,7 @@
 //! The view is redrawn at most every [`REDRAW_EVERY`], however much a step prints.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::time::Duration;
 
 use kiln_builder::plan::StepId;
@@ -148,12 +148,16 @@ impl<W: Write> Tty<W> {
         let Some(output) = self.steps.get_mut(&step) else { return };
         output.transcript.push(bytes);
         let Some(item) = self.view.running.get_mut(&number) else { return };
+        // Of a flood only the last lines are looked at.
+        let mut last = VecDeque::with_capacity(TAIL_LINES);
         output.lines.push(bytes, |line| {
-            if item.tail.len() == TAIL_LINES {
-                item.tail.pop_front();
+            if last.len() == TAIL_LINES {
+                last.pop_front();
             }
-            item.tail.push_back(clean(line, false));
+            last.push_back(line.to_vec());
         });
+        item.tail.extend(last.iter().map(|line| clean(line, false)));
+        item.tail.drain(..item.tail.len().saturating_sub(TAIL_LINES));
         item.partial = clean(output.lines.partial(), false);
     }
 
@@ -191,6 +195,7 @@ impl<W: Write> Tty<W> {
 /// Writes all that a failed step printed.
 pub(crate) fn replay(out: &mut impl Write, mut transcript: Transcript, name: &str, style: Style) {
     let mut lines = Lines::default();
+    let mut out = BufWriter::new(out);
     let mut write = |line: &[u8]| {
         // As above: nowhere is left to say it.
         writeln!(out, "{}", clean(line, style.is_coloured())).ok();

@@ -231,7 +231,9 @@ impl<'a> Sink<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
-        self.blob_hasher.update(bytes);
+        if self.compression != Compression::None {
+            self.blob_hasher.update(bytes);
+        }
         self.size += bytes.len() as u64;
         self.out.write_all(bytes).map_err(|source| CommitError::Write { source })
     }
@@ -241,7 +243,10 @@ impl<'a> Sink<'a> {
         self.write(&tail)?;
         self.out.flush().map_err(|source| CommitError::Write { source })?;
         let diff_id = DiffId(self.tar_hasher.finish());
-        Ok((diff_id, self.blob_hasher.finish(), self.size, self.uncompressed_size))
+        // Uncompressed, both digests are of the same bytes.
+        let digest =
+            if self.compression == Compression::None { diff_id.0 } else { self.blob_hasher.finish() };
+        Ok((diff_id, digest, self.size, self.uncompressed_size))
     }
 }
 

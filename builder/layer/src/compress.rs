@@ -1,6 +1,6 @@
 //! Compression of layers: same input, same bytes, for any number of threads. And decompression of what others wrote.
 //!
-//! The input arrives in blocks that [`crate::commit`](mod@crate::commit) cuts; each is compressed alone, so blocks can be worked on side by side and
+//! The input arrives in blocks that the commit cuts; each is compressed alone, so blocks can be worked on side by side and
 //! an unchanged block gives unchanged bytes.
 //!
 //! | | A block becomes | Around them |

@@ -31,6 +31,9 @@ pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, re
 
 pub mod glob;
 
+pub mod materialize;
+pub use materialize::{MaterializeError, MaterializeOptions, materialize};
+
 pub mod unpack;
 pub use unpack::{
     Devices, Lower, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked, read_listing,

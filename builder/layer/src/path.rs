@@ -158,6 +158,16 @@ impl ArchivePath {
             || self.0.strip_prefix(&*ancestor.0).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 
+    /// Tells whether this lies directly in `directory`.
+    pub fn is_child_of(&self, directory: &Self) -> bool {
+        let rest = if directory.is_root() {
+            Some(&*self.0)
+        } else {
+            self.0.strip_prefix(&*directory.0).and_then(|rest| rest.strip_prefix(b"/"))
+        };
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(&b'/'))
+    }
+
     /// Returns the rest of this path below `ancestor`, or none when it does not lie there. The rest of `ancestor` is the root.
     pub fn strip_prefix(&self, ancestor: &Self) -> Option<Self> {
         if ancestor.is_root() {
@@ -174,11 +184,20 @@ impl ArchivePath {
         if self.is_root() {
             return Self(Arc::from(rest));
         }
-        let mut bytes = Vec::with_capacity(self.0.len() + 1 + rest.len());
-        bytes.extend_from_slice(&self.0);
-        bytes.push(b'/');
-        bytes.extend_from_slice(rest);
-        Self(Arc::from(bytes))
+        // Usual names are put together on the stack, so that there is one allocation and not two.
+        let mut short = [0; 256];
+        let length = self.0.len() + 1 + rest.len();
+        let mut long = Vec::new();
+        let bytes = if length <= short.len() {
+            &mut short[..length]
+        } else {
+            long.resize(length, 0);
+            &mut long[..]
+        };
+        bytes[..self.0.len()].copy_from_slice(&self.0);
+        bytes[self.0.len()] = b'/';
+        bytes[self.0.len() + 1..].copy_from_slice(rest);
+        Self(Arc::from(&*bytes))
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use crate::content::{Content, DirectoryOrigin, FileIdentity, Origin};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp, Xattrs};
 use crate::path::{ArchivePath, PathError};
-use crate::tree::{InodeId, Tree};
+use crate::tree::Tree;
 
 /// Attributes of one entry, names and values together, may not be longer.
 const XATTR_BYTES_MAX: usize = 1 << 20;
@@ -129,10 +129,11 @@ pub fn walk_origin(
     let stat = rustix::fs::fstat(origin.as_fd())
         .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
     let walker = Walker { origin, filter, options };
-    let mut found = walker.directory(&root)?;
+    let below = walker.directory(&root)?;
     let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
+    let mut found = Vec::with_capacity(below.len() + 1);
     found.extend(root_entry.map(|entry| Found { path: root, entry, links: None, kept: true }));
-    found.par_sort_unstable_by(|left, right| left.path.cmp(&right.path));
+    found.extend(below);
     Ok(assemble(found))
 }
 
@@ -162,38 +163,45 @@ fn assemble(found: Vec<Found>) -> Tree {
             later = Some(&item.path);
         }
     }
-    let mut tree = Tree::new();
-    let mut inodes: HashMap<(u64, u64), InodeId> = HashMap::new();
-    for (item, _) in found.into_iter().zip(needed).filter(|(_, needed)| *needed) {
-        match item.links.map(|key| (key, inodes.get(&key).copied())) {
-            Some((_, Some(inode))) => tree.link_inode(item.path, inode),
-            Some((key, None)) => {
-                inodes.insert(key, tree.append(item.path, item.entry));
-            }
-            None => {
-                tree.append(item.path, item.entry);
-            }
-        }
-    }
-    tree
+    let mut first: HashMap<(u64, u64), usize> = HashMap::new();
+    let kept = found.into_iter().zip(needed).filter(|(_, needed)| *needed).enumerate();
+    Tree::from_sorted(kept.map(|(at, (item, _))| match item.links {
+        Some(key) => match *first.entry(key).or_insert(at) {
+            earlier if earlier != at => (item.path, Err(earlier)),
+            _ => (item.path, Ok(item.entry)),
+        },
+        None => (item.path, Ok(item.entry)),
+    }))
 }
 
 impl Walker<'_> {
-    /// Everything below `path`, in no order.
+    /// Everything below `path`, in order.
     fn directory(&self, path: &ArchivePath) -> Result<Vec<Found>, WalkError> {
-        let (mut found, below) = self.one_directory(path)?;
+        let mut found = self.one_directory(path)?;
+        found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        let directories: Vec<&Found> = found.iter().filter(|item| item.entry.is_directory()).collect();
+        if directories.is_empty() {
+            return Ok(found);
+        }
         let nested: Result<Vec<Vec<Found>>, WalkError> =
-            below.par_iter().with_max_len(1).map(|path| self.directory(path)).collect();
-        found.extend(nested?.into_iter().flatten());
-        Ok(found)
+            directories.par_iter().with_max_len(1).map(|item| self.directory(&item.path)).collect();
+        let mut nested = nested?.into_iter();
+        let mut all = Vec::new();
+        for item in found {
+            let is_directory = item.entry.is_directory();
+            all.push(item);
+            if is_directory {
+                all.extend(nested.next().unwrap_or_default());
+            }
+        }
+        Ok(all)
     }
 
-    /// What lies directly in `path`, and which of it to descend into. Its handle is closed before anything below is opened.
-    fn one_directory(&self, path: &ArchivePath) -> Result<(Vec<Found>, Vec<ArchivePath>), WalkError> {
+    /// What lies directly in `path`, in no order. Its handle is closed before anything below is opened.
+    fn one_directory(&self, path: &ArchivePath) -> Result<Vec<Found>, WalkError> {
         let fail = |source: io::Error| WalkError::ReadDirectory { path: self.origin.display(path), source };
         let directory = self.origin.open_directory(path).map_err(fail)?;
         let mut found = Vec::new();
-        let mut below = Vec::new();
         let mut buffer: [MaybeUninit<u8>; 32 * 1024] = [MaybeUninit::uninit(); 32 * 1024];
         let mut names = RawDir::new(&directory, &mut buffer);
         while let Some(item) = names.next() {
@@ -205,9 +213,9 @@ impl Walker<'_> {
             let path = path
                 .join(name.to_bytes())
                 .map_err(|source| WalkError::Name { path: self.origin.display(path), source })?;
-            self.name(&directory, name, path, item.file_type(), &mut found, &mut below)?;
+            self.name(&directory, name, path, item.file_type(), &mut found)?;
         }
-        Ok((found, below))
+        Ok(found)
     }
 
     fn name(
@@ -217,7 +225,6 @@ impl Walker<'_> {
         path: ArchivePath,
         hint: FileType,
         found: &mut Vec<Found>,
-        below: &mut Vec<ArchivePath>,
     ) -> Result<(), WalkError> {
         // The directory says what kind of thing it is, so what is pruned need not be looked at.
         let known = (hint != FileType::Unknown).then(|| (self.filter)(&path, hint == FileType::Directory));
@@ -234,10 +241,7 @@ impl Walker<'_> {
         }
         if let Some(entry) = self.entry(directory.as_fd(), name, &path, &stat)? {
             let links = (!is_directory && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-            found.push(Found { path: path.clone(), entry, links, kept: verdict == Verdict::Keep });
-        }
-        if is_directory {
-            below.push(path);
+            found.push(Found { path, entry, links, kept: verdict == Verdict::Keep });
         }
         Ok(())
     }

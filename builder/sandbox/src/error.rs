@@ -1,7 +1,7 @@
 //! Why a step could not be run. A step that ran and failed is no error: see [`Exit`](crate::Exit).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -166,8 +166,16 @@ impl ExecError {
         }
     }
 
-    /// Whether this machine, not the build, is to blame (no namespaces, no overlay, …).
+    /// Whether this machine, not the build, is to blame (no namespaces, no overlay, a `/proc` that may not be mounted).
     pub fn is_machine_limit(&self) -> bool {
-        matches!(self, ExecError::Setup { .. } | ExecError::IdNotMapped { .. })
+        match self {
+            ExecError::Setup { .. } | ExecError::IdNotMapped { .. } => true,
+            ExecError::Mount { target, source } => {
+                let is_ours =
+                    ["/proc", "/sys", "/dev"].iter().any(|path| target.as_path() == Path::new(path));
+                is_ours && source.kind() == io::ErrorKind::PermissionDenied
+            }
+            _ => false,
+        }
     }
 }

@@ -17,6 +17,12 @@
 //! When the caller dies, the keeper dies; when the keeper dies, the kernel kills namespace A and with it B; the
 //! last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
+//! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
+//! |---|---|---|---|
+//! | [`Identity::Root`] | real | real, never opened (every mount is `nodev`) | real |
+//! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel | real |
+//! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says root | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
+//!
 //! ```no_run
 //! use kiln_sandbox::{CancelToken, RootPlan, RunSpec, run, run_if_child};
 //!

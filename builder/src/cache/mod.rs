@@ -76,7 +76,12 @@ impl LocalCache {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn record_definition(&self, key: StepKey, rootfs: &Rootfs, fields: &KeyRecord) -> Result<(), StoreError> {
+    pub fn record_definition(
+        &self,
+        key: StepKey,
+        rootfs: &Rootfs,
+        fields: &KeyRecord,
+    ) -> Result<(), StoreError> {
         let stored = StoredRootfs {
             format: RECORD_FORMAT,
             layers: rootfs.layers.iter().map(StoredLayer::from).collect(),
@@ -90,10 +95,20 @@ impl LocalCache {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn record_content(&self, key: StepKey, layer: Option<&Layer>, fields: &KeyRecord) -> Result<(), StoreError> {
+    pub fn record_content(
+        &self,
+        key: StepKey,
+        layer: Option<&Layer>,
+        fields: &KeyRecord,
+    ) -> Result<(), StoreError> {
         let stored = StoredResult { format: RECORD_FORMAT, layer: layer.map(StoredLayer::from) };
         self.write(FIELDS, key, fields, &[])?;
-        self.write(CONTENTS, key, &stored, &layer.map(|layer| layer.blob.digest).into_iter().collect::<Vec<_>>())
+        self.write(
+            CONTENTS,
+            key,
+            &stored,
+            &layer.map(|layer| layer.blob.digest).into_iter().collect::<Vec<_>>(),
+        )
     }
 
     fn present(&self, layers: &[Layer]) -> Vec<Digest> {
@@ -113,7 +128,13 @@ impl LocalCache {
         postcard::from_bytes(&record.payload).ok()
     }
 
-    fn write<T: Serialize>(&self, kind: &str, key: StepKey, value: &T, blobs: &[Digest]) -> Result<(), StoreError> {
+    fn write<T: Serialize>(
+        &self,
+        kind: &str,
+        key: StepKey,
+        value: &T,
+        blobs: &[Digest],
+    ) -> Result<(), StoreError> {
         let payload = postcard::to_stdvec(value).expect("records serialize to memory");
         self.store.records().put(kind, &key.0, &payload, blobs)
     }

@@ -1,6 +1,8 @@
 //! From a file system and a configuration to the documents of an image. Pure.
 
-use kiln_oci::{Descriptor, DiffId, Document, HistoryEntry, ImageConfig, Index, Manifest, MediaType, Platform};
+use kiln_oci::{
+    Descriptor, DiffId, Document, HistoryEntry, ImageConfig, Index, Manifest, MediaType, Platform,
+};
 
 use crate::plan::{Op, Output, Plan, StepId};
 use crate::request::Compat;
@@ -116,7 +118,10 @@ fn chain(plan: &Plan, root: StepId) -> Vec<StepId> {
     let mut chain = Vec::new();
     let mut step = root;
     while let Some(parent) = plan.step(step).op.parent() {
-        assert!(matches!(plan.step(step).op, Op::Run(_) | Op::Copy(_) | Op::MakeDir(_)), "only transforms have parents");
+        assert!(
+            matches!(plan.step(step).op, Op::Run(_) | Op::Copy(_) | Op::MakeDir(_)),
+            "only transforms have parents"
+        );
         chain.push(step);
         step = parent;
     }
@@ -181,10 +186,12 @@ mod tests {
             history: vec![line("ENV", None), line("one", Some(first)), line("two", Some(second))],
         };
         let digest = Digest::of(b"x");
-        let layer = Layer { diff_id: DiffId(digest), blob: Descriptor::new(MediaType::DOCKER_LAYER_GZIP, digest, 1) };
+        let layer =
+            Layer { diff_id: DiffId(digest), blob: Descriptor::new(MediaType::DOCKER_LAYER_GZIP, digest, 1) };
         let based = Rootfs { layers: vec![layer.clone()], made: Vec::new() };
         let rootfs = based.with(Some(layer)).with(None);
-        let parts = ImageParts { plan: &plan, output: &output, rootfs: &rootfs, time: 0, compat: Compat::Kiln };
+        let parts =
+            ImageParts { plan: &plan, output: &output, rootfs: &rootfs, time: 0, compat: Compat::Kiln };
         let image = assemble(parts);
         let empty: Vec<_> = image.config.value().history.iter().map(|entry| entry.empty_layer).collect();
         assert_eq!(empty, [false, true, false, true]);

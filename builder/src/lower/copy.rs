@@ -21,10 +21,14 @@ struct Shape {
 impl Attempt<'_> {
     pub(super) fn workdir(&mut self, state: &mut StageState, instruction: &Instruction, word: &Word) {
         let written = self.expander.word(word, &state.variables);
-        let base = state.config.config.working_dir.clone();
-        let path = clean(if written.starts_with('/') { written } else { format!("{base}/{written}") }.as_str());
-        state.config.config.working_dir.clone_from(&path);
-        let created_by = format!("WORKDIR {path}");
+        // As in BuildKit, an absolute path is kept as it is written, and only a relative one is cleaned.
+        let kept = match written.starts_with('/') {
+            true => written,
+            false => clean(&format!("{}/{written}", state.config.config.working_dir)),
+        };
+        let created_by = format!("WORKDIR {kept}");
+        let path = clean(&kept);
+        state.config.config.working_dir = kept;
         if path == "/" {
             state.note(created_by);
             return;
@@ -45,14 +49,23 @@ impl Attempt<'_> {
             Some(from) => self.copy_from(from, stage),
         };
         let Some(from) = from else { return };
-        let shape =
-            Shape { keyword: "COPY", from, parents: copy.keeps_parents, unpack: Unpack::Never, checksum: None };
+        let shape = Shape {
+            keyword: "COPY",
+            from,
+            parents: copy.keeps_parents,
+            unpack: Unpack::Never,
+            checksum: None,
+        };
         self.transfer(state, instruction, &copy.transfer, &shape);
     }
 
     pub(super) fn add(&mut self, state: &mut StageState, instruction: &Instruction, add: &AddInstruction) {
         if add.keep_git_directory.is_some() {
-            self.unsupported(instruction.span, "`ADD --keep-git-dir`", "add the files from a checked-out directory");
+            self.unsupported(
+                instruction.span,
+                "`ADD --keep-git-dir`",
+                "add the files from a checked-out directory",
+            );
         }
         let checksum = add.checksum.as_ref().and_then(|word| self.checksum(state, word, &add.transfer));
         let unpack = match add.unpack {
@@ -87,7 +100,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn transfer(&mut self, state: &mut StageState, instruction: &Instruction, transfer: &Transfer, shape: &Shape) {
+    fn transfer(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        transfer: &Transfer,
+        shape: &Shape,
+    ) {
         let (sources, texts) = self.sources(state, transfer, shape);
         let written = self.expander.word(&transfer.destination, &state.variables);
         let chown = transfer.chown.as_ref().map(|word| self.expander.word(word, &state.variables));
@@ -137,7 +156,12 @@ impl Attempt<'_> {
     }
 
     /// Returns the sources and how the history names them.
-    fn sources(&mut self, state: &StageState, transfer: &Transfer, shape: &Shape) -> (Vec<CopySource>, Vec<String>) {
+    fn sources(
+        &mut self,
+        state: &StageState,
+        transfer: &Transfer,
+        shape: &Shape,
+    ) -> (Vec<CopySource>, Vec<String>) {
         let (mut sources, mut texts) = (Vec::new(), Vec::new());
         for word in &transfer.sources {
             let text = self.expander.word(word, &state.variables);
@@ -165,7 +189,11 @@ impl Attempt<'_> {
                         .with_help("ADD takes git repositories"),
                 );
             } else {
-                self.unsupported(span, "`ADD` of a git repository", "add the files from a checked-out directory");
+                self.unsupported(
+                    span,
+                    "`ADD` of a git repository",
+                    "add the files from a checked-out directory",
+                );
             }
             return None;
         }
@@ -185,7 +213,13 @@ impl Attempt<'_> {
     }
 
     /// Adds a step that changes the stage's file system.
-    pub(super) fn transform(&mut self, state: &mut StageState, instruction: &Instruction, op: Op, created_by: String) {
+    pub(super) fn transform(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        op: Op,
+        created_by: String,
+    ) {
         let origin = self.origin(state, &instruction.text, instruction.span);
         let step = self.plan.push(op, origin);
         state.root = step;
@@ -210,9 +244,11 @@ fn is_git(text: &str) -> bool {
     match text.split_once('@') {
         Some((user, rest)) => {
             let is_word = |text: &str| {
-                !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+                !text.is_empty()
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
             };
-            is_word(user) && rest.split_once(':').is_some_and(|(host, path)| is_word(host) && !path.is_empty())
+            is_word(user)
+                && rest.split_once(':').is_some_and(|(host, path)| is_word(host) && !path.is_empty())
         }
         None => false,
     }

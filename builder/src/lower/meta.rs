@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use kiln_frontend::ast::{ArgInstruction, Command, HealthcheckInstruction, Instruction, Operation, Pair, Word};
+use kiln_frontend::ast::{
+    ArgInstruction, Command, HealthcheckInstruction, Instruction, Operation, Pair, Word,
+};
 use kiln_oci::config::{Empty, Healthcheck};
 
 use super::planner::Attempt;
@@ -184,9 +186,9 @@ fn healthcheck(state: &mut StageState, check: &HealthcheckInstruction) {
         HealthcheckInstruction::Check(check) => {
             let test = match &check.command {
                 Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.text.clone()],
-                Command::Exec(words) => {
-                    std::iter::once("CMD".to_owned()).chain(words.iter().map(|word| word.text.clone())).collect()
-                }
+                Command::Exec(words) => std::iter::once("CMD".to_owned())
+                    .chain(words.iter().map(|word| word.text.clone()))
+                    .collect(),
             };
             let durations = [check.interval, check.timeout, check.start_period, check.start_interval];
             let [interval, timeout, start_period, start_interval] =
@@ -271,9 +273,9 @@ fn go_duration(duration: Duration) -> String {
 /// Whether Docker's runtimes know the signal (`moby/sys/signal`): a number above zero, or a name with or without `SIG`.
 fn is_signal(text: &str) -> bool {
     const NAMES: [&str; 36] = [
-        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
-        "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
-        "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+        "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
+        "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
     ];
     if let Ok(number) = text.parse::<i32>() {
         return number > 0;
@@ -293,9 +295,14 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_go_writes_them() {
-        for (milliseconds, text) in
-            [(0, "0s"), (1500, "1.5s"), (100, "100ms"), (300_000, "5m0s"), (3_661_500, "1h1m1.5s"), (90_000, "1m30s")]
-        {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (1500, "1.5s"),
+            (100, "100ms"),
+            (300_000, "5m0s"),
+            (3_661_500, "1h1m1.5s"),
+            (90_000, "1m30s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(milliseconds)), text);
         }
     }
@@ -307,9 +314,15 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, known) in
-            [("SIGTERM", true), ("kill", true), ("9", true), ("RTMIN+3", true), ("0", false), ("SIGFOO", false), ("", false)]
-        {
+        for (text, known) in [
+            ("SIGTERM", true),
+            ("kill", true),
+            ("9", true),
+            ("RTMIN+3", true),
+            ("0", false),
+            ("SIGFOO", false),
+            ("", false),
+        ] {
             assert_eq!(is_signal(text), known, "{text}");
         }
     }

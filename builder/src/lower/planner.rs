@@ -12,7 +12,10 @@ use super::meta::set_env;
 use super::names::{clean, named_context};
 use super::scope::{Expander, VariableList, automatic_arguments, unused_arguments};
 use super::stages::{ImageRequest, ImageSource, ResolvedImage, StageNames, StageState};
-use crate::plan::{ContextOp, CopyOp, CopySource, HistoryLine, ImageOp, Network, Op, Origin, Output, Plan, StepId, Ulimit, Unpack};
+use crate::plan::{
+    ContextOp, CopyOp, CopySource, HistoryLine, ImageOp, Network, Op, Origin, Output, Plan, StepId, Ulimit,
+    Unpack,
+};
 use crate::request::{Compat, NamedContext};
 
 /// `PATH` of an image whose base has none.
@@ -78,7 +81,11 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// Everything that is wrong with the file so far.
-    pub fn new(source: &'a Source, file: &'a Dockerfile, options: PlanOptions) -> Result<Self, Vec<Diagnostic>> {
+    pub fn new(
+        source: &'a Source,
+        file: &'a Dockerfile,
+        options: PlanOptions,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut planner =
             Self { source, file, options, known: BTreeMap::new(), wants: Vec::new(), lowered: None };
         planner.attempt()?;
@@ -198,7 +205,12 @@ impl<'a> Attempt<'a> {
         state.config.architecture.clone_from(&platform.architecture);
         state.config.variant.clone_from(&platform.variant);
         state.config.config.labels.extend(self.options.labels.clone());
-        self.plan.outputs.push(Output { root: state.root, platform, config: state.config, history: state.history });
+        self.plan.outputs.push(Output {
+            root: state.root,
+            platform,
+            config: state.config,
+            history: state.history,
+        });
     }
 
     fn target_stage(&mut self) -> Option<usize> {
@@ -209,8 +221,12 @@ impl<'a> Attempt<'a> {
             let span = self.file.stages.last().map_or(Span::new(0, 0), |stage| stage.from.span);
             let meant = suggest::nearest_in_case(wanted, self.names.names());
             self.expander.push(
-                Diagnostic::error("undefined-target", span, format!("target stage `{wanted}` could not be found"))
-                    .with_suggestion(meant),
+                Diagnostic::error(
+                    "undefined-target",
+                    span,
+                    format!("target stage `{wanted}` could not be found"),
+                )
+                .with_suggestion(meant),
             );
         }
         found
@@ -264,12 +280,19 @@ impl<'a> Attempt<'a> {
         }
         let declared_anywhere = |name: &str| {
             let in_stage = |operation: &Operation| match operation {
-                Operation::Arg(arg) => arg.declarations.iter().any(|declaration| declaration.name.text == name),
+                Operation::Arg(arg) => {
+                    arg.declarations.iter().any(|declaration| declaration.name.text == name)
+                }
                 _ => false,
             };
-            self.file.stages.iter().flat_map(|stage| &stage.instructions).any(|other| in_stage(&other.operation))
+            self.file
+                .stages
+                .iter()
+                .flat_map(|stage| &stage.instructions)
+                .any(|other| in_stage(&other.operation))
         };
-        let unused: Vec<_> = unused.into_iter().filter(|name| !declared_anywhere(name)).map(str::to_owned).collect();
+        let unused: Vec<_> =
+            unused.into_iter().filter(|name| !declared_anywhere(name)).map(str::to_owned).collect();
         for name in unused {
             let meant = suggest::nearest(&name, self.declared.iter().map(String::as_str));
             let message = format!("build argument `{name}` is not used: no ARG declares it");
@@ -363,7 +386,8 @@ impl<'a> Attempt<'a> {
         let expansion = self.expander.expansion(written, &self.globals.clone());
         let base = expansion.text;
         if base.is_empty() {
-            let meant = expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
+            let meant =
+                expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
             let mut error = Diagnostic::error(
                 "blank-base",
                 written.span,
@@ -399,7 +423,10 @@ impl<'a> Attempt<'a> {
             let mut config = ImageConfig::empty(&self.target);
             config.config.working_dir = "/".to_owned();
             let root = self.plan.push(Op::Scratch, Origin::default());
-            return Base::Ready(Box::new(self.start(index, root, self.target.clone(), config, 0)), Vec::new());
+            return Base::Ready(
+                Box::new(self.start(index, root, self.target.clone(), config, 0)),
+                Vec::new(),
+            );
         }
         let state = match named_context(&self.options.named_contexts, &base, &platform) {
             Some((key, context)) => self.context_base(index, key, context.clone(), &platform),
@@ -419,10 +446,13 @@ impl<'a> Attempt<'a> {
         let expansion = self.expander.expansion(word, &self.globals.clone());
         let result = match expansion.text.as_str() {
             "" => Err(format!("empty platform value from expression `{}`", word.text)),
-            text => text.parse().map_err(|error| format!("failed to parse platform `{}`: {error}", word.text)),
+            text => {
+                text.parse().map_err(|error| format!("failed to parse platform `{}`: {error}", word.text))
+            }
         };
         result.map(Some).map_err(|message| {
-            let meant = expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
+            let meant =
+                expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
             let mut error = Diagnostic::error("platform", word.span, message);
             error.help = meant.map(|meant| format!("did you mean `{meant}`?"));
             self.expander.push(error);
@@ -523,9 +553,10 @@ impl<'a> Attempt<'a> {
     fn image_step(&mut self, image: &ResolvedImage, span: Span) -> StepId {
         let reference = match &image.request.source {
             ImageSource::Named(reference) => reference.clone(),
-            ImageSource::Layout { .. } => {
-                "localhost/layout".parse::<kiln_oci::Reference>().expect("a valid name").with_digest(image.manifest)
-            }
+            ImageSource::Layout { .. } => "localhost/layout"
+                .parse::<kiln_oci::Reference>()
+                .expect("a valid name")
+                .with_digest(image.manifest),
         };
         let text = format!("FROM {reference}");
         let op = ImageOp {
@@ -555,7 +586,9 @@ impl<'a> Attempt<'a> {
         if self.expander.word(from, &VariableList::default()) != from.text {
             self.expander.push(
                 Diagnostic::error("copy-from", from.span, "variable expansion is not supported for --from")
-                    .with_help("define a new stage with FROM using an ARG from global scope, and name that stage"),
+                    .with_help(
+                        "define a new stage with FROM using an ARG from global scope, and name that stage",
+                    ),
             );
             return None;
         }
@@ -563,7 +596,8 @@ impl<'a> Attempt<'a> {
         match self.names.named_or_numbered(&from.text) {
             Some(index) => self.files_of_stage(&from.text, from.span, index, stage),
             None if numbered => {
-                let message = format!("invalid stage index {}: there are {} stages", from.text, self.file.stages.len());
+                let message =
+                    format!("invalid stage index {}: there are {} stages", from.text, self.file.stages.len());
                 self.expander.error("stage-index", from.span, message);
                 None
             }
@@ -573,7 +607,8 @@ impl<'a> Attempt<'a> {
 
     /// Returns the step whose files a mount's `from=` names.
     pub(super) fn mount_from(&mut self, from: &str, span: Span, stage: usize) -> Option<StepId> {
-        match self.names.named_or_numbered(from) {
+        // A number is no stage here, as in BuildKit.
+        match self.names.last(from) {
             Some(index) => self.files_of_stage(from, span, index, stage),
             None => self.files_of_image(from, span),
         }
@@ -617,8 +652,12 @@ impl<'a> Attempt<'a> {
             Ok(reference) => ImageSource::Named(reference.or_latest()),
             Err(error) => {
                 self.expander.push(
-                    Diagnostic::error("undefined-stage", span, format!("no stage, context or image is named so: {error}"))
-                        .with_suggestion(suggest::nearest_in_case(name, self.names.names())),
+                    Diagnostic::error(
+                        "undefined-stage",
+                        span,
+                        format!("no stage, context or image is named so: {error}"),
+                    )
+                    .with_suggestion(suggest::nearest_in_case(name, self.names.names())),
                 );
                 return None;
             }
@@ -636,7 +675,8 @@ impl<'a> Attempt<'a> {
         mut config: ImageConfig,
         position: u32,
     ) -> StageState {
-        if !config.config.env.iter().any(|variable| variable.starts_with("PATH=")) && platform.os != "windows" {
+        if !config.config.env.iter().any(|variable| variable.starts_with("PATH=")) && platform.os != "windows"
+        {
             set_env(&mut config.config.env, "PATH", DEFAULT_PATH);
         }
         if !config.config.working_dir.is_empty() {
@@ -674,7 +714,8 @@ impl<'a> Attempt<'a> {
             None => format!("stage-{index}"),
         };
         let platform = if self.options.platforms.len() > 1 { self.target.to_string() } else { String::new() };
-        state.label = [platform, shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        state.label =
+            [platform, shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         state.progress = (position, position);
     }
 

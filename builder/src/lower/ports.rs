@@ -17,11 +17,15 @@ pub(super) fn parse_ports(word: &str) -> Result<Vec<String>, String> {
         return Err(format!("invalid port: `{word}`: invalid proto: `{protocol}`; it is tcp, udp or sctp"));
     }
     check_address(&address)?;
-    let (first, last) = range(ports).map_err(|reason| format!("invalid containerPort: `{ports}`: {reason}"))?;
+    let (first, last) =
+        range(ports).map_err(|reason| format!("invalid containerPort: `{ports}`: {reason}"))?;
     if !host.is_empty() {
-        let (host_first, host_last) = range(host).map_err(|reason| format!("invalid hostPort: `{host}`: {reason}"))?;
+        let (host_first, host_last) =
+            range(host).map_err(|reason| format!("invalid hostPort: `{host}`: {reason}"))?;
         if last != first && last - first != host_last - host_first {
-            return Err(format!("invalid ranges specified for container and host ports: `{ports}` and `{host}`"));
+            return Err(format!(
+                "invalid ranges specified for container and host ports: `{ports}` and `{host}`"
+            ));
         }
     }
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())

@@ -1,6 +1,8 @@
 //! RUN → a run step: its command, its environment, its mounts.
 
-use kiln_frontend::ast::{Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security};
+use kiln_frontend::ast::{
+    self, Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security,
+};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::expand::Lexer;
 use kiln_frontend::instruction::mount::{self, Mount};
@@ -37,21 +39,24 @@ impl Attempt<'_> {
             env.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
         }
         let declared = |name: &str| state.variables.value(name).is_some();
-        let unkeyed_env =
-            proxy_variables(&self.options.build_args).into_iter().filter(|(name, _)| !declared(name)).collect();
+        let unkeyed_env = proxy_variables(&self.options.build_args)
+            .into_iter()
+            .filter(|(name, _)| !declared(name))
+            .collect();
         let network = match run.network.as_ref().map(|network| network.value) {
             None | Some(NetworkFlag::Default) => self.options.network,
             Some(NetworkFlag::None) => Network::None,
             Some(NetworkFlag::Host) => Network::Host,
         };
-        let hostname = self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
+        let hostname =
+            self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
         let created_by = format!("RUN {}", history_text(state, &argv));
         let op = RunOp {
             parent: state.root,
             argv,
             env,
             unkeyed_env,
-            cwd: working_directory(state).to_owned(),
+            cwd: clean(working_directory(state)),
             user: state.config.config.user.clone(),
             network,
             mounts,
@@ -73,7 +78,9 @@ impl Attempt<'_> {
         {
             self.expander.push(
                 Diagnostic::error("unsupported", security.span, "`RUN --security=insecure` is not allowed")
-                    .with_help("a step never gets more privileges than the sandbox gives; do this outside the build"),
+                    .with_help(
+                        "a step never gets more privileges than the sandbox gives; do this outside the build",
+                    ),
             );
         }
         for device in &run.devices {
@@ -85,7 +92,8 @@ impl Attempt<'_> {
         let mut mounts = Some(Vec::with_capacity(flags.len()));
         for flag in flags {
             let lexer = Lexer::new(self.escape);
-            let mut expand = |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
+            let mut expand =
+                |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
                 Ok(parsed) => match (self.mount(state, &parsed, flag, stage), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
@@ -101,7 +109,13 @@ impl Attempt<'_> {
         mounts
     }
 
-    fn mount(&mut self, state: &StageState, mount: &Mount, flag: &MountFlag, stage: usize) -> Option<RunMount> {
+    fn mount(
+        &mut self,
+        state: &StageState,
+        mount: &Mount,
+        flag: &MountFlag,
+        stage: usize,
+    ) -> Option<RunMount> {
         use mount::MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
         let span = flag.value.span;
         if matches!(mount.kind, Secret) {
@@ -148,7 +162,8 @@ impl Attempt<'_> {
                 None => target.to_owned(),
             },
         };
-        let namespace = self.options.build_args.get(CACHE_NAMESPACE_ARGUMENT).map(String::as_str).unwrap_or_default();
+        let namespace =
+            self.options.build_args.get(CACHE_NAMESPACE_ARGUMENT).map(String::as_str).unwrap_or_default();
         let source = clean(&format!("/{}", mount.source.as_deref().unwrap_or_default()));
         MountKind::Cache {
             id: format!("{namespace}/{id}"),
@@ -169,7 +184,11 @@ impl Attempt<'_> {
         let base_name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let named = mount.source.clone().or_else(|| mount.id.clone());
         let Some(id) = named.or_else(|| mount.target.as_deref().map(base_name)) else {
-            self.expander.error("mount", flag.value.span, "one of `id` and `target` is required for a secret");
+            self.expander.error(
+                "mount",
+                flag.value.span,
+                "one of `id` and `target` is required for a secret",
+            );
             return None;
         };
         let env = mount.env.clone().map(|name| if name.is_empty() { id.clone() } else { name });
@@ -199,35 +218,19 @@ fn working_directory(state: &StageState) -> &str {
 }
 
 /// Returns the words that run, and the script that must be there for them.
-fn command(state: &StageState, instruction: &Instruction, run: &RunInstruction) -> (Vec<String>, Option<Script>) {
-    let text = match (&run.command, instruction.heredocs.first()) {
-        (Command::Exec(_), _) | (_, None) => return (state.command(&run.command), None),
-        (Command::Shell(word), Some(first)) if is_heredoc_alone(&word.text) => {
-            let body = first.body();
-            if body.starts_with("#!") {
-                let path = format!("{SCRIPT_DIRECTORY}/{}", first.name);
-                return (state.in_shell(&path), Some(Script { name: first.name.clone(), text: body }));
-            }
-            body
+fn command(
+    state: &StageState,
+    instruction: &Instruction,
+    run: &RunInstruction,
+) -> (Vec<String>, Option<Script>) {
+    let Command::Shell(word) = &run.command else { return (state.command(&run.command), None) };
+    match instruction.script(&word.text) {
+        ast::Script::Body { name, text } if text.starts_with("#!") => {
+            let path = format!("{SCRIPT_DIRECTORY}/{name}");
+            (state.in_shell(&path), Some(Script { name, text }))
         }
-        (Command::Shell(word), Some(_)) => {
-            let mut text = word.text.clone();
-            for heredoc in &instruction.heredocs {
-                text.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
-            }
-            text
-        }
-    };
-    (state.in_shell(&text), None)
-}
-
-/// Whether a command is nothing but `<<WORD`: then the body itself is the command.
-fn is_heredoc_alone(text: &str) -> bool {
-    let rest = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
-    let Some(rest) = rest.strip_prefix("<<") else { return false };
-    let word = rest.strip_prefix('-').unwrap_or(rest);
-    let quoted = |quote: char| word.len() > 1 && word.starts_with(quote) && word[1..].find(quote) == Some(word.len() - 2);
-    !word.is_empty() && !word.contains('<') && (!word.contains(char::is_whitespace) || quoted('"') || quoted('\''))
+        ast::Script::Body { text, .. } | ast::Script::Text(text) => (state.in_shell(&text), None),
+    }
 }
 
 /// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.
@@ -247,27 +250,4 @@ fn history_text(state: &StageState, argv: &[String]) -> String {
     }
     words.extend(argv.iter().cloned());
     words.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lone_heredoc_is_told_from_a_command_with_one() {
-        for (text, alone) in [
-            ("<<EOF", true),
-            ("<<-EOF", true),
-            ("<<'EOF'", true),
-            ("3<<EOF", true),
-            ("<<\"a b\"", true),
-            ("cat <<EOF", false),
-            ("<<EOF cat", false),
-            ("<<A <<B", false),
-            ("<<", false),
-            ("<<<word", false),
-        ] {
-            assert_eq!(is_heredoc_alone(text), alone, "{text}");
-        }
-    }
 }

@@ -149,9 +149,9 @@ pub(super) fn automatic_arguments(
             ("VARIANT", part(&platform.variant)),
         ]
     };
-    let named = [("BUILD", build), ("TARGET", target)]
-        .into_iter()
-        .flat_map(|(prefix, platform)| texts(platform).map(|(name, value)| (format!("{prefix}{name}"), value)));
+    let named = [("BUILD", build), ("TARGET", target)].into_iter().flat_map(|(prefix, platform)| {
+        texts(platform).map(|(name, value)| (format!("{prefix}{name}"), value))
+    });
     for (name, value) in named.chain([("TARGETSTAGE".to_owned(), stage.to_owned())]) {
         list.set(&name, overrides.get(&name).unwrap_or(&value));
     }
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn proxies_reach_a_process_in_both_spellings() {
-        let given = BTreeMap::from([("http_proxy".to_owned(), "p".to_owned()), ("X".to_owned(), "y".to_owned())]);
+        let given =
+            BTreeMap::from([("http_proxy".to_owned(), "p".to_owned()), ("X".to_owned(), "y".to_owned())]);
         let names: Vec<_> = proxy_variables(&given).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["HTTP_PROXY", "http_proxy"]);
     }

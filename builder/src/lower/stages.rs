@@ -20,6 +20,16 @@ pub struct ImageRequest {
     pub any_platform: bool,
 }
 
+impl ImageRequest {
+    /// Returns the image's name as people write it.
+    pub fn name(&self) -> String {
+        match &self.source {
+            ImageSource::Named(reference) => reference.familiar(),
+            ImageSource::Layout { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
 /// Where an image is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ImageSource {

@@ -289,6 +289,14 @@ impl MountKind {
             _ => None,
         }
     }
+
+    /// Returns the path in that step.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Bind { source, .. } | Self::Cache { seed: Some((_, source)), .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl CopySource {

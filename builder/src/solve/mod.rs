@@ -1,7 +1,9 @@
 //! Which steps must run, in which order, and the one loop that runs them.
 
 mod driver;
+mod keys;
 mod scheduler;
 
 pub use driver::{Solution, SolveError, solve};
+pub use keys::{Keys, definition_keys};
 pub use scheduler::{Action, Event, Scheduler};

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_frontend::dockerignore::{Inherited, Matcher};
 use kiln_layer::content_hash::HashError;
 use kiln_layer::{
-    ArchivePath, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, hash_contents, walk,
+    ArchivePath, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
+    hash_contents, walk,
 };
 use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
@@ -111,7 +112,11 @@ impl<'a> Ignored<'a> {
         let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
         let above = path.parent().and_then(|parent| inherited.get(&parent)).cloned().unwrap_or_default();
         if !is_directory {
-            return if self.matcher.is_excluded(path.as_bytes(), &above) { Verdict::Skip } else { Verdict::Keep };
+            return if self.matcher.is_excluded(path.as_bytes(), &above) {
+                Verdict::Skip
+            } else {
+                Verdict::Keep
+            };
         }
         let (excluded, below) = self.matcher.enter(path.as_bytes(), &above);
         inherited.insert(path.clone(), below);
@@ -146,7 +151,9 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {
     let failed = |source| ContextError::Ignore { path: path.to_owned(), source };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(failed(error)),
@@ -193,7 +200,9 @@ impl Selected {
 }
 
 fn crosses_symlink(tree: &Tree, path: &ArchivePath) -> bool {
-    path.ancestors().chain([path.clone()]).any(|part| tree.get(&part).is_some_and(|entry| entry.symlink_target().is_some()))
+    path.ancestors()
+        .chain([path.clone()])
+        .any(|part| tree.get(&part).is_some_and(|entry| entry.symlink_target().is_some()))
 }
 
 /// A wildcard may name a symlink, and the symlink any file.

@@ -81,6 +81,14 @@ pub enum HttpError {
 }
 
 impl Download {
+    /// Returns what of the file can decide a result: its bytes and its name.
+    pub fn key(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.update(self.digest.as_bytes());
+        hasher.update(self.name.as_bytes());
+        hasher.finish()
+    }
+
     /// Returns the bytes, by reference.
     pub fn content(&self) -> Content {
         Content {
@@ -94,7 +102,8 @@ impl Download {
 
     /// Returns the file as ADD puts it into an image: readable by its owner only.
     pub fn entry(&self) -> Entry {
-        let metadata = Metadata { mtime: Timestamp::from_seconds(self.modified), ..Metadata::with_mode(0o600) };
+        let metadata =
+            Metadata { mtime: Timestamp::from_seconds(self.modified), ..Metadata::with_mode(0o600) };
         Entry::file(metadata, self.content())
     }
 }
@@ -105,7 +114,10 @@ impl Download {
 /// [`HttpError`], which names the URL.
 pub async fn fetch(workshop: &Workshop, op: &HttpOp) -> Result<Download, HttpError> {
     let url = shown(&op.url);
-    let failed = |source: reqwest::Error| HttpError::Request { url: url.clone(), source: Box::new(source.without_url()) };
+    let failed = |source: reqwest::Error| HttpError::Request {
+        url: url.clone(),
+        source: Box::new(source.without_url()),
+    };
     let client = workshop
         .registry
         .web()

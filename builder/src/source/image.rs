@@ -173,7 +173,11 @@ pub async fn find(
     workshop.store.blobs().put_bytes(&resolved.bytes)?;
     let top = resolved.descriptor;
     let found = choose(workshop, reference, &top, wanted, progress).await?;
-    blobs::remember_origin(&workshop.store, reference, found.manifest.value().layers.iter().map(|l| &l.digest))?;
+    blobs::remember_origin(
+        &workshop.store,
+        reference,
+        found.manifest.value().layers.iter().map(|l| &l.digest),
+    )?;
     remember(workshop, reference, &top)?;
     Ok(found)
 }
@@ -222,7 +226,8 @@ fn known_image(
             let manifest = parse::<Manifest>(&name, bytes)?;
             let Some(config) = stored(workshop, &manifest.value().config)? else { return Ok(None) };
             let config = parse::<ImageConfig>(&name, config)?;
-            return checked(&name, Found { top: top.clone(), descriptor, manifest, config }, wanted).map(Some);
+            return checked(&name, Found { top: top.clone(), descriptor, manifest, config }, wanted)
+                .map(Some);
         }
         descriptor = select(&name, &parse::<Index>(&name, bytes)?, wanted)?;
     }
@@ -352,4 +357,3 @@ fn stored(workshop: &Workshop, descriptor: &Descriptor) -> Result<Option<Bytes>,
 fn parse<T: kiln_oci::DocumentKind>(name: &str, bytes: impl Into<Bytes>) -> Result<Document<T>, ImageError> {
     Document::parse(bytes).map_err(|source| ImageError::Document { image: name.to_owned(), source })
 }
-

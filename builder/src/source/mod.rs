@@ -4,3 +4,4 @@ pub mod context;
 pub mod http;
 pub mod image;
 pub mod layout;
+pub mod spool;

@@ -40,7 +40,9 @@ fn file(tree: &Tree, layers: &dyn LayerDirectories, path: &str) -> Result<Option
     let Some(content) = tree.get(&resolved.path).and_then(|entry| entry.content()) else { return Ok(None) };
     let failed = |source| StepError::Io { what: format!("cannot read `/{path}` of the image"), source };
     if content.size > ACCOUNT_FILE_BYTES_MAX {
-        return Err(failed(std::io::Error::other(format!("it is larger than {ACCOUNT_FILE_BYTES_MAX} bytes"))));
+        return Err(failed(std::io::Error::other(format!(
+            "it is larger than {ACCOUNT_FILE_BYTES_MAX} bytes"
+        ))));
     }
     let mut bytes = Vec::new();
     content.open(layers).and_then(|mut reader| reader.read_to_end(&mut bytes)).map_err(failed)?;

@@ -3,25 +3,32 @@
 use std::sync::Arc;
 
 use kiln_layer::owner::{Owner, resolve_owner};
+use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, Entry, Metadata, NoLayers, Origin,
-    PathMatcher, Tree, WithTime,
+    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry,
+    Metadata, NoLayers, Origin, PathMatcher, Tree, WithTime,
 };
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
 use super::finish::{on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
-use super::selection::{copy_selection, digest_of_download, exclude_matcher};
-use super::{Bench, Given, StepError, StepOutput};
+use super::selection::{copy_selection, exclude_matcher};
+use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::cache::LocalCache;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
-use crate::plan::{CopyOp, CopySource, KeyKind, Op, Unpack};
+use crate::plan::{CopyOp, CopySource, KeyKind, Op, Plan, StepId, Unpack};
 use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs};
 
-pub(super) async fn copy(bench: &Arc<Bench>, op: &Op, copy: &CopyOp, given: Given) -> Result<Rootfs, StepError> {
+pub(super) async fn copy(
+    bench: &Arc<Bench>,
+    op: &Op,
+    copy: &CopyOp,
+    given: Given,
+    reuse: Reuse,
+) -> Result<Rootfs, StepError> {
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
     for read in &given.reads {
@@ -29,7 +36,7 @@ pub(super) async fn copy(bench: &Arc<Bench>, op: &Op, copy: &CopyOp, given: Give
             fetch_unlisted(bench, &rootfs.layers).await?;
         }
     }
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads: given.reads };
+    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads: given.reads, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
@@ -49,6 +56,7 @@ struct Work {
     copy: CopyOp,
     parent: Rootfs,
     reads: Vec<StepOutput>,
+    reuse: Reuse,
 }
 
 impl Work {
@@ -80,7 +88,8 @@ struct New {
 fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     let copy = &work.copy;
     let target = layers::tree(&bench.workshop, &work.parent.layers)?;
-    let owner = copy.chown.as_deref().map(|text| owner(bench, text, &target, &work.parent.layers)).transpose()?;
+    let owner =
+        copy.chown.as_deref().map(|text| owner(bench, text, &target, &work.parent.layers)).transpose()?;
     let trees = trees(bench, &work.reads)?;
     let mut scratch = Vec::new();
     let (sources, reads) = sources(bench, copy, &work.reads, &trees, &mut scratch)?;
@@ -100,17 +109,17 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
             Timestamp::Preserve { .. } => WithTime::Yes,
         },
     };
-    let copied = kiln_layer::copy(&target, &request).map_err(|error| explain(bench, copy, error))?;
+    let copied = kiln_layer::copy(&target, &request)?;
     // The owner's numbers are part of what the layer is, and names may mean others in another base.
     let owner_digest = owner.map(|owner| Digest::of(format!("{}:{}", owner.uid, owner.gid).as_bytes()));
     let mut reads = reads;
     reads.extend(owner_digest);
-    let inputs = Inputs {
-        parent: copied.observed.depends_on_target().then(|| copied.observed.digest()),
-        reads,
-    };
+    let inputs =
+        Inputs { parent: copied.observed.depends_on_target().then(|| copied.observed.digest()), reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
-    if let Some(layer) = LocalCache::new(&bench.workshop.store).content(key) {
+    if work.reuse == Reuse::Known
+        && let Some(layer) = LocalCache::new(&bench.workshop.store).content(key)
+    {
         return Ok(Prepared::Known(layer));
     }
     let mut fields = KeyRecord::new();
@@ -147,8 +156,11 @@ fn owner(bench: &Bench, text: &str, target: &Tree, stack: &[Layer]) -> Result<Ow
     } else {
         AccountFiles::default()
     };
-    resolve_owner(text, files.accounts())
-        .map_err(|source| StepError::Owner { what: "--chown", text: text.to_owned(), source })
+    resolve_owner(text, files.accounts()).map_err(|source| StepError::Owner {
+        what: "--chown",
+        text: text.to_owned(),
+        source,
+    })
 }
 
 /// Returns the tree of each thing that is read, in order.
@@ -197,13 +209,12 @@ fn sources<'a>(
             }
             CopySource::Path { pattern, .. } => {
                 let (_, tree) = inputs.next().expect("every source that reads has an input");
-                digests.push(copy_selection(tree, copy, pattern).map_err(|error| match error {
-                    StepError::Copy(error) => explain(bench, copy, error),
-                    error => error,
-                })?);
+                digests.push(copy_selection(tree, copy, pattern)?);
                 match copy.unpack {
                     Unpack::Never => sources.push(Source::Path { tree, pattern }),
-                    Unpack::Local | Unpack::All => unpack_selected(bench, tree, pattern, copy, &mut sources, scratch)?,
+                    Unpack::Local | Unpack::All => {
+                        unpack_selected(bench, tree, pattern, copy, &mut sources, scratch)?
+                    }
                 }
             }
             CopySource::Remote { .. } => {
@@ -211,7 +222,7 @@ fn sources<'a>(
                 let StepOutput::File(download) = read else {
                     unreachable!("the plan gives a download its own step")
                 };
-                digests.push(digest_of_download(download.digest, &download.name));
+                digests.push(download.key());
                 if copy.unpack == Unpack::All
                     && let Some(tree) = unpack_archive(bench, &download.name, &download.content(), scratch)?
                 {
@@ -278,28 +289,30 @@ fn unpack_archive(
     content: &Content,
     scratch: &mut Vec<kiln_store::Scratch>,
 ) -> Result<Option<Tree>, StepError> {
-    let failed = |error: kiln_layer::ArchiveError| StepError::Archive { name: name.to_owned(), source: Box::new(error) };
-    if !kiln_layer::is_archive(content, &NoLayers).map_err(failed)? {
+    let read = |source| StepError::Io { what: format!("cannot read `{name}`"), source };
+    if !kiln_layer::is_archive(content.open(&NoLayers).map_err(read)?).map_err(read)? {
         return Ok(None);
     }
     let directory = bench.workshop.store.scratch("archive")?;
-    let tree = kiln_layer::extract_archive(content, &NoLayers, directory.path()).map_err(failed)?;
+    let origin = Arc::new(DirectoryOrigin::open(directory.path()).map_err(read)?);
+    let reader = content.open(&NoLayers).map_err(read)?;
+    let tree = kiln_layer::extract_archive(reader, &origin, Limits::default())
+        .map_err(|error| StepError::Archive { name: name.to_owned(), source: Box::new(error) })?;
     scratch.push(directory);
     Ok(Some(tree))
 }
 
-/// Says of a missing source whether the ignore file hides it.
-fn explain(bench: &Bench, copy: &CopyOp, error: CopyError) -> StepError {
-    let CopyError::SourceNotFound { source_path } = &error else { return error.into() };
-    let from_context = copy.sources.iter().any(|source| matches!(source, CopySource::Path { .. }));
-    let main = bench.contexts.get(crate::lower::MAIN_CONTEXT);
-    let rule = main.filter(|_| from_context).and_then(|main| main.ignore.excluded_by(source_path.as_bytes()));
-    match rule {
+/// Says of a source that is missing in a context whether the ignore file hides it.
+pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
+    let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
+    let Op::Context(context) = &plan.step(from).op else { return error };
+    let ignore = bench.contexts.get(&context.name).map(|context| &context.ignore);
+    match ignore.and_then(|ignore| ignore.excluded_by(source_path.as_bytes())) {
         Some(rule) => StepError::Ignored {
             path: source_path.to_string(),
             pattern: String::from_utf8_lossy(rule.text()).into_owned(),
             line: rule.line,
         },
-        None => error.into(),
+        None => error,
     }
 }

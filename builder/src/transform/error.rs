@@ -28,7 +28,9 @@ pub enum StepError {
     #[error(transparent)]
     Copy(#[from] CopyError),
     /// A source is there, but hidden by the ignore file.
-    #[error("source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file")]
+    #[error(
+        "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file"
+    )]
     Ignored {
         /// The source.
         path: String,
@@ -129,7 +131,7 @@ pub struct RunFailure {
 
 fn describe(status: ExitStatus) -> String {
     match status {
-        ExitStatus::Code(code) => format!("exit code {code}"),
+        ExitStatus::Code(code) => format!("exit code: {code}"),
         ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
     }
 }

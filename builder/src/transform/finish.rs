@@ -11,11 +11,15 @@ use crate::request::{Compression, Timestamp};
 use crate::rootfs::Layer;
 
 /// Writes changes as a layer. `stacks` are the file systems whose contents the changes refer to.
-pub(super) fn write_layer(bench: &Bench, changes: &Changes, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
+pub(super) fn write_layer(
+    bench: &Bench,
+    changes: &Changes,
+    stacks: &[Vec<Layer>],
+) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
     let mut writer = workshop.store.blobs().writer_of_hashed()?;
     let directories = UnpackedLayers { workshop, stacks };
-    let committed = kiln_layer::commit(changes, &directories, commit_options(bench), &mut writer)?;
+    let committed = kiln_layer::commit(changes, &directories, &commit_options(bench), &mut writer)?;
     writer.commit(&committed.digest)?;
     let media_type = compression(bench.compression).media_type();
     let layer = Layer {
@@ -29,8 +33,8 @@ pub(super) fn write_layer(bench: &Bench, changes: &Changes, stacks: &[Vec<Layer>
 /// Returns the compressor that a request's compression means.
 pub(crate) fn compression(compression: Compression) -> LayerCompression {
     match compression {
-        Compression::Gzip => LayerCompression::GZIP,
-        Compression::Zstd => LayerCompression::ZSTD,
+        Compression::Gzip => LayerCompression::default(),
+        Compression::Zstd => LayerCompression::Zstd(kiln_layer::compress::ZSTD_LEVEL_DEFAULT),
         Compression::Uncompressed => LayerCompression::None,
     }
 }

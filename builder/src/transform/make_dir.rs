@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_layer::owner::{Owner, resolve_user};
+use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
@@ -33,8 +33,11 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
 /// Fetches the layers whose listings are not known.
 pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
     let workshop = &bench.workshop;
-    let unknown: Vec<Layer> =
-        stack.iter().filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none()).cloned().collect();
+    let unknown: Vec<Layer> = stack
+        .iter()
+        .filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none())
+        .cloned()
+        .collect();
     Ok(blobs::fetch_layers(workshop, &unknown, &bench.progress).await?)
 }
 
@@ -42,15 +45,18 @@ fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owne
     if user.is_empty() {
         return Ok(Owner { uid: 0, gid: 0 });
     }
-    let files = if accounts::are_needed(user) || !user.contains(':') {
+    let files = if accounts::are_needed(user) {
         let stacks = [stack.to_vec()];
         AccountFiles::read(tree, &UnpackedLayers { workshop: &bench.workshop, stacks: &stacks })?
     } else {
         AccountFiles::default()
     };
-    resolve_user(user, files.accounts())
-        .map(|user| user.owner)
-        .map_err(|source| StepError::Owner { what: "USER", text: user.to_owned(), source })
+    // A number alone is the group too, as in `--chown`; for a process it would not be.
+    resolve_owner(user, files.accounts()).map_err(|source| StepError::Owner {
+        what: "USER",
+        text: user.to_owned(),
+        source,
+    })
 }
 
 /// Returns the directories on the way to `path` that `tree` does not have, symlinks followed.

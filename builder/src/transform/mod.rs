@@ -1,13 +1,20 @@
 //! What steps do: one file an operation with inputs.
 
 mod copy;
-mod error;
-mod finish;
-mod make_dir;
 mod run;
+
+mod recorded;
 mod run_mounts;
+
+mod make_dir;
+
+mod accounts;
+mod finish;
 mod selection;
 
+mod error;
+
+pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
 pub use selection::{copy_selection, mount_selection};
 
@@ -18,9 +25,9 @@ use kiln_layer::Tree;
 use kiln_sandbox::CancelToken;
 
 use crate::plan::key::KeyBase;
-use crate::plan::{Op, StepId};
+use crate::plan::{Op, Step, StepId};
 use crate::progress::Progress;
-use crate::request::{Compression, Timestamp};
+use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::Rootfs;
 use crate::secrets::Secrets;
 use crate::source::context::Context;
@@ -41,6 +48,8 @@ pub struct Bench {
     pub timestamp: Timestamp,
     /// Compression of new layers.
     pub compression: Compression,
+    /// Which steps may not be taken from the cache.
+    pub no_cache: NoCache,
     /// What all keys share.
     pub key_base: KeyBase,
     /// Name of the build in the logs.
@@ -88,14 +97,42 @@ pub struct Given {
 ///
 /// # Errors
 /// [`StepError`], which says what failed.
-pub async fn execute(bench: &Arc<Bench>, id: StepId, op: &Op, given: Given) -> Result<StepOutput, StepError> {
-    match op {
+pub async fn execute(
+    bench: &Arc<Bench>,
+    id: StepId,
+    step: &Step,
+    given: Given,
+) -> Result<StepOutput, StepError> {
+    let reuse = match is_fresh(&bench.no_cache, step) {
+        true => Reuse::Nothing,
+        false => Reuse::Known,
+    };
+    match &step.op {
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
         Op::Context(context) => Ok(StepOutput::Files(Arc::clone(&bench.contexts[&context.name].tree))),
         Op::Http(_) => Ok(StepOutput::File(bench.downloads[&id].clone())),
-        Op::Run(run) => run::run(bench, id, run, given).await.map(StepOutput::Rootfs),
-        Op::Copy(copy) => copy::copy(bench, op, copy, given).await.map(StepOutput::Rootfs),
+        Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
+        Op::Copy(copy) => copy::copy(bench, &step.op, copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, make, given).await.map(StepOutput::Rootfs),
     }
+}
+
+/// Whether a step's result may come from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// A known result is good enough.
+    Known,
+    /// The user wants the step done again.
+    Nothing,
+}
+
+/// Whether the user wants this step done again.
+pub fn is_fresh(no_cache: &NoCache, step: &Step) -> bool {
+    step.op.parent().is_some()
+        && match no_cache {
+            NoCache::Nothing => false,
+            NoCache::Everything => true,
+            NoCache::Stages(stages) => stages.contains(&step.origin.stage_name),
+        }
 }

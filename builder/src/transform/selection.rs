@@ -3,10 +3,10 @@
 use kiln_frontend::dockerignore::Matcher;
 use kiln_layer::content_hash::{MetadataOverrides, Naming, digest_of_selection};
 use kiln_layer::{ArchivePath, CopyError, Tree, select_sources};
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
 
 use super::StepError;
-use crate::plan::{CopyOp, MountKind};
+use crate::plan::CopyOp;
 
 /// Returns the digest of what `pattern` of a copy selects in `tree`, after `--exclude`.
 ///
@@ -16,7 +16,8 @@ pub fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Result<Diges
     let paths = select_sources(tree, pattern.as_bytes(), copy.parents)?;
     let matcher = exclude_matcher(&copy.exclude)?;
     let excluded = |path: &ArchivePath, _is_directory: bool| matcher.excluded_by(path.as_bytes()).is_some();
-    let excluded = (!matcher.is_empty() && !copy.parents).then_some(&excluded as &kiln_layer::PathMatcher<'_>);
+    let excluded =
+        (!matcher.is_empty() && !copy.parents).then_some(&excluded as &kiln_layer::PathMatcher<'_>);
     let naming = if copy.parents { Naming::WholePath } else { Naming::FileName };
     Ok(digest_of_selection(tree, &paths, naming, MetadataOverrides::default(), excluded)?)
 }
@@ -37,32 +38,16 @@ pub(super) fn mount_source(tree: &Tree, source: &str) -> Result<ArchivePath, Ste
     if path.is_root() {
         return Ok(path);
     }
-    let resolved =
-        tree.resolve(&path).map_err(|error| CopyError::Source { source_path: path.clone(), source: error })?;
+    let resolved = tree
+        .resolve(&path)
+        .map_err(|error| CopyError::Source { source_path: path.clone(), source: error })?;
     if !resolved.exists {
         return Err(CopyError::SourceNotFound { source_path: path }.into());
     }
     Ok(resolved.path)
 }
 
-/// Returns what a mount's own kind reads, for steps that read files through it.
-pub(super) fn mount_path(kind: &MountKind) -> Option<&str> {
-    match kind {
-        MountKind::Bind { source, .. } => Some(source),
-        MountKind::Cache { seed: Some((_, source)), .. } => Some(source),
-        _ => None,
-    }
-}
-
 pub(super) fn exclude_matcher(patterns: &[String]) -> Result<Matcher, StepError> {
     Matcher::new(patterns.iter().map(|pattern| pattern.as_bytes()))
         .map_err(|error| StepError::Exclude { reason: error.to_string() })
-}
-
-/// Returns the digest of a text that a copy writes to a file.
-pub(super) fn digest_of_download(digest: Digest, name: &str) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update(digest.as_bytes());
-    hasher.update(name.as_bytes());
-    hasher.finish()
 }

@@ -16,6 +16,8 @@ pub(super) struct Expression {
     /// What every match starts and ends with.
     prefix: Vec<u8>,
     suffix: Vec<u8>,
+    /// For each ASCII character the positions that take it, where a set fits in one word.
+    takers: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,11 @@ impl Expression {
         &self.prefix
     }
 
+    /// Returns what every match ends with.
+    pub(super) fn suffix(&self) -> &[u8] {
+        &self.suffix
+    }
+
     /// Tells whether a whole path matches.
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         if !path.starts_with(&self.prefix) || !path.ends_with(&self.suffix) {
@@ -85,22 +92,25 @@ impl Expression {
         let mut current = start;
         let mut rest = path;
         while let Some((character, length)) = first_character(rest) {
-            let mut next = 0;
-            let mut left = current & !(1 << self.positions.len());
+            let mut left = current & self.takers_of(character);
+            current = 0;
             while left != 0 {
-                let position = &self.positions[left.trailing_zeros() as usize];
-                if position.takes.accepts(character) {
-                    next |= position.next[0];
-                }
+                current |= self.positions[left.trailing_zeros() as usize].next[0];
                 left &= left - 1;
             }
-            if next == 0 {
+            if current == 0 {
                 return false;
             }
-            current = next;
             rest = &rest[length..];
         }
         current >> self.positions.len() & 1 == 1
+    }
+
+    fn takers_of(&self, character: char) -> u64 {
+        match self.takers.get(character as usize) {
+            Some(takers) => *takers,
+            None => takers(&self.positions, character),
+        }
     }
 
     fn matches_wide(&self, path: &[u8]) -> bool {
@@ -161,8 +171,17 @@ impl Expression {
             insert(&mut enter_at_start, first);
         }
         positions.reverse();
-        Self { positions, start: enter_at_start, prefix, suffix }
+        let is_narrow = enter_at_start.len() == 1;
+        let ascii = '\0'..='\x7f';
+        let takers = ascii.filter(|_| is_narrow).map(|character| takers(&positions, character)).collect();
+        Self { positions, start: enter_at_start, prefix, suffix, takers }
     }
+}
+
+/// Returns the positions, fewer than 64, that take a character.
+fn takers(positions: &[Position], character: char) -> u64 {
+    let bits = positions.iter().enumerate().map(|(at, position)| (at, position.takes.accepts(character)));
+    bits.fold(0, |set, (at, accepts)| set | u64::from(accepts) << at)
 }
 
 impl Node {

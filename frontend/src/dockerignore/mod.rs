@@ -6,9 +6,9 @@
 //! inherited ([`Inherited`]), which is also how BuildKit judges it: a pattern that had nothing to decide at a directory is
 //! not looked at again for that directory when a path below it is judged.
 
-mod expression;
-
 mod pattern;
+
+mod expression;
 
 use thiserror::Error;
 
@@ -42,7 +42,8 @@ impl IgnoreError {
     }
 }
 
-/// A list of patterns, in order.
+/// A list of patterns, in order. They say what to leave out, or, for `COPY --parents`, what to take: then read "is
+/// excluded" as "is matched".
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
     rules: Vec<Rule>,
@@ -159,6 +160,12 @@ impl Matcher {
     /// Tells whether an excluded directory may be left out of the walk: no exception can match anything below it.
     pub fn can_prune(&self, directory: &[u8]) -> bool {
         !self.rules.iter().any(|rule| rule.is_exception && rule.pattern.can_match_below(directory))
+    }
+
+    /// Tells whether some path below a directory could match, exceptions aside: what a walk must enter where patterns
+    /// say what to take (`COPY --parents`) and not what to leave out. May say yes too often, never no.
+    pub fn can_match_below(&self, directory: &[u8]) -> bool {
+        self.rules.iter().any(|rule| !rule.is_exception && rule.pattern.can_match_below(directory))
     }
 
     /// Returns the pattern that excludes a path, walking down from the top; `None` where it is not excluded. For

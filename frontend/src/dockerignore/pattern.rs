@@ -7,6 +7,9 @@ use crate::glob::Glob;
 pub(super) struct Pattern {
     text: Vec<u8>,
     shape: Shape,
+    /// The bytes that every match starts and ends with, where they are known: most paths fail here.
+    first: Option<u8>,
+    last: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,14 @@ impl Pattern {
             Kind::Suffix => Shape::Suffix(text[2..].to_vec()),
             Kind::Expression => Shape::Expression(Expression::new(&expression)?),
         };
-        Ok(Self { text: text.to_vec(), shape })
+        let (first, last) = match &shape {
+            Shape::Exact => (text.first(), text.last()),
+            Shape::Prefix(prefix) => (prefix.first(), None),
+            Shape::Suffix(suffix) => (None, suffix.last()),
+            Shape::Expression(expression) => (expression.prefix().first(), expression.suffix().last()),
+        };
+        let (first, last) = (first.copied(), last.copied());
+        Ok(Self { text: text.to_vec(), shape, first, last })
     }
 
     pub(super) fn text(&self) -> &[u8] {
@@ -49,6 +59,10 @@ impl Pattern {
     }
 
     pub(super) fn matches(&self, path: &[u8]) -> bool {
+        let fails = |known: Option<u8>, found: Option<&u8>| known.is_some() && known != found.copied();
+        if fails(self.last, path.last()) || fails(self.first, path.first()) {
+            return false;
+        }
         match &self.shape {
             Shape::Exact => path == self.text,
             Shape::Prefix(prefix) => path.starts_with(prefix),

@@ -9,9 +9,9 @@ mod healthcheck;
 
 mod meta;
 
-pub mod mount;
-
 mod run;
+
+pub mod mount;
 
 use std::ops::Range;
 

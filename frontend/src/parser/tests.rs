@@ -1,4 +1,5 @@
 use super::*;
+use crate::ast::Script;
 use crate::diagnostic::Severity;
 
 const TABLE: &str = include_str!("../../testdata/errors.txt");
@@ -86,5 +87,27 @@ fn a_trigger_is_exactly_one_instruction() {
             Err(errors) => Err(errors[0].code),
         };
         assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_script_is_the_body_of_a_lone_heredoc_or_the_whole_command() {
+    let script = |text: &str| {
+        let file = parse(&Source::new("Dockerfile", format!("FROM a\nRUN {text}\n"))).file;
+        let instruction = file.stages[0].instructions[0].clone();
+        let crate::ast::Operation::Run(run) = &instruction.operation else { panic!("{text} is a RUN") };
+        let crate::ast::Command::Shell(command) = &run.command else { panic!("{text} is in shell form") };
+        instruction.script(&command.text)
+    };
+    let body = |text: &str| Script::Body { name: "E".to_owned(), text: text.to_owned() };
+    let cases = [
+        ("make", Script::Text("make".to_owned())),
+        ("<<E\nx\nE", body("x\n")),
+        ("<<-'E'\n\t#!/bin/x\n\tE", body("#!/bin/x\n")),
+        ("cat <<-E\n\tx\n\tE", Script::Text("cat <<-E\n\tx\nE".to_owned())),
+        ("cat <<A 3<<E\na\nA\ne\nE", Script::Text("cat <<A 3<<E\na\nA\ne\nE".to_owned())),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(script(text), expected, "{text}");
     }
 }

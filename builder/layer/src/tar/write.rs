@@ -49,6 +49,12 @@ pub enum HeaderError {
         /// The attribute.
         name: String,
     },
+    /// A character device that overlayfs takes for a deletion.
+    #[error("character device `{path}` cannot be stored in a layer: its number 0:0 marks deletions")]
+    WhiteoutDevice {
+        /// The entry.
+        path: ArchivePath,
+    },
     /// A device number beyond seven octal digits.
     #[error("device `{path}` has the number {major}:{minor}, which a layer cannot store")]
     DeviceNumber {
@@ -95,6 +101,9 @@ pub fn append_header(
     mtime: Timestamp,
 ) -> Result<(), HeaderError> {
     let fields = fields_of(path, member, mtime);
+    if fields.typeflag == b'3' && fields.device.major == 0 && fields.device.minor == 0 {
+        return Err(HeaderError::WhiteoutDevice { path: path.clone() });
+    }
     if fields.device.major > ID_MAX || fields.device.minor > ID_MAX {
         let Device { major, minor } = fields.device;
         return Err(HeaderError::DeviceNumber { path: path.clone(), major, minor });

@@ -38,15 +38,24 @@ impl Tree {
                 self.remove(path);
             }
         }
+        let is_base = self.len() <= 1;
+        let mut parent = ArchivePath::root();
         // Links last: their targets may stand anywhere in the layer.
         for (path, item) in &listing.items {
+            // Neighbours mostly share their parent, which is then known to be there.
+            let is_set = matches!(item, Item::Entry(_) | Item::Opaque);
+            if is_set && !path.is_child_of(&parent) {
+                self.imply_parents(path);
+                parent = path.parent().unwrap_or_else(ArchivePath::root);
+            }
             match item {
                 Item::Opaque if self.get(path).is_none_or(|entry| !entry.is_directory()) => {
-                    self.imply_parents(path);
                     self.insert(path.clone(), Entry::implied_directory());
                 }
+                Item::Entry(entry) if is_base => {
+                    self.append(path.clone(), located(entry, path, listing));
+                }
                 Item::Entry(entry) => {
-                    self.imply_parents(path);
                     self.insert(path.clone(), located(entry, path, listing));
                 }
                 _ => {}

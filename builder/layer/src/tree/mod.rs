@@ -119,6 +119,27 @@ impl Tree {
         inode
     }
 
+    /// Makes a tree of names in order, each with a new inode or the one that an earlier name (by its index) has.
+    pub(crate) fn from_sorted(items: impl Iterator<Item = (ArchivePath, Result<Entry, usize>)>) -> Self {
+        let mut inodes: Vec<Inode> = Vec::new();
+        let mut names: Vec<(ArchivePath, InodeId)> = Vec::new();
+        for (path, item) in items {
+            let inode = match item {
+                Ok(entry) => {
+                    inodes.push(Inode { entry, links: 1 });
+                    InodeId(u32::try_from(inodes.len() - 1).expect("a tree has fewer than 2^32 entries"))
+                }
+                Err(earlier) => {
+                    let inode = names[earlier].1;
+                    inodes[inode.0 as usize].links += 1;
+                    inode
+                }
+            };
+            names.push((path, inode));
+        }
+        Self { names: names.into_iter().collect(), inodes }
+    }
+
     /// Makes `path` another name of what is at `target`.
     ///
     /// # Errors

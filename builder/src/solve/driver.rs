@@ -1,0 +1,196 @@
+//! The one loop that runs steps. It owns all state and handles one event at a time; work happens in the lanes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::keys::Keys;
+use super::scheduler::{Action, Event, Scheduler};
+use crate::cache::LocalCache;
+use crate::interrupt::Interrupt;
+use crate::lanes::blocking;
+use crate::plan::{Op, Plan, StepId};
+use crate::progress::ProgressEvent;
+use crate::rootfs::Rootfs;
+use crate::transform::{Bench, Given, StepError, StepOutput, execute};
+
+/// How long running work may take to end after an interrupt, before it is left behind.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// A step failed.
+    #[error("{error}")]
+    Step {
+        /// The step.
+        step: StepId,
+        /// What failed.
+        error: Box<StepError>,
+    },
+    /// Somebody stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The results of the steps that were needed.
+#[derive(Debug)]
+pub struct Solution {
+    outputs: Vec<Option<StepOutput>>,
+}
+
+impl Solution {
+    /// Returns the file system of a step that was wanted.
+    ///
+    /// # Panics
+    /// When the step was not wanted.
+    pub fn rootfs(&self, step: StepId) -> &Rootfs {
+        self.outputs[step.index()].as_ref().expect("only wanted steps are asked for").rootfs()
+    }
+}
+
+/// Carries out what `wanted` needs.
+///
+/// # Errors
+/// The first [`SolveError`]; what was finished before it stays in the cache.
+pub async fn solve(
+    bench: &Arc<Bench>,
+    plan: &Arc<Plan>,
+    keys: &Keys,
+    wanted: &[StepId],
+    interrupt: &Interrupt,
+) -> Result<Solution, SolveError> {
+    let mut driver = Driver {
+        bench,
+        plan,
+        keys,
+        cache: LocalCache::new(&bench.workshop.store),
+        scheduler: Scheduler::new(plan, wanted),
+        outputs: vec![None; plan.len()],
+        failure: None,
+    };
+    let mut running = FuturesUnordered::new();
+    loop {
+        while let Some(action) = driver.scheduler.next_action() {
+            match action {
+                Action::Probe(step) => driver.probe(step),
+                Action::Execute(step) => running.push(driver.start(step)),
+            }
+        }
+        if running.is_empty() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = interrupt.raised(), if driver.failure.is_none() => {
+                driver.fail(SolveError::Interrupted);
+                // Killed steps end at once; what hangs on a socket is dropped.
+                drop(tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} }).await);
+                break;
+            }
+            Some(finished) = running.next() => driver.finished(finished, interrupt).await,
+        }
+    }
+    match driver.failure {
+        Some(failure) => Err(failure),
+        None if interrupt.is_raised() => Err(SolveError::Interrupted),
+        None => Ok(Solution { outputs: driver.outputs }),
+    }
+}
+
+struct Driver<'a> {
+    bench: &'a Arc<Bench>,
+    plan: &'a Arc<Plan>,
+    keys: &'a Keys,
+    cache: LocalCache,
+    scheduler: Scheduler,
+    outputs: Vec<Option<StepOutput>>,
+    failure: Option<SolveError>,
+}
+
+struct Finished {
+    step: StepId,
+    took: Duration,
+    outcome: Result<StepOutput, StepError>,
+}
+
+impl Driver<'_> {
+    fn probe(&mut self, step: StepId) {
+        let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
+        let is_transform = self.plan.step(step).op.parent().is_some();
+        let hit = hit.filter(|_| is_transform);
+        if let Some(rootfs) = &hit {
+            self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
+            self.bench.progress.on(&ProgressEvent::StepCached { step });
+        }
+        self.scheduler.on(Event::Probed { step, hit: hit.is_some() });
+    }
+
+    fn start(&mut self, step: StepId) -> impl Future<Output = Finished> + use<> {
+        let op = &self.plan.step(step).op;
+        let output =
+            |id: StepId| self.outputs[id.index()].clone().expect("inputs are done before what needs them");
+        let given = Given {
+            parent: op.parent().map(|parent| output(parent).rootfs().clone()),
+            reads: op.reads().into_iter().map(output).collect(),
+        };
+        let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
+        if op.parent().is_some() {
+            bench.progress.on(&ProgressEvent::StepStarted { step });
+        }
+        async move {
+            let started = Instant::now();
+            let outcome = execute(&bench, step, plan.step(step), given).await;
+            Finished { step, took: started.elapsed(), outcome }
+        }
+    }
+
+    async fn finished(&mut self, finished: Finished, interrupt: &Interrupt) {
+        let Finished { step, took, outcome } = finished;
+        let is_transform = self.plan.step(step).op.parent().is_some();
+        let outcome = match outcome {
+            Ok(done) if is_transform => self.record(step, done.rootfs()).await.map(|()| done),
+            other => other,
+        };
+        self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
+        match outcome {
+            Ok(done) => {
+                self.outputs[step.index()] = Some(done);
+                if is_transform || matches!(self.plan.step(step).op, Op::Http(_)) {
+                    self.bench.progress.on(&ProgressEvent::StepDone { step, took });
+                }
+            }
+            Err(error) => {
+                if self.failure.is_none() {
+                    self.bench.progress.on(&ProgressEvent::StepFailed { step, took });
+                }
+                let failure = if interrupt.is_raised() && self.failure.is_none() {
+                    SolveError::Interrupted
+                } else {
+                    SolveError::Step { step, error: Box::new(error) }
+                };
+                self.fail(failure);
+            }
+        }
+    }
+
+    /// Records the result under the definition key, so that the next build finds it without running anything.
+    async fn record(&self, step: StepId, rootfs: &Rootfs) -> Result<(), StepError> {
+        let Some(key) = self.keys.lookup(step) else { return Ok(()) };
+        let fields = self.keys.record(self.bench, self.plan, step);
+        let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
+        blocking(move || cache.record_definition(key, &rootfs, &fields)).await?;
+        Ok(())
+    }
+
+    /// Keeps the first failure and stops everything else.
+    fn fail(&mut self, failure: SolveError) {
+        if self.failure.is_none() {
+            self.failure = Some(failure);
+            self.scheduler.on(Event::Interrupted);
+            self.bench.cancel.cancel();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Definition keys: forward from the sources, without running anything.
+
+use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
+use crate::plan::{CopySource, KeyKind, Op, Plan, StepId, StepKey};
+use crate::transform::{Bench, StepError, copy_selection, explain_copy, is_fresh, mount_selection};
+
+use super::SolveError;
+
+/// What is known of the steps of a plan before anything runs.
+#[derive(Debug)]
+pub struct Keys {
+    keys: Vec<Option<StepKey>>,
+    records: Vec<Option<Inputs>>,
+    volatile: Vec<bool>,
+}
+
+impl Keys {
+    /// Returns a step's definition key, unless it or something below it may not be taken from the cache.
+    pub fn lookup(&self, step: StepId) -> Option<StepKey> {
+        self.keys[step.index()].filter(|_| !self.volatile[step.index()])
+    }
+
+    /// Returns what a step's definition key is made of.
+    pub fn record(&self, bench: &Bench, plan: &Plan, step: StepId) -> KeyRecord {
+        let mut record = KeyRecord::new();
+        if let Some(inputs) = &self.records[step.index()] {
+            describe(KeyKind::Definition, &bench.key_base, &plan.step(step).op, inputs, &mut record);
+        }
+        record
+    }
+}
+
+/// Computes the definition keys of the needed steps.
+///
+/// # Errors
+/// A step whose sources are missing or malformed.
+pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Keys, SolveError> {
+    let count = plan.len();
+    let mut keys = Keys { keys: vec![None; count], records: vec![None; count], volatile: vec![false; count] };
+    for (id, step) in plan.steps() {
+        if !needed[id.index()] {
+            continue;
+        }
+        let failed = |error| SolveError::Step { step: id, error: Box::new(error) };
+        let reads = reads(bench, plan, &step.op, &keys).map_err(failed)?;
+        let parent = step.op.parent().and_then(|parent| keys.keys[parent.index()]).map(|key| key.0);
+        let inputs = Inputs { parent, reads };
+        keys.keys[id.index()] = Some(step_key(KeyKind::Definition, &bench.key_base, &step.op, &inputs));
+        keys.records[id.index()] = Some(inputs);
+        let below = step.op.inputs().iter().any(|input| keys.volatile[input.index()]);
+        keys.volatile[id.index()] = below || is_fresh(&bench.no_cache, step);
+    }
+    Ok(keys)
+}
+
+fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<kiln_oci::Digest>, StepError> {
+    let key_of =
+        |step: StepId| keys.keys[step.index()].map(|key| key.0).expect("inputs come before what needs them");
+    let mut reads = Vec::new();
+    match op {
+        Op::Copy(copy) => {
+            for source in &copy.sources {
+                match source {
+                    CopySource::Inline { .. } => {}
+                    CopySource::Remote { from } => reads.push(bench.downloads[from].key()),
+                    CopySource::Path { from, pattern } => {
+                        reads.push(match context_tree(bench, plan, *from) {
+                            Some(tree) => copy_selection(tree, copy, pattern)
+                                .map_err(|error| explain_copy(bench, plan, *from, error))?,
+                            None => key_of(*from),
+                        })
+                    }
+                }
+            }
+        }
+        Op::Run(run) => {
+            for mount in &run.mounts {
+                let Some(from) = mount.kind.reads() else { continue };
+                reads.push(match (context_tree(bench, plan, from), mount.kind.source()) {
+                    (Some(tree), Some(source)) => mount_selection(tree, source)?,
+                    _ => key_of(from),
+                });
+            }
+        }
+        _ => {}
+    }
+    Ok(reads)
+}
+
+fn context_tree<'a>(bench: &'a Bench, plan: &Plan, step: StepId) -> Option<&'a kiln_layer::Tree> {
+    match &plan.step(step).op {
+        Op::Context(context) => bench.contexts.get(&context.name).map(|context| &*context.tree),
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! The directory that receives a step's changes: made to fit over its layers, and settled into the unpacked form of the
+//! layer that it became.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use kiln_layer::{ArchivePath, Changes, Entry, Item, Listing, Metadata, Ownership, Tree};
+use kiln_sandbox::OWNER_ATTRIBUTE;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+use walkdir::WalkDir;
+
+/// Gives an empty upper directory the mode and owner of the file system's root: overlayfs shows the upper one's.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn dress_root(upper: &Path, tree: &Tree, ownership: Ownership) -> io::Result<()> {
+    let root =
+        tree.get(&ArchivePath::root()).map_or_else(Metadata::implied_directory, |root| root.metadata.clone());
+    if ownership == Ownership::Real {
+        std::os::unix::fs::lchown(upper, Some(root.uid), Some(root.gid))?;
+    }
+    fs_err::set_permissions(upper, std::fs::Permissions::from_mode(root.mode))
+}
+
+/// Gives every entry of an upper directory the time that its layer says, or the one below where the layer is silent.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn settle(
+    upper: &Path,
+    changes: &Changes,
+    lower: &Tree,
+    epoch: Option<i64>,
+    ownership: Ownership,
+) -> io::Result<()> {
+    // Children first, so that setting their times does not touch a directory that is done.
+    for entry in WalkDir::new(upper).follow_links(false).contents_first(true) {
+        let entry = entry?;
+        let below = entry.path().strip_prefix(upper).map_err(io::Error::other)?;
+        let Ok(path) = ArchivePath::clamp(below.as_os_str().as_encoded_bytes()) else { continue };
+        let recorded = changes.entries.get(&path).filter(|_| !path.is_root());
+        if let Some(recorded) = recorded.filter(|_| ownership == Ownership::Recorded) {
+            write_owner(entry.path(), recorded)?;
+        }
+        let seconds = match (recorded, lower.get(&path), epoch) {
+            (Some(_), _, Some(epoch)) => (epoch, 0),
+            // In a layer that keeps times, the file has its own already.
+            (Some(_), _, None) | (None, None, _) => continue,
+            (None, Some(below), _) => (below.metadata.mtime.seconds, below.metadata.mtime.nanoseconds),
+        };
+        set_time(entry.path(), seconds)?;
+    }
+    Ok(())
+}
+
+/// Writes the owners of an unpacked layer beside its files, where the kernel would not set them.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn write_owners(directory: &Path, listing: &Listing) -> io::Result<()> {
+    for (path, item) in &listing.items {
+        if let Item::Entry(entry) = item {
+            write_owner(&directory.join(path.as_path()), entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
+fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
+    if !entry.is_directory() && entry.content().is_none() {
+        return Ok(());
+    }
+    let Metadata { uid, gid, .. } = entry.metadata;
+    let outcome = if (uid, gid) == (0, 0) {
+        rustix::fs::lremovexattr(path, OWNER_ATTRIBUTE)
+    } else {
+        rustix::fs::lsetxattr(path, OWNER_ATTRIBUTE, format!("{uid}:{gid}").as_bytes(), XattrFlags::empty())
+    };
+    match outcome {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(errno) => {
+            Err(io::Error::other(format!("cannot note the owner of `{}`: {errno}", path.display())))
+        }
+    }
+}
+
+fn set_time(path: &Path, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|errno| io::Error::other(format!("cannot set the time of `{}`: {errno}", path.display())))
+}

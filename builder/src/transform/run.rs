@@ -121,6 +121,7 @@ fn run_blocking(
     stack: &[Layer],
     given: &Given,
 ) -> Result<Ran, StepError> {
+    bench.progress.on(&ProgressEvent::StepStarted { step: id });
     let workshop = &bench.workshop;
     let tree = layers::tree(workshop, stack)?;
     let mut lower = Vec::with_capacity(stack.len());

@@ -246,9 +246,11 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
             .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
         _ => Failure::of(Kind::Failed, error),
     };
-    let output = if matches!(error, StepError::Run(_)) { "; its output is above" } else { "" };
+    let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
+    let output = matches!(error, StepError::Run(_)).then(|| "its output is above".to_owned());
+    let label: Vec<String> = stage.into_iter().chain(output).collect();
     match origin.span {
-        Some(span) => failure.at(Some(span), source, format!("in stage `{}`{output}", origin.stage)),
+        Some(span) => failure.at(Some(span), source, label.join("; ")),
         None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
     }
 }

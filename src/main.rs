@@ -6,8 +6,6 @@
 //!
 //! The order matters: a user namespace can be entered only while there is one thread.
 
-#[expect(dead_code, reason = "stands in for what the builder does not have yet")]
-mod api_stub;
 mod cli;
 mod commands;
 mod failure;

@@ -4,6 +4,7 @@
 //! An unpacked layer is ready to be a lower directory of an overlay mount; its files' contents are read from there too. Many
 //! processes may want one layer at once: the first unpacks it, the others wait.
 
+use std::collections::HashSet;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, OverlayMarks, Ownership, Tree, TreeError,
-    UnpackError, UnpackForm, UnpackOptions,
+    ArchivePath, Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, Metadata, OverlayMarks,
+    Ownership, Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
 };
-use kiln_oci::{DiffId, Digest};
+use kiln_oci::{DiffId, Digest, Hasher};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, StoreError};
 
@@ -127,14 +128,36 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
     let Some((layer, below)) = layers.split_last() else {
         unreachable!("an empty stack has no topmost layer, and nobody asks for it")
     };
-    if let Some(path) = workshop.store.snapshots().get(&layer.diff_id)? {
-        return Ok(path);
-    }
-    let _alone = workshop.store.lock(&format!("unpack {}", layer.diff_id))?;
-    if let Some(path) = workshop.store.snapshots().get(&layer.diff_id)? {
-        return Ok(path);
+    let chain = crate::rootfs::chain_of(layers);
+    if let Some(path) = locked(&workshop.unpacked).get(&chain) {
+        return Ok(path.clone());
     }
     let below_tree = tree(workshop, below)?;
+    let path = match known_directory(workshop, layer, &below_tree)? {
+        Some(path) => path,
+        None => unpack(workshop, layer, below, &below_tree)?,
+    };
+    locked(&workshop.unpacked).insert(chain, path.clone());
+    Ok(path)
+}
+
+fn known_directory(workshop: &Workshop, layer: &Layer, below: &Tree) -> Result<Option<PathBuf>, LayerError> {
+    match known_listing(workshop, &layer.diff_id) {
+        Some(listing) => Ok(workshop.store.snapshots().get(&snapshot_id(&listing, below))?),
+        None => Ok(None),
+    }
+}
+
+fn unpack(
+    workshop: &Workshop,
+    layer: &Layer,
+    below: &[Layer],
+    below_tree: &Tree,
+) -> Result<PathBuf, LayerError> {
+    let _alone = workshop.store.lock(&format!("unpack {}", layer.diff_id))?;
+    if let Some(path) = known_directory(workshop, layer, below_tree)? {
+        return Ok(path);
+    }
     let scratch = workshop.store.scratch("layer")?;
     let directory = DirectoryOrigin::open(scratch.path()).map_err(LayerError::Open)?;
     let stack = [below.to_vec()];
@@ -143,7 +166,7 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
         form: UnpackForm::Overlay(marks(workshop)),
         ownership: ownership(workshop),
         devices: devices(workshop),
-        lower: Some(Lower { tree: &below_tree, layers: &directories }),
+        lower: Some(Lower { tree: below_tree, layers: &directories }),
         limits: Limits::default(),
     };
     let read = |source| LayerError::Read { digest: layer.blob.digest, source: Box::new(source) };
@@ -152,10 +175,43 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
     if ownership(workshop) == Ownership::Recorded {
         upper::write_owners(scratch.path(), &unpacked.listing).map_err(LayerError::Open)?;
     }
+    let id = snapshot_id(&unpacked.listing, below_tree);
     if known_listing(workshop, &layer.diff_id).is_none() {
         remember_listing(workshop, unpacked.listing)?;
     }
-    Ok(workshop.store.publish_snapshot(scratch, &layer.diff_id)?)
+    Ok(workshop.store.publish_snapshot(scratch, &id)?)
+}
+
+/// Returns the name of a layer's unpacked directory over what lies below it.
+///
+/// A layer does not list directories that it leaves as they are, but its directory must have them, with the metadata they
+/// have below: overlayfs shows the topmost one. So the name covers them; a layer that lists all its parents has its own.
+pub fn snapshot_id(listing: &Listing, below: &Tree) -> DiffId {
+    let mut hasher = None;
+    let mut seen: HashSet<ArchivePath> = listing.items.iter().map(|(path, _)| path.clone()).collect();
+    for (path, _) in &listing.items {
+        for parent in path.ancestors() {
+            let known = !seen.insert(parent.clone());
+            let Some(entry) = below.get(&parent).filter(|_| !known && !parent.is_root()) else { continue };
+            let hasher = hasher.get_or_insert_with(|| {
+                let mut hasher = Hasher::new();
+                hasher.update(listing.diff_id.0.as_bytes());
+                hasher
+            });
+            let Metadata { mode, uid, gid, xattrs, mtime } = &entry.metadata;
+            hasher.update(&(parent.as_bytes().len() as u64).to_le_bytes());
+            hasher.update(parent.as_bytes());
+            hasher
+                .update(format!("{mode:o} {uid} {gid} {}.{} ", mtime.seconds, mtime.nanoseconds).as_bytes());
+            for (name, value) in xattrs.iter() {
+                for part in [name, value] {
+                    hasher.update(&(part.len() as u64).to_le_bytes());
+                    hasher.update(part);
+                }
+            }
+        }
+    }
+    hasher.map_or(listing.diff_id, |hasher| DiffId(hasher.finish()))
 }
 
 /// Returns how overlayfs marks deletions for this process.

@@ -42,6 +42,8 @@
 
 pub mod build;
 
+pub mod catalog;
+
 pub mod export;
 
 pub mod image;

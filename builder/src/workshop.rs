@@ -45,6 +45,7 @@ pub struct Workshop {
     pub started_ns: i128,
     pub(crate) listings: Mutex<HashMap<DiffId, Arc<Listing>>>,
     pub(crate) trees: Mutex<HashMap<Digest, Arc<Tree>>>,
+    pub(crate) unpacked: Mutex<HashMap<Digest, PathBuf>>,
     pub(crate) directories: Mutex<HashMap<DiffId, Arc<DirectoryOrigin>>>,
 }
 
@@ -63,6 +64,7 @@ impl Workshop {
             started_ns: options.started_ns,
             listings: Mutex::default(),
             trees: Mutex::default(),
+            unpacked: Mutex::default(),
             directories: Mutex::default(),
         })
     }

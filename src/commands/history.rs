@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::{Context, platform, print};
-use crate::api_stub::catalog::{self, HistoryRow};
 use crate::cli::{Format, HistoryArgs};
 use crate::failure::{Failure, Kind};
 use crate::settings::now_seconds;
 use crate::ui::{heading, human, short, table};
+use kiln_builder::catalog::{self, HistoryRow};
 
 /// Longest command that is shown, in characters, as in Docker.
 const COMMAND_LENGTH_MAX: usize = 44;

@@ -4,11 +4,11 @@ use kiln_oci::Reference;
 use serde::Serialize;
 
 use super::{Context, print};
-use crate::api_stub::catalog::{self, ImageRow};
 use crate::cli::{Format, ImagesArgs};
 use crate::failure::{Failure, Kind};
 use crate::settings::now_seconds;
 use crate::ui::{human, short, table};
+use kiln_builder::catalog::{self, ImageRow};
 
 /// Lists images.
 pub(super) fn run(args: &ImagesArgs, context: Context) -> Result<(), Failure> {

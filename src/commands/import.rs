@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use super::{Context, name, platform, print};
-use crate::api_stub::catalog::{self, ArchiveSource, ImportRequest};
 use crate::cli::ImportArgs;
 use crate::failure::{Failure, Kind};
+use kiln_builder::catalog::{self, ArchiveSource, ImportRequest};
 
 /// Makes an image of one layer from an archive.
 pub(super) async fn run(args: &ImportArgs, context: Context) -> Result<(), Failure> {

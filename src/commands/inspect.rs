@@ -5,9 +5,9 @@ use kiln_oci::{Descriptor, Reference};
 use serde::Serialize;
 
 use super::{Context, platform, print};
-use crate::api_stub::catalog::{self, ImageDetails};
 use crate::cli::InspectArgs;
 use crate::failure::{Failure, Kind};
+use kiln_builder::catalog::{self, ImageDetails};
 
 /// Shows images.
 pub(super) fn run(args: &InspectArgs, context: Context) -> Result<(), Failure> {

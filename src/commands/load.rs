@@ -1,13 +1,11 @@
 //! `kiln load`.
 
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 
 use super::{Context, interrupt, print, transfer_display, with_display};
-use crate::api_stub::catalog::{self, ArchiveSource, Loaded};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Kind};
-use kiln_builder::progress::Progress;
+use kiln_builder::catalog::{self, ArchiveSource, Loaded};
 
 /// Reads images from an archive.
 pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure> {
@@ -23,9 +21,8 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
     let interrupt = interrupt()?;
-    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let loaded = catalog::load(&workshop, source, &progress).await;
+        let loaded = catalog::load(&workshop, source).await;
         loaded.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let loaded = with_display(&display, &interrupt, work).await?;

@@ -5,10 +5,10 @@ use kiln_oci::Reference;
 use std::sync::Arc;
 
 use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
-use crate::api_stub::transfer::{Pulled, pull};
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::show_text;
+use kiln_builder::catalog::{Pulled, pull};
 
 /// Fetches an image.
 pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure> {

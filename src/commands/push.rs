@@ -5,10 +5,11 @@ use kiln_oci::Reference;
 use std::sync::Arc;
 
 use super::{Context, interrupt, name, print, transfer_display, with_display};
-use crate::api_stub::transfer::{Pushed, push};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::show_text;
+use kiln_builder::catalog::push;
+use kiln_builder::export::Pushed;
 
 /// Sends an image.
 pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure> {

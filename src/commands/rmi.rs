@@ -1,10 +1,10 @@
 //! `kiln rmi`.
 
 use super::{Context, print};
-use crate::api_stub::catalog::{self, Removed};
 use crate::cli::RmiArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::{show_failure, stderr_style};
+use kiln_builder::catalog::{self, Removed};
 
 /// Removes names and images; goes on where one cannot be removed.
 pub(super) fn run(args: &RmiArgs, context: Context) -> Result<(), Failure> {

@@ -1,11 +1,14 @@
 //! `kiln save`.
 
+use std::sync::Arc;
+
+use kiln_builder::progress::Progress;
 use kiln_builder::request::Destination;
 
-use super::{Context, refuse_terminal};
-use crate::api_stub::catalog::{self, ArchiveKind};
+use super::{Context, interrupt, refuse_terminal, transfer_display, with_display};
 use crate::cli::{ArchiveWord, SaveArgs};
 use crate::failure::{Failure, Kind};
+use kiln_builder::catalog::{self, ArchiveKind};
 
 /// Writes images into an archive.
 pub(super) async fn run(args: &SaveArgs, context: Context) -> Result<(), Failure> {
@@ -20,7 +23,15 @@ pub(super) async fn run(args: &SaveArgs, context: Context) -> Result<(), Failure
         ArchiveWord::Docker => ArchiveKind::Docker,
         ArchiveWord::Oci => ArchiveKind::Oci,
     };
-    let (workshop, _) = context.open(1)?;
-    let saved = catalog::save(&workshop, &args.images, kind, &destination).await;
-    saved.map_err(|error| Failure::of(Kind::Failed, &error))
+    let (workshop, settings) = context.open(1)?;
+    let display = transfer_display(false, &settings)?;
+    let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
+    let work = async {
+        let saved = catalog::save(&workshop, &args.images, kind, &destination, &progress).await;
+        saved.map_err(|error| Failure::of(Kind::Failed, &error))
+    };
+    with_display(&display, &interrupt, work).await?;
+    display.finish(None);
+    Ok(())
 }

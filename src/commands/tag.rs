@@ -1,9 +1,9 @@
 //! `kiln tag`: says nothing, as Docker.
 
 use super::{Context, name};
-use crate::api_stub::catalog;
 use crate::cli::TagArgs;
 use crate::failure::{Failure, Kind};
+use kiln_builder::catalog;
 
 /// Gives an image another name.
 pub(super) fn run(args: &TagArgs, context: Context) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! The last life of the sandbox's child: from a forked process with all privileges to the step's own program.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, mkdir};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Signal, Uid, chdir, set_parent_process_death_signal, setsid, umask};
@@ -119,8 +121,25 @@ fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
     }
     limits::apply(&spec.limits).map_err(Failure::during(Operation::Limits))?;
     umask(Mode::from_raw_mode(0o022));
-    chdir(&spec.cwd)
+    enter_directory(&spec.cwd)
         .map_err(|errno| Failure::WorkingDirectory { cwd: spec.cwd.clone(), errno: errno.raw_os_error() })
+}
+
+/// Enters the working directory, making it first where it is missing, as runc does.
+fn enter_directory(cwd: &OsStr) -> Result<(), Errno> {
+    match chdir(cwd) {
+        Err(Errno::NOENT) => {}
+        outcome => return outcome,
+    }
+    let mut path = PathBuf::new();
+    for part in Path::new(cwd).components() {
+        path.push(part);
+        match mkdir(&path, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    chdir(cwd)
 }
 
 fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {

@@ -112,7 +112,7 @@ pub enum ExportError {
     Layer(#[from] LayerError),
     /// A layer could not be had.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// The registry failed.
     #[error("cannot push `{reference}`")]
     Registry {
@@ -124,4 +124,10 @@ pub enum ExportError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<FetchError> for ExportError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }

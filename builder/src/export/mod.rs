@@ -26,6 +26,7 @@ mod archive;
 mod destination;
 
 mod whole;
+pub(crate) use whole::{SingleImage, Whole, document, gather_present, layers_of};
 
 mod error;
 pub use error::ExportError;

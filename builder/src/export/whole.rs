@@ -56,19 +56,44 @@ impl Whole {
 /// # Errors
 /// [`ExportError`] when a document is missing or malformed.
 pub(crate) fn gather(store: &Store, top: &Descriptor) -> Result<Whole, ExportError> {
-    let whole = gather_present(store, top)?;
+    let whole = gather_with(store, top, Presence::Held)?;
     if whole.missing == 0 {
         return Ok(whole);
     }
     match whole.images.as_slice() {
-        [only] => gather_present(store, &only.descriptor),
+        [only] => gather_with(store, &only.descriptor, Presence::Held),
         [] => Err(ExportError::Missing { digest: top.digest }),
         several => Err(ExportError::Partial { digest: top.digest, present: several.len() }),
     }
 }
 
-/// Finds what there is of an image.
+/// Finds what there is of an image, without holding it in the store.
+///
+/// # Errors
+/// [`ExportError`] when its first document is missing, or any malformed.
 pub(crate) fn gather_present(store: &Store, top: &Descriptor) -> Result<Whole, ExportError> {
+    gather_with(store, top, Presence::Seen)
+}
+
+/// What a document's presence means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It is there now.
+    Seen,
+    /// It is there for as long as the store handle lives.
+    Held,
+}
+
+impl Presence {
+    fn of(self, store: &Store, digest: &Digest) -> Result<bool, ExportError> {
+        Ok(match self {
+            Self::Seen => store.blobs().contains(digest)?,
+            Self::Held => store.blobs().hold(digest)?,
+        })
+    }
+}
+
+fn gather_with(store: &Store, top: &Descriptor, presence: Presence) -> Result<Whole, ExportError> {
     let mut whole = Whole {
         top: plain(top),
         documents: Vec::new(),
@@ -77,16 +102,25 @@ pub(crate) fn gather_present(store: &Store, top: &Descriptor) -> Result<Whole, E
         images: Vec::new(),
         missing: 0,
     };
-    if !store.blobs().hold(&top.digest)? {
+    if !presence.of(store, &top.digest)? {
         return Err(ExportError::Missing { digest: top.digest });
     }
-    add(store, top, 0, &mut whole)?;
+    add(Walk { store, presence, depth: 0 }, top, &mut whole)?;
     Ok(whole)
 }
 
-fn add(store: &Store, descriptor: &Descriptor, depth: u32, whole: &mut Whole) -> Result<(), ExportError> {
+/// Where a walk over documents stands.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    store: &'a Store,
+    presence: Presence,
+    depth: u32,
+}
+
+fn add(walk: Walk<'_>, descriptor: &Descriptor, whole: &mut Whole) -> Result<(), ExportError> {
+    let Walk { store, presence, depth } = walk;
     let not_an_image = |reason: String| ExportError::NotAnImage { digest: descriptor.digest, reason };
-    if !store.blobs().hold(&descriptor.digest)? {
+    if !presence.of(store, &descriptor.digest)? {
         whole.missing += 1;
         return Ok(());
     }
@@ -101,7 +135,7 @@ fn add(store: &Store, descriptor: &Descriptor, depth: u32, whole: &mut Whole) ->
     }
     let index: Document<Index> = document(store, &descriptor.digest)?;
     for entry in &index.value().manifests {
-        add(store, entry, depth + 1, whole)?;
+        add(Walk { depth: depth + 1, ..walk }, entry, whole)?;
     }
     whole.documents.push(plain(descriptor));
     Ok(())

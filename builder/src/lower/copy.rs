@@ -21,11 +21,14 @@ struct Shape {
 impl Attempt<'_> {
     pub(super) fn workdir(&mut self, state: &mut StageState, instruction: &Instruction, word: &Word) {
         let written = self.expander.word(word, &state.variables);
-        let base = state.config.config.working_dir.clone();
-        let path =
-            clean(if written.starts_with('/') { written } else { format!("{base}/{written}") }.as_str());
-        state.config.config.working_dir.clone_from(&path);
-        let created_by = format!("WORKDIR {path}");
+        // As in BuildKit, an absolute path is kept as it is written, and only a relative one is cleaned.
+        let kept = match written.starts_with('/') {
+            true => written,
+            false => clean(&format!("{}/{written}", state.config.config.working_dir)),
+        };
+        let created_by = format!("WORKDIR {kept}");
+        let path = clean(&kept);
+        state.config.config.working_dir = kept;
         if path == "/" {
             state.note(created_by);
             return;

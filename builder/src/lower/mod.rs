@@ -12,6 +12,8 @@
 //! Every attempt starts afresh from the tree and the images known so far, so there is no half-lowered state: stages whose
 //! base is not known yet are left out of that attempt, and what they name besides is asked for in the same round.
 
+mod changes;
+
 mod planner;
 mod stages;
 
@@ -25,5 +27,6 @@ mod ports;
 mod names;
 mod scope;
 
+pub use changes::{ChangeError, changed_config, nearest};
 pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

@@ -6,20 +6,31 @@ use kiln_oci::{Platform, Reference};
 
 use crate::request::NamedContext;
 
-/// Returns the context that `name` stands for: asked for by the name as written, by its familiar form without `:latest`, and
-/// each first with `::platform` behind it.
+/// Returns the context that `name` stands for: first the one for the platform (`name::platform`), then the one for all.
 pub(super) fn named_context<'a>(
     contexts: &'a BTreeMap<String, NamedContext>,
     name: &str,
     platform: &Platform,
 ) -> Option<(&'a str, &'a NamedContext)> {
-    let familiar = name.parse::<Reference>().ok().map(|reference| reference.familiar());
-    let short = familiar.as_deref().map(|name| name.strip_suffix(":latest").unwrap_or(name));
-    let find = |name: &str| {
-        let with_platform = format!("{name}::{platform}");
-        contexts.get_key_value(&with_platform).or_else(|| contexts.get_key_value(name))
+    let find = |wanted: &str| contexts.iter().find(|(key, _)| normalized(key) == wanted);
+    let short = normalized(name);
+    let found = find(&format!("{short}::{platform}")).or_else(|| find(&short));
+    found.map(|(key, context)| (key.as_str(), context))
+}
+
+/// Returns the form in which names of contexts are compared: familiar, and without `:latest`.
+fn normalized(name: &str) -> String {
+    let (name, platform) = match name.split_once("::") {
+        Some((name, platform)) => (name, Some(platform)),
+        None => (name, None),
     };
-    find(name).or_else(|| short.and_then(find)).map(|(key, context)| (key.as_str(), context))
+    let familiar =
+        name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar());
+    let short = familiar.strip_suffix(":latest").unwrap_or(&familiar);
+    match platform {
+        Some(platform) => format!("{short}::{platform}"),
+        None => short.to_owned(),
+    }
 }
 
 /// Returns `path` as seen from `directory`: absolute, cleaned, with a final `/` if `path` has one or names a directory by

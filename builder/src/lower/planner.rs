@@ -607,7 +607,8 @@ impl<'a> Attempt<'a> {
 
     /// Returns the step whose files a mount's `from=` names.
     pub(super) fn mount_from(&mut self, from: &str, span: Span, stage: usize) -> Option<StepId> {
-        match self.names.named_or_numbered(from) {
+        // A number is no stage here, as in BuildKit.
+        match self.names.last(from) {
             Some(index) => self.files_of_stage(from, span, index, stage),
             None => self.files_of_image(from, span),
         }

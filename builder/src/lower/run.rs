@@ -1,6 +1,8 @@
 //! RUN → a run step: its command, its environment, its mounts.
 
-use kiln_frontend::ast::{Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security};
+use kiln_frontend::ast::{
+    self, Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security,
+};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::expand::Lexer;
 use kiln_frontend::instruction::mount::{self, Mount};
@@ -54,7 +56,7 @@ impl Attempt<'_> {
             argv,
             env,
             unkeyed_env,
-            cwd: working_directory(state).to_owned(),
+            cwd: clean(working_directory(state)),
             user: state.config.config.user.clone(),
             network,
             mounts,
@@ -221,38 +223,14 @@ fn command(
     instruction: &Instruction,
     run: &RunInstruction,
 ) -> (Vec<String>, Option<Script>) {
-    let text = match (&run.command, instruction.heredocs.first()) {
-        (Command::Exec(_), _) | (_, None) => return (state.command(&run.command), None),
-        (Command::Shell(word), Some(first)) if is_heredoc_alone(&word.text) => {
-            let body = first.body();
-            if body.starts_with("#!") {
-                let path = format!("{SCRIPT_DIRECTORY}/{}", first.name);
-                return (state.in_shell(&path), Some(Script { name: first.name.clone(), text: body }));
-            }
-            body
+    let Command::Shell(word) = &run.command else { return (state.command(&run.command), None) };
+    match instruction.script(&word.text) {
+        ast::Script::Body { name, text } if text.starts_with("#!") => {
+            let path = format!("{SCRIPT_DIRECTORY}/{name}");
+            (state.in_shell(&path), Some(Script { name, text }))
         }
-        (Command::Shell(word), Some(_)) => {
-            let mut text = word.text.clone();
-            for heredoc in &instruction.heredocs {
-                text.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
-            }
-            text
-        }
-    };
-    (state.in_shell(&text), None)
-}
-
-/// Whether a command is nothing but `<<WORD`: then the body itself is the command.
-fn is_heredoc_alone(text: &str) -> bool {
-    let rest = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
-    let Some(rest) = rest.strip_prefix("<<") else { return false };
-    let word = rest.strip_prefix('-').unwrap_or(rest);
-    let quoted = |quote: char| {
-        word.len() > 1 && word.starts_with(quote) && word[1..].find(quote) == Some(word.len() - 2)
-    };
-    !word.is_empty()
-        && !word.contains('<')
-        && (!word.contains(char::is_whitespace) || quoted('"') || quoted('\''))
+        ast::Script::Body { text, .. } | ast::Script::Text(text) => (state.in_shell(&text), None),
+    }
 }
 
 /// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.
@@ -272,27 +250,4 @@ fn history_text(state: &StageState, argv: &[String]) -> String {
     }
     words.extend(argv.iter().cloned());
     words.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lone_heredoc_is_told_from_a_command_with_one() {
-        for (text, alone) in [
-            ("<<EOF", true),
-            ("<<-EOF", true),
-            ("<<'EOF'", true),
-            ("3<<EOF", true),
-            ("<<\"a b\"", true),
-            ("cat <<EOF", false),
-            ("<<EOF cat", false),
-            ("<<A <<B", false),
-            ("<<", false),
-            ("<<<word", false),
-        ] {
-            assert_eq!(is_heredoc_alone(text), alone, "{text}");
-        }
-    }
 }

@@ -141,6 +141,9 @@ impl Driver<'_> {
             reads: op.reads().into_iter().map(output).collect(),
         };
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
+        if op.parent().is_some() {
+            bench.progress.on(&ProgressEvent::StepStarted { step });
+        }
         async move {
             let started = Instant::now();
             let outcome = execute(&bench, step, plan.step(step), given).await;

@@ -109,13 +109,21 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
             Timestamp::Preserve { .. } => WithTime::Yes,
         },
     };
-    let copied = kiln_layer::copy(&target, &request)?;
+    let mut copied = kiln_layer::copy(&target, &request)?;
+    if !copy.link {
+        copied.changes.record_parents(&target);
+    }
     // The owner's numbers are part of what the layer is, and names may mean others in another base.
     let owner_digest = owner.map(|owner| Digest::of(format!("{}:{}", owner.uid, owner.gid).as_bytes()));
     let mut reads = reads;
     reads.extend(owner_digest);
-    let inputs =
-        Inputs { parent: copied.observed.depends_on_target().then(|| copied.observed.digest()), reads };
+    let seen = copied.observed.depends_on_target().then(|| copied.observed.digest());
+    let parent = match bench.timestamp {
+        Timestamp::Epoch(_) => seen,
+        // Directories on the way keep their times, which nobody observed.
+        Timestamp::Preserve { .. } => Some(work.parent.chain()),
+    };
+    let inputs = Inputs { parent, reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
     if work.reuse == Reuse::Known
         && let Some(layer) = LocalCache::new(&bench.workshop.store).content(key)

@@ -131,7 +131,7 @@ pub struct RunFailure {
 
 fn describe(status: ExitStatus) -> String {
     match status {
-        ExitStatus::Code(code) => format!("exit code {code}"),
+        ExitStatus::Code(code) => format!("exit code: {code}"),
         ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
     }
 }

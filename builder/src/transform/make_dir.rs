@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_layer::owner::{Owner, resolve_user};
+use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
@@ -20,10 +20,11 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
     let layer = on_cpu(bench, move |bench| {
         let tree = layers::tree(&bench.workshop, &stack)?;
         let owner = owner(bench, &op.user, &tree, &stack)?;
-        let changes = missing_directories(&tree, &op.path, owner)?;
+        let mut changes = missing_directories(&tree, &op.path, owner)?;
         if changes.is_empty() {
             return Ok(None);
         }
+        changes.record_parents(&tree);
         write_layer(bench, &changes, &[]).map(Some)
     })
     .await?;
@@ -45,13 +46,14 @@ fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owne
     if user.is_empty() {
         return Ok(Owner { uid: 0, gid: 0 });
     }
-    let files = if accounts::are_needed(user) || !user.contains(':') {
+    let files = if accounts::are_needed(user) {
         let stacks = [stack.to_vec()];
         AccountFiles::read(tree, &UnpackedLayers { workshop: &bench.workshop, stacks: &stacks })?
     } else {
         AccountFiles::default()
     };
-    resolve_user(user, files.accounts()).map(|user| user.owner).map_err(|source| StepError::Owner {
+    // A number alone is the group too, as in `--chown`; for a process it would not be.
+    resolve_owner(user, files.accounts()).map_err(|source| StepError::Owner {
         what: "USER",
         text: user.to_owned(),
         source,

@@ -124,10 +124,7 @@ fn run_blocking(
     bench.progress.on(&ProgressEvent::StepStarted { step: id });
     let workshop = &bench.workshop;
     let tree = layers::tree(workshop, stack)?;
-    let mut lower = Vec::with_capacity(stack.len());
-    for count in 1..=stack.len() {
-        lower.push(layers::unpacked(workshop, &stack[..count])?);
-    }
+    let lower = lower_directories(bench, stack)?;
     let user = user(bench, op, &tree, stack)?;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
     upper::dress_root(upper.path(), &tree, layers::ownership(workshop)).map_err(|source| StepError::Io {
@@ -159,6 +156,18 @@ fn run_blocking(
     // The kernel keeps a directory in `work` that nobody else may read; it goes with the scratch.
     work.close()?;
     Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
+}
+
+/// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
+/// directory once, and whatever the lower one says the upper one says again.
+fn lower_directories(bench: &Bench, stack: &[Layer]) -> Result<Vec<std::path::PathBuf>, StepError> {
+    let mut lower = Vec::with_capacity(stack.len());
+    for (position, layer) in stack.iter().enumerate() {
+        if !stack[position + 1..].iter().any(|above| above.diff_id == layer.diff_id) {
+            lower.push(layers::unpacked(&bench.workshop, &stack[..=position])?);
+        }
+    }
+    Ok(lower)
 }
 
 /// Returns the name of a step's log.
@@ -269,12 +278,14 @@ fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
     };
     let mut changes: Changes = changes_from_overlay_upper(&directory, &ran.tree, options).map_err(failed)?;
     recorded.apply_devices(&mut changes);
+    changes.record_parents(&ran.tree);
     let layer = write_layer(bench, &changes, std::slice::from_ref(&ran.stack))?;
     LocalCache::new(&workshop.store).record_content(probe.key, Some(&layer), &probe.fields)?;
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);
     if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {
-        workshop.store.publish_snapshot(ran.upper, &layer.diff_id)?;
+        let listing = layers::listing(workshop, &layer)?;
+        workshop.store.publish_snapshot(ran.upper, &layers::snapshot_id(&listing, &ran.tree))?;
     }
     Ok(layer)
 }

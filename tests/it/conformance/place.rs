@@ -36,7 +36,9 @@ impl Place {
         );
         let mut words = vec![("@NONCE@".to_owned(), nonce)];
         let http = (!case.recipe.http.is_empty()).then(|| serve(case));
-        words.extend(http.iter().map(|server| ("@HTTP@".to_owned(), server.url())));
+        // The recorded server had each case below the case's name, and one case takes a file name from there.
+        let base = |server: &HttpServer| format!("{}{}", server.url(), base_path(case));
+        words.extend(http.iter().map(|server| ("@HTTP@".to_owned(), base(server))));
         let git = (!case.recipe.git.is_empty()).then(|| serve_git(case, root.path()));
         if let Some(server) = &git {
             words.push(("@GIT@".to_owned(), server.url()));
@@ -122,19 +124,29 @@ impl Place {
     }
 }
 
+/// Returns the path below which a case's files are served.
+fn base_path(case: &Case) -> String {
+    let name = case.id.rsplit('/').next().unwrap_or_default();
+    format!("/{name}")
+}
+
 fn serve(case: &Case) -> HttpServer {
     let Recipe { http, .. } = &case.recipe;
     let read = |file: &str| fs::read(case.directory.join(file)).unwrap();
+    let base = base_path(case);
     let answers: Vec<_> = http
         .iter()
-        .map(|(path, answer)| (format!("/{path}"), answer.status, answer.headers.clone(), read(&answer.file)))
+        .map(|(path, answer)| {
+            (format!("{base}/{path}"), answer.status, answer.headers.clone(), read(&answer.file))
+        })
         .collect();
     HttpServer::start(move |request| {
         let path = decode(&request.path);
         let Some((_, status, headers, body)) = answers.iter().find(|(known, ..)| *known == path) else {
             return Response::new(404, "not here");
         };
-        let own = format!("http://{}", request.headers.get("host").map_or("", String::as_str));
+        let host = request.headers.get("host").map_or("", String::as_str);
+        let own = format!("http://{host}{base}");
         headers.iter().fold(Response::new(*status, body.clone()), |response, (name, value)| {
             response.header(name, &value.replace("@SELF@", &own))
         })

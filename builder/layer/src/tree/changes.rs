@@ -34,6 +34,24 @@ impl Changes {
         self.deletions.iter().filter(|path| self.entries.get(path).is_none())
     }
 
+    /// Adds the directories on the way to every change, as they are in `before`; the root is left out.
+    ///
+    /// A layer that lists them means the same over any base, and its unpacked form needs nothing from below. BuildKit's layers
+    /// list them too.
+    pub fn record_parents(&mut self, before: &Tree) {
+        let changed = self.entries.iter().map(|(path, _)| path).chain(&self.deletions);
+        let parents: BTreeSet<ArchivePath> =
+            changed.flat_map(ArchivePath::ancestors).filter(|path| !path.is_root()).collect();
+        for path in parents {
+            if self.entries.get(&path).is_some() {
+                continue;
+            }
+            if let Some(entry) = before.get(&path).filter(|entry| entry.is_directory()) {
+                self.entries.insert(path, entry.clone());
+            }
+        }
+    }
+
     /// Returns the listing of the layer that holds these changes and has this diff id.
     pub fn listing(&self, diff_id: DiffId) -> Listing {
         let mut items: Vec<(ArchivePath, Item)> =

@@ -1,0 +1,64 @@
+//! OCI layouts in directories: everything that is there of an image is copied into the store.
+
+use std::io::Read;
+use std::path::Path;
+
+use kiln_oci::validate::{DOCUMENT_SIZE_MAX, INDEX_DEPTH_MAX};
+use kiln_oci::{Descriptor, Document, DocumentKind, Index, Manifest, layout};
+use kiln_store::Store;
+
+use super::described;
+use crate::catalog::CatalogError;
+use crate::source::layout::{copy_blob, read_document};
+
+/// Reads the list of images.
+pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
+    let read = |source| CatalogError::Read { what: format!("the OCI layout `{}`", path.display()), source };
+    let file = std::fs::File::open(path.join(layout::INDEX_FILE)).map_err(read)?;
+    let mut bytes = Vec::new();
+    file.take(DOCUMENT_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
+        let reason = format!("`{}` has more than {DOCUMENT_SIZE_MAX} bytes", layout::INDEX_FILE);
+        return Err(CatalogError::Damaged { reason });
+    }
+    Ok(bytes)
+}
+
+/// Copies what there is of an image. What is missing shows when the image is checked.
+pub(super) fn copy(store: &Store, path: &Path, descriptor: &Descriptor) -> Result<(), CatalogError> {
+    copy_at(store, path, descriptor, 0)
+}
+
+fn copy_at(store: &Store, path: &Path, descriptor: &Descriptor, depth: u32) -> Result<(), CatalogError> {
+    if !path.join(layout::BLOBS_DIRECTORY).join(descriptor.digest.hex()).exists() {
+        return Ok(());
+    }
+    // One more than indexes: below the last there are manifests, and what they name.
+    if depth > INDEX_DEPTH_MAX + 1 {
+        let reason = format!("its indexes are nested more than {INDEX_DEPTH_MAX} deep");
+        return Err(CatalogError::Damaged { reason });
+    }
+    copy_blob(path, descriptor, store)?;
+    if descriptor.media_type.is_index() {
+        for entry in parse::<Index>(path, descriptor)?.manifests {
+            copy_at(store, path, &entry, depth + 1)?;
+        }
+    } else if descriptor.media_type.is_manifest() {
+        let manifest = parse::<Manifest>(path, descriptor)?;
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            // One that is neither manifest nor index is copied as it is.
+            copy_at(
+                store,
+                path,
+                &Descriptor::new(blob.media_type.clone(), blob.digest, blob.size),
+                depth + 1,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn parse<T: DocumentKind>(path: &Path, descriptor: &Descriptor) -> Result<T, CatalogError> {
+    let document = Document::parse(read_document(path, descriptor)?);
+    document.map(Document::into_value).map_err(|error| CatalogError::Damaged { reason: described(&error) })
+}

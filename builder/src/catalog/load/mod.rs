@@ -1,0 +1,217 @@
+//! Images arrive in archives: of `docker save`, old and new, of OCI layouts, and in directories of those.
+//!
+//! An archive is read once, from front to end, as a stream: contents go to the store as blobs, small documents are kept until
+//! the end says what they mean. Nothing gets a name before its documents were read, its blobs found with the digests and
+//! sizes they are said to have, and every layer's content with the diff id that the configuration says.
+//!
+//! | Bound | Value |
+//! |---|---|
+//! | bytes and members of an archive | those of a layer |
+//! | bytes of a document | [`kiln_oci::validate::DOCUMENT_SIZE_MAX`] |
+//! | images in one archive | `IMAGES_MAX` |
+
+mod archive;
+mod directory;
+mod docker;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_layer::ArchivePath;
+use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Reference, layout};
+
+use super::find::id_of;
+use super::input::Input;
+use super::{ArchiveSource, CatalogError, assign};
+use crate::export::{gather_present, layers_of};
+use crate::lanes::blocking;
+use crate::layers;
+use crate::workshop::Workshop;
+
+/// Most images that one archive may list.
+const IMAGES_MAX: usize = 10_000;
+
+/// What was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// A name.
+    Name(Reference),
+    /// An image without a name: the digest of its configuration, or of its index.
+    Id(Digest),
+}
+
+/// Loads the images of an archive, compressed or not, or of the OCI layout in a directory.
+///
+/// # Errors
+/// [`CatalogError`]: what is wrong with the archive, or cannot be written. Images that were listed before the damaged one
+/// are loaded.
+pub async fn load(workshop: &Arc<Workshop>, source: ArchiveSource<'_>) -> Result<Vec<Loaded>, CatalogError> {
+    let (own, input) = (Arc::clone(workshop), Input::from(source));
+    blocking(move || match &input {
+        Input::File(path) if path.is_dir() => load_directory(&own, path),
+        _ => load_archive(&own, input.open()?, &input),
+    })
+    .await
+}
+
+/// An image of an archive: what stands for it, and its names.
+#[derive(Debug)]
+struct Candidate {
+    descriptor: Descriptor,
+    names: Vec<Reference>,
+}
+
+fn load_directory(workshop: &Workshop, path: &Path) -> Result<Vec<Loaded>, CatalogError> {
+    let bytes = directory::read_index(path)?;
+    let candidates = listed(&bytes)?;
+    for candidate in &candidates {
+        directory::copy(&workshop.store, path, &candidate.descriptor)?;
+    }
+    accept_all(workshop, candidates)
+}
+
+fn load_archive(
+    workshop: &Workshop,
+    file: impl io::Read + Send,
+    input: &Input,
+) -> Result<Vec<Loaded>, CatalogError> {
+    let read = |source| CatalogError::Read { what: input.to_string(), source };
+    let contents = archive::read(&workshop.store, file, &read)?;
+    let tags = match contents.document("manifest.json") {
+        Some(bytes) => docker::entries(bytes)?,
+        None => Vec::new(),
+    };
+    let candidates = match contents.document(layout::INDEX_FILE) {
+        Some(bytes) => {
+            let mut candidates = listed(bytes)?;
+            for candidate in candidates.iter_mut().filter(|candidate| candidate.names.is_empty()) {
+                candidate.names = docker::names_of(&workshop.store, &candidate.descriptor, &tags)?;
+            }
+            candidates
+        }
+        None if !tags.is_empty() => docker::candidates(&workshop.store, &contents, &tags)?,
+        None => {
+            let reason = "it has neither `index.json` nor `manifest.json`".to_owned();
+            return Err(CatalogError::NotImages { reason });
+        }
+    };
+    accept_all(workshop, candidates)
+}
+
+/// Returns the images that a layout's `index.json` lists, each once, with its names.
+fn listed(bytes: &[u8]) -> Result<Vec<Candidate>, CatalogError> {
+    let malformed = |error: DocumentError| CatalogError::NotImages { reason: described(&error) };
+    let index = Document::<Index>::parse(bytes.to_vec()).map_err(malformed)?.into_value();
+    check_count(index.manifests.len())?;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for entry in index.manifests {
+        let name = name_of(&entry)?;
+        let known = candidates.iter_mut().find(|candidate| candidate.descriptor.digest == entry.digest);
+        match known {
+            Some(known) => known.names.extend(name),
+            None => {
+                let mut descriptor = entry;
+                descriptor.annotations.clear();
+                candidates.push(Candidate { descriptor, names: name.into_iter().collect() });
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+/// Returns the full name that an entry has. A tag alone names nothing outside of its layout.
+fn name_of(entry: &Descriptor) -> Result<Option<Reference>, CatalogError> {
+    let full = entry.annotations.get(layout::CONTAINERD_NAME);
+    let short = entry.annotations.get(layout::REF_NAME).filter(|name| name.contains([':', '/']));
+    full.or(short).map(|name| parse_name(name)).transpose()
+}
+
+fn parse_name(name: &str) -> Result<Reference, CatalogError> {
+    let parsed = name.parse::<Reference>();
+    parsed.map(|name| name.or_latest()).map_err(|error| CatalogError::Damaged { reason: error.to_string() })
+}
+
+fn check_count(count: usize) -> Result<(), CatalogError> {
+    if count > IMAGES_MAX {
+        return Err(CatalogError::Damaged { reason: format!("it lists more than {IMAGES_MAX} images") });
+    }
+    Ok(())
+}
+
+fn accept_all(workshop: &Workshop, candidates: Vec<Candidate>) -> Result<Vec<Loaded>, CatalogError> {
+    if candidates.is_empty() {
+        return Err(CatalogError::NotImages { reason: "it lists no image".to_owned() });
+    }
+    let mut loaded = Vec::new();
+    for candidate in candidates {
+        loaded.extend(accept(workshop, candidate)?);
+    }
+    Ok(loaded)
+}
+
+/// Checks an image and gives it its names.
+fn accept(workshop: &Workshop, candidate: Candidate) -> Result<Vec<Loaded>, CatalogError> {
+    let Candidate { descriptor, names } = candidate;
+    let store = &workshop.store;
+    let whole = gather_present(store, &descriptor)?;
+    if whole.images.is_empty() {
+        let reason = format!("`{}` has no image", descriptor.digest);
+        return Err(CatalogError::Damaged { reason });
+    }
+    for blob in whole.blobs().values() {
+        let is_foreign = blob.media_type.is_foreign();
+        match store
+            .blobs()
+            .hold(&blob.digest)?
+            .then(|| store.blobs().size(&blob.digest))
+            .transpose()?
+            .flatten()
+        {
+            Some(size) if size == blob.size => {}
+            Some(size) => {
+                let reason = format!("blob `{}` has {size} bytes, not {}", blob.digest, blob.size);
+                return Err(CatalogError::Damaged { reason });
+            }
+            None if is_foreign => {}
+            None => return Err(CatalogError::Damaged { reason: format!("it lacks blob `{}`", blob.digest) }),
+        }
+    }
+    for image in &whole.images {
+        for layer in layers_of(store, image)? {
+            if !layer.blob.media_type.is_foreign() {
+                layers::listing(workshop, &layer)?;
+            }
+        }
+    }
+    let mut loaded = Vec::new();
+    if names.is_empty() {
+        store.names().add_untagged(&descriptor)?;
+        loaded.push(Loaded::Id(id_of(&whole)));
+    }
+    for name in names {
+        if !loaded.contains(&Loaded::Name(name.clone())) {
+            assign(store, &name, &descriptor)?;
+            loaded.push(Loaded::Name(name));
+        }
+    }
+    Ok(loaded)
+}
+
+/// Returns the text of an error with its causes.
+fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Returns the digest that a path of a layout stands for.
+fn digest_of_path(path: &ArchivePath) -> Option<Digest> {
+    let text = std::str::from_utf8(path.as_bytes()).ok()?;
+    let hex = text.strip_prefix(layout::BLOBS_DIRECTORY)?.strip_prefix('/')?;
+    Digest::from_hex(hex).ok()
+}

@@ -1,0 +1,36 @@
+//! The images on this machine: what there is, under which names, how it came and goes.
+//!
+//! Functions return plain values, and print nothing. An image is named by a reference (`app`, `app:1`, `app@sha256:…`), or by
+//! its id: the digest of its configuration or manifest, or the first characters of one.
+//!
+//! **Sizes** are the sum of the contents of all layers, as Docker shows them, where kiln has read the layer; of a layer that
+//! was never read, the size of its blob.
+
+mod transfer;
+pub use transfer::{Pulled, pull, push};
+
+mod import;
+pub use import::{ImportRequest, import};
+
+mod load;
+pub use load::{Loaded, load};
+
+mod save;
+pub use save::{ArchiveKind, save};
+
+mod remove;
+pub use remove::{Removed, needs, remove};
+
+mod tag;
+pub use tag::{assign, tag};
+
+mod show;
+pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
+
+mod find;
+
+mod input;
+pub use input::ArchiveSource;
+
+mod error;
+pub use error::CatalogError;

@@ -1,0 +1,63 @@
+//! Images come from registries and go to them.
+
+use std::sync::Arc;
+
+use kiln_oci::{Digest, Platform, Reference};
+
+use super::find::locate;
+use super::{CatalogError, assign};
+use crate::blobs;
+use crate::export::{self, Pushed};
+use crate::lanes::blocking;
+use crate::progress::Progress;
+use crate::source::image::{self, Freshness, ImageError, Wanted};
+use crate::workshop::Workshop;
+
+/// What was pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulled {
+    /// Digest of the manifest or index that the name stands for.
+    pub digest: Digest,
+    /// Whether the name stood for something else before, or for nothing.
+    pub is_new: bool,
+}
+
+/// Brings an image here, all of it, for one platform, and names it. Without a platform it is this machine's. Several processes
+/// that pull one image fetch every blob once.
+///
+/// # Errors
+/// [`CatalogError::Image`]: what the registry says, or that the image is not for the platform.
+pub async fn pull(
+    workshop: &Arc<Workshop>,
+    name: &Reference,
+    platform: Option<&Platform>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pulled, CatalogError> {
+    let name = name.or_latest();
+    let platform = platform.cloned().unwrap_or_else(Platform::host);
+    let wanted = Wanted { platform: &platform, any: false };
+    let found = image::find(workshop, &name, wanted, Freshness::Pull, progress).await?;
+    let layers = found.layers(&name.familiar())?;
+    let fetches = layers.iter().filter(|layer| !layer.blob.media_type.is_foreign());
+    let fetches = fetches.map(|layer| blobs::fetch(workshop, &layer.blob, progress));
+    futures_util::future::try_join_all(fetches).await.map_err(ImageError::from)?;
+    let digest = found.top.digest;
+    let own = Arc::clone(workshop);
+    let previous = blocking(move || assign(&own.store, &name, &found.top)).await?;
+    Ok(Pulled { digest, is_new: previous.is_none_or(|previous| previous.digest != digest) })
+}
+
+/// Pushes the image that has this name here to where the name says.
+///
+/// # Errors
+/// [`CatalogError::NotFound`]; what is missing, or what the registry says.
+pub async fn push(
+    workshop: &Arc<Workshop>,
+    name: &Reference,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pushed, CatalogError> {
+    let name = name.or_latest();
+    let (own, text) = (Arc::clone(workshop), name.familiar());
+    let located = blocking(move || locate(&own.store, &text)).await?;
+    Ok(export::push(workshop, &located.descriptor, &name, progress).await?)
+}

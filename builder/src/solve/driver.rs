@@ -130,10 +130,6 @@ impl Driver<'_> {
 
     fn start(&mut self, step: StepId) -> impl Future<Output = Finished> + use<> {
         let op = &self.plan.step(step).op;
-        // A RUN says it itself, once it is known to be no hit and one of the jobs is free.
-        if op.parent().is_some() && !matches!(op, Op::Run(_)) {
-            self.bench.progress.on(&ProgressEvent::StepStarted { step });
-        }
         let output =
             |id: StepId| self.outputs[id.index()].clone().expect("inputs are done before what needs them");
         let given = Given {

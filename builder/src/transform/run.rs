@@ -121,7 +121,6 @@ fn run_blocking(
     stack: &[Layer],
     given: &Given,
 ) -> Result<Ran, StepError> {
-    bench.progress.on(&ProgressEvent::StepStarted { step: id });
     let workshop = &bench.workshop;
     let tree = layers::tree(workshop, stack)?;
     let lower = lower_directories(bench, stack)?;

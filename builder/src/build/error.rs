@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use kiln_frontend::ast::Dockerfile;
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
-use crate::lower::ImageRequest;
+use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source};
 use crate::plan::{Origin, Plan};
 use crate::solve::SolveError;
 use crate::source::context::ContextError;

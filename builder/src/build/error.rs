@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use kiln_frontend::ast::Dockerfile;
+use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Stage};
 use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
+use kiln_frontend::source::{Source, Span};
+use kiln_frontend::suggest;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
@@ -44,6 +45,8 @@ pub enum BuildError {
         span: Option<(usize, usize)>,
         /// The Dockerfile's text.
         source_text: Box<Source>,
+        /// The stage whose name is nearest, where files are copied from what might have been meant to be one.
+        meant: Option<String>,
         /// What failed.
         error: Box<ImageError>,
     },
@@ -105,16 +108,37 @@ impl BuildError {
         wanted: &ImageRequest,
         error: ImageError,
     ) -> Self {
-        // The first FROM whose text names the image; a name made of variables has no such place.
-        let name = wanted.name();
-        let written =
-            |text: &str| text.parse::<kiln_oci::Reference>().map(|parsed| parsed.or_latest().familiar());
-        let from = file
-            .stages
-            .iter()
-            .map(|stage| &stage.from)
-            .find(|from| written(&from.operation.base.text).is_ok_and(|text| text == name));
-        let span = from.map(|from| (from.operation.base.span.start, from.operation.base.span.end));
-        Self::Image { span, source_text: Box::new(source.clone()), error: Box::new(error) }
+        let place = place_of(file, &wanted.name());
+        let names = file.stages.iter().filter_map(Stage::name);
+        let meant = place.and_then(|(_, text)| suggest::nearest_in_case(text, names));
+        Self::Image {
+            span: place.map(|(span, _)| (span.start, span.end)),
+            source_text: Box::new(source.clone()),
+            meant,
+            error: Box::new(error),
+        }
+    }
+}
+
+/// Returns the first place that names the image, with the name as written there. A name made of variables has none.
+fn place_of<'a>(file: &'a Dockerfile, image: &str) -> Option<(Span, &'a str)> {
+    let is_image = |text: &str| {
+        text.parse::<kiln_oci::Reference>().is_ok_and(|name| name.or_latest().familiar() == image)
+    };
+    let bases = file.stages.iter().map(|stage| &stage.from.operation.base);
+    let bases = bases.map(|base| (base.span, base.text.as_str()));
+    let sources = file.stages.iter().flat_map(|stage| &stage.instructions).flat_map(read_from);
+    bases.chain(sources).find(|(_, text)| is_image(text))
+}
+
+/// Returns what an instruction reads files from, besides the context.
+fn read_from(instruction: &Instruction) -> Vec<(Span, &str)> {
+    match &instruction.operation {
+        Operation::Copy(copy) => copy.from.iter().map(|from| (from.span, from.text.as_str())).collect(),
+        Operation::Run(run) => {
+            let mounts = run.mounts.iter().map(|mount| (mount.value.span, mount.from.as_deref()));
+            mounts.filter_map(|(span, from)| Some((span, from?))).collect()
+        }
+        _ => Vec::new(),
     }
 }

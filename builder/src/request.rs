@@ -173,6 +173,8 @@ pub enum OutputSpec {
     },
     /// Write an OCI layout.
     Oci {
+        /// Names besides the request's.
+        names: Vec<Reference>,
         /// Where to.
         destination: Destination,
         /// Whether it is one tar file, and not a directory.
@@ -180,6 +182,8 @@ pub enum OutputSpec {
     },
     /// Write an archive for `docker load`.
     Docker {
+        /// Names besides the request's.
+        names: Vec<Reference>,
         /// Where to.
         destination: Destination,
     },

@@ -1,4 +1,5 @@
-# make test     installs the Debian packages that the tests need (as root or by sudo), then runs everything that CI runs
+# make          this text
+# make test     installs the Debian packages that tests need (as root or by sudo), then runs everything that CI runs
 # make check    the quick part: format, lints, tidy, and the tests that need nothing installed
 # make bench    whole builds against Debian's buildah in the same run, as ratios
 # make install  the program, and `build` as its second name, below PREFIX
@@ -7,7 +8,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-.PHONY: test check bench install
+.PHONY: help test check bench install
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
 test:
 	bash .ci/run
 

@@ -34,7 +34,7 @@ pub enum FetchError {
         /// The blob.
         digest: Digest,
         /// The repository.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What the registry said.
         source: Box<kiln_registry::Error>,
     },
@@ -135,7 +135,7 @@ async fn fetch_from(
 ) -> Result<(), FetchError> {
     let failed = |source: kiln_registry::Error| FetchError::Registry {
         digest: blob.digest,
-        reference: reference.clone(),
+        reference: Box::new(reference.clone()),
         source: Box::new(source),
     };
     let (blobs, digest, size) = (workshop.store.blobs().clone(), blob.digest, blob.size);

@@ -58,6 +58,34 @@ pub struct BuildRequest {
     pub jobs: usize,
 }
 
+impl BuildRequest {
+    /// Returns a request for the Dockerfile in a directory, with nothing asked for besides.
+    pub fn new(context: impl Into<PathBuf>) -> Self {
+        Self {
+            context: ContextPlace::Directory(context.into()),
+            dockerfile: DockerfilePlace::Default,
+            tags: Vec::new(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            platforms: Vec::new(),
+            named_contexts: BTreeMap::new(),
+            secrets: Secrets::default(),
+            no_cache: NoCache::default(),
+            pull: false,
+            outputs: Vec::new(),
+            network: Network::Host,
+            extra_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size_bytes: None,
+            timestamp: Timestamp::Epoch(DEFAULT_EPOCH),
+            compression: Compression::default(),
+            compat: Compat::default(),
+            jobs: 1,
+        }
+    }
+}
+
 /// Where a context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextPlace {

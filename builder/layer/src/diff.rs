@@ -168,8 +168,10 @@ fn record(
         if changed.contains(&inode) || untouched(path, entry) {
             continue;
         }
+        // The root is the mount's own directory: its time says nothing about the step.
+        let with_time = if path.is_root() { WithTime::No } else { options.with_time };
         match lower.get(path) {
-            Some(old) if same_outside(old, &metadata_of(path, entry, options), entry, options.with_time) => {
+            Some(old) if same_outside(old, &metadata_of(path, entry, options), entry, with_time) => {
                 if entry.content().is_some() {
                     perhaps.insert(path.clone(), inode);
                 }

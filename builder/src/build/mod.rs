@@ -14,6 +14,7 @@ use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
 
+use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
@@ -284,7 +285,7 @@ async fn deliver(
         if known.is_empty() {
             return store.names().add_untagged(&own);
         }
-        known.iter().try_for_each(|name| store.names().set(name, &own).map(drop))
+        known.iter().try_for_each(|name| catalog::assign(&store, name, &own).map(drop))
     })
     .await?;
     for reference in &names {

@@ -31,7 +31,7 @@ pub enum ImageError {
     #[error("cannot resolve image `{reference}`")]
     Registry {
         /// The name.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What the registry says.
         source: Box<kiln_registry::Error>,
     },
@@ -41,7 +41,7 @@ pub enum ImageError {
         /// The name.
         image: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: String,
     },
@@ -166,7 +166,7 @@ pub async fn find(
         return Ok(found);
     }
     let failed = |source: kiln_registry::Error| ImageError::Registry {
-        reference: reference.clone(),
+        reference: Box::new(reference.clone()),
         source: Box::new(source),
     };
     let resolved = workshop.lanes.net(workshop.registry.resolve(reference)).await.map_err(failed)?;
@@ -244,7 +244,7 @@ async fn choose(
 ) -> Result<Found, ImageError> {
     let name = reference.familiar();
     let failed = |source: kiln_registry::Error| ImageError::Registry {
-        reference: reference.clone(),
+        reference: Box::new(reference.clone()),
         source: Box::new(source),
     };
     let mut descriptor = top.clone();
@@ -319,7 +319,7 @@ fn select(name: &str, index: &Document<Index>, wanted: Wanted<'_>) -> Result<Des
         [only] if wanted.any || only.platform.is_none() => Ok((*only).clone()),
         _ => Err(ImageError::Platform {
             image: name.to_owned(),
-            wanted: wanted.platform.clone(),
+            wanted: Box::new(wanted.platform.clone()),
             available: listed(images.iter().filter_map(|entry| entry.platform.as_ref())),
         }),
     }
@@ -336,7 +336,7 @@ fn checked(name: &str, found: Found, wanted: Wanted<'_>) -> Result<Found, ImageE
     }
     Err(ImageError::Platform {
         image: name.to_owned(),
-        wanted: wanted.platform.clone(),
+        wanted: Box::new(wanted.platform.clone()),
         available: platform.to_string(),
     })
 }

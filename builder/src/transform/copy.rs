@@ -41,7 +41,7 @@ pub(super) async fn copy(
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
     let layer = match prepared {
-        Prepared::Known(layer) => layer,
+        Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(new) => {
             fetch_contents(bench, &new, &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, *new, &stacks)).await?)
@@ -71,7 +71,7 @@ impl Work {
 
 enum Prepared {
     /// The content key was known.
-    Known(Option<Layer>),
+    Known(Option<Box<Layer>>),
     /// A layer must be written.
     New(Box<New>),
 }
@@ -128,7 +128,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     if work.reuse == Reuse::Known
         && let Some(layer) = LocalCache::new(&bench.workshop.store).content(key)
     {
-        return Ok(Prepared::Known(layer));
+        return Ok(Prepared::Known(layer.map(Box::new)));
     }
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);

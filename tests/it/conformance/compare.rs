@@ -254,7 +254,8 @@ impl Comparison<'_> {
     fn history(&self, wanted: &ExpectedImage, base: Option<&Base>, image: &Image) -> Vec<Difference> {
         let text = self.place.clear(&serde_json::to_vec(&image.config["history"]).unwrap());
         let all: Vec<Value> = serde_json::from_slice::<Option<_>>(&text).unwrap().unwrap_or_default();
-        let own = all.get(base.map_or(0, |base| base.history)..).unwrap_or_default();
+        let own = all.get(own_from(wanted.history.len(), all.len(), base.map_or(0, |base| base.history))..);
+        let own = own.unwrap_or_default();
         let entry = |entry: &Value| json!({"created_by": entry["created_by"].as_str().unwrap_or_default(), "empty_layer": entry["empty_layer"].as_bool().unwrap_or(false)});
         let (expected, found): (Value, Value) =
             (wanted.history.iter().map(entry).collect(), own.iter().map(entry).collect());
@@ -286,8 +287,15 @@ impl Comparison<'_> {
     }
 }
 
+/// Returns where what is an image's own begins. Some images name a base only because their files resemble it, and have all
+/// that is expected as their own.
+fn own_from(expected: usize, all: usize, base: usize) -> usize {
+    if all == expected { 0 } else { base }
+}
+
 fn layers(wanted: &ExpectedImage, base: Option<&Base>, image: &Image) -> Option<Difference> {
-    let own = image.layers.get(base.map_or(0, |base| base.layers)..).unwrap_or_default();
+    let own = own_from(wanted.layers.len(), image.layers.len(), base.map_or(0, |base| base.layers));
+    let own = image.layers.get(own..).unwrap_or_default();
     let lines = |entries: &[LayerEntry]| {
         let mut lines: Vec<String> = entries.iter().map(layer_line).collect();
         lines.sort();

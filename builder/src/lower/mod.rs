@@ -14,6 +14,8 @@
 
 mod changes;
 
+mod places;
+
 mod planner;
 
 mod attempt;
@@ -40,5 +42,6 @@ pub use kiln_frontend::parse;
 pub use kiln_frontend::source::Source;
 
 pub use changes::{ChangeError, changed_config, nearest};
+pub use places::named_at;
 pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

@@ -56,3 +56,29 @@ impl Manifest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Healthcheck;
+    use crate::{DiffId, Digest, Document, ImageConfig, Platform};
+
+    #[test]
+    fn our_documents_are_read_by_another_implementation() {
+        let mut config = ImageConfig::empty(&Platform::linux("arm64"));
+        config.config.env = vec!["PATH=/bin".to_owned()];
+        config.config.healthcheck =
+            Some(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() });
+        config.rootfs.diff_ids = vec![DiffId(Digest::of(b"layer"))];
+        let config = Document::write(config);
+        let read = oci_spec::image::ImageConfiguration::from_reader(config.bytes().as_ref()).unwrap();
+        assert_eq!(read.rootfs().diff_ids(), &[Digest::of(b"layer").to_string()]);
+        assert_eq!(read.architecture().to_string(), "arm64");
+
+        let layer = Descriptor::new(MediaType::OCI_LAYER_GZIP, Digest::of(b"blob"), 4);
+        let manifest = Document::write(Manifest::oci(config.descriptor(MediaType::OCI_CONFIG), vec![layer]));
+        let read = oci_spec::image::ImageManifest::from_reader(manifest.bytes().as_ref()).unwrap();
+        assert_eq!(read.config().digest().to_string(), config.digest().to_string());
+        assert_eq!(read.layers()[0].size(), 4);
+    }
+}

@@ -45,7 +45,7 @@ pub trait Blobs {
     ///
     /// # Errors
     /// Whatever the file system says.
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>>;
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>>;
 
     /// Wraps compressed bytes in a reader of the plain ones.
     ///
@@ -54,8 +54,8 @@ pub trait Blobs {
     fn decompress<'a>(
         &self,
         kind: LayerCompression,
-        compressed: Box<dyn Read + 'a>,
-    ) -> io::Result<Box<dyn Read + 'a>>;
+        compressed: Box<dyn Read + Send + 'a>,
+    ) -> io::Result<Box<dyn Read + Send + 'a>>;
 }
 
 /// Checks the image or index that `descriptor` points to, and everything below it.

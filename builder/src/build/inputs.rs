@@ -63,7 +63,10 @@ impl Inputs {
             let spec = ContextSpec { directory, ignore_file, selections: selections.into_iter().collect() };
             let own = Arc::clone(workshop);
             let context = workshop.lanes.cpu(move || context::read(&own, &spec)).await?;
-            let detail = format!("{} files", context.tree.len());
+            let detail = match context.tree.iter().filter(|(_, entry)| entry.content().is_some()).count() {
+                1 => "1 file".to_owned(),
+                count => format!("{count} files"),
+            };
             progress.on(&ProgressEvent::Finished { task: &task, took: started.elapsed(), detail: &detail });
             contexts.insert(name, context);
         }

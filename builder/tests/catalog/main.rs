@@ -13,3 +13,5 @@ mod names;
 mod registry;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod valid;

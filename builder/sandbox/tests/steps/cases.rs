@@ -84,8 +84,10 @@ fn environment_and_directory() {
     spec.cwd = "/root".into();
     assert_eq!(space.output(&spec), "/root\n");
     spec.cwd = "/not/there".into();
+    assert_eq!(space.output(&spec), "/not/there\n", "a missing directory is made");
+    spec.cwd = "/bin/busybox".into();
     assert!(
-        matches!(space.try_run(&spec), Err(ExecError::WorkingDirectory { cwd, .. }) if cwd.ends_with("there"))
+        matches!(space.try_run(&spec), Err(ExecError::WorkingDirectory { cwd, .. }) if cwd.ends_with("busybox"))
     );
 }
 

@@ -10,19 +10,21 @@
 //! change since. Blocks are cut where entries begin, at places that depend only on what is near: a block for a run of entries that did not change is
 //! the same as before, whatever changed around it. Number of threads and speed of anything never reach the bytes.
 
+mod pack;
+
 use std::io::{self, Read, Write};
 
 use flate2::Crc;
 use kiln_oci::{DiffId, Digest, Hasher};
-use rayon::prelude::*;
 
-use crate::compress::{CompressedBlock, Compression};
+use crate::compress::Compression;
 use crate::content::{Content, ContentReader, FileIdentity, LayerDirectories, Origin};
 use crate::entry::{Entry, Kind, Timestamp};
 use crate::listing::{Item, Listing};
 use crate::path::{ArchivePath, PathError};
 use crate::tar::write::{self, HeaderError, Member, TAR_BLOCK, WHITEOUT_PREFIX};
 use crate::tree::Changes;
+use pack::{Packer, Sink};
 
 /// A block of tar is never longer, but for one header.
 const BLOCK_BYTES: usize = 512 * 1024;
@@ -156,7 +158,7 @@ pub fn commit(
     out: &mut (dyn Write + Send),
 ) -> Result<Committed, CommitError> {
     let mut tar = TarBlocks::new(changes, layers, options.time)?;
-    let mut packer = Packer { compression: options.compression, hasher: Hasher::new(), bytes: 0 };
+    let mut packer = Packer::new(options.compression);
     let mut sink = Sink::new(options.compression, out)?;
     let batch_blocks = (4 * rayon::current_num_threads()).min(BATCH_BLOCKS_MAX);
     let mut batch = tar.next_batch(batch_blocks)?;
@@ -172,7 +174,7 @@ pub fn commit(
     }
     sink.write_all(&packed)?;
     let digests = std::mem::take(&mut tar.digests);
-    let (diff_id, uncompressed_size) = (DiffId(packer.hasher.finish()), packer.bytes);
+    let (diff_id, uncompressed_size) = packer.finish();
     let (digest, size) = sink.finish(diff_id)?;
     let listing = listing_with(changes, diff_id, &digests, options.time);
     Ok(Committed { diff_id, digest, size, uncompressed_size, listing })
@@ -198,75 +200,6 @@ fn listing_with(changes: &Changes, diff_id: DiffId, digests: &[Digest], time: La
         }
     }
     listing
-}
-
-/// Takes blocks of tar in order: hashes and compresses them.
-struct Packer {
-    compression: Compression,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl Packer {
-    fn pack(&mut self, batch: &[Vec<u8>]) -> Result<Vec<CompressedBlock>, CommitError> {
-        let compression = self.compression;
-        let (hasher, bytes) = (&mut self.hasher, &mut self.bytes);
-        let hash = || {
-            for block in batch {
-                hasher.update(block);
-                *bytes += block.len() as u64;
-            }
-        };
-        let compress = || -> io::Result<Vec<CompressedBlock>> {
-            batch.par_iter().with_max_len(1).map(|block| compression.block(block)).collect()
-        };
-        let ((), compressed) = rayon::join(hash, compress);
-        compressed.map_err(|source| CommitError::Compress { source })
-    }
-}
-
-/// Takes compressed blocks in order: hashes and writes them.
-struct Sink<'a> {
-    compression: Compression,
-    out: &'a mut (dyn Write + Send),
-    hasher: Hasher,
-    crc: Crc,
-    size: u64,
-}
-
-impl<'a> Sink<'a> {
-    fn new(compression: Compression, out: &'a mut (dyn Write + Send)) -> Result<Self, CommitError> {
-        let mut sink = Self { compression, out, hasher: Hasher::new(), crc: Crc::new(), size: 0 };
-        sink.write(compression.head())?;
-        Ok(sink)
-    }
-
-    fn write_all(&mut self, blocks: &[CompressedBlock]) -> Result<(), CommitError> {
-        for block in blocks {
-            if let Some(crc) = &block.crc {
-                self.crc.combine(crc);
-            }
-            self.write(&block.bytes)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
-        if self.compression != Compression::None {
-            self.hasher.update(bytes);
-        }
-        self.size += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(|source| CommitError::Write { source })
-    }
-
-    /// Ends the stream; returns its digest and size. Uncompressed, the bytes are those of the tar.
-    fn finish(mut self, diff_id: DiffId) -> Result<(Digest, u64), CommitError> {
-        let tail = self.compression.tail(&self.crc);
-        self.write(&tail)?;
-        self.out.flush().map_err(|source| CommitError::Write { source })?;
-        let digest = if self.compression == Compression::None { diff_id.0 } else { self.hasher.finish() };
-        Ok((digest, self.size))
-    }
 }
 
 /// Produces the tar of a layer block by block.

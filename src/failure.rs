@@ -166,7 +166,9 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     let mut hint = None;
     while let Some(error) = next {
-        let of_registry = error.downcast_ref::<kiln_registry::Error>().and_then(hint_of_registry);
+        // An error that holds another one in a box gives the box as its source.
+        let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
+        let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
         hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(hint);
         next = error.source();
     }
@@ -225,8 +227,13 @@ impl From<BuildError> for Failure {
                 failure.with_report(*source_text, diagnostics)
             }
             BuildError::Step { origin, source_text, error } => of_step(&origin, *source_text, &error),
-            BuildError::Image { span, source_text, error } => {
-                Self::of(Kind::Failed, &*error).at(span, *source_text, String::new())
+            BuildError::Image { span, source_text, meant, error } => {
+                let failure = Self::of(Kind::Failed, &*error).at(span, *source_text, String::new());
+                match meant {
+                    Some(stage) => failure
+                        .with_hint(format!("no stage has this name; did you mean the stage `{stage}`?")),
+                    None => failure,
+                }
             }
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
@@ -276,6 +283,26 @@ mod tests {
         assert_eq!(failure.message, "cannot write the layer");
         assert_eq!(failure.causes, ["No space left on device (os error 28)"]);
         assert_eq!(failure.hints.len(), 1);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot push")]
+    struct Boxed(#[source] Box<kiln_registry::Error>);
+
+    #[test]
+    fn a_registry_that_refuses_has_the_hint_to_log_in() {
+        let refused = || kiln_registry::Error::Unauthorized {
+            registry: "example.com".to_owned(),
+            subject: "app".to_owned(),
+            with_credentials: false,
+            code: None,
+            message: None,
+        };
+        for failure in
+            [Failure::of(Kind::Failed, &refused()), Failure::of(Kind::Failed, &Boxed(Box::new(refused())))]
+        {
+            assert!(failure.hints.iter().any(|hint| hint.contains("kiln login")), "{failure:?}");
+        }
     }
 
     #[test]

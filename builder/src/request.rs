@@ -201,6 +201,8 @@ pub enum OutputSpec {
     },
     /// Write an OCI layout.
     Oci {
+        /// Names besides the request's.
+        names: Vec<Reference>,
         /// Where to.
         destination: Destination,
         /// Whether it is one tar file, and not a directory.
@@ -208,6 +210,8 @@ pub enum OutputSpec {
     },
     /// Write an archive for `docker load`.
     Docker {
+        /// Names besides the request's.
+        names: Vec<Reference>,
         /// Where to.
         destination: Destination,
     },

@@ -25,12 +25,12 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
         refuse_terminal("name a file with `dest=FILE`, or send it on: `kiln build … | …`")?;
     }
     let mode = Mode::choose(args.progress, args.quiet, &context.settings)?;
-    let (workshop, settings) = context.open(request.jobs)?;
+    let display = Display::new(mode, &context.settings);
+    let progress: Arc<dyn Progress> = display.clone();
+    let (workshop, settings) = context.open_telling(request.jobs, &progress)?;
     // The archive lies in the store's scratch as long as this value lives.
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
     let interrupt = interrupt()?;
-    let display = Display::new(mode, &settings);
-    let progress: Arc<dyn Progress> = display.clone();
     let work = async {
         let result = build(&workshop, &request, &progress, &interrupt).await.map_err(Failure::from)?;
         record(&args, &result, &settings.working_directory)?;

@@ -27,6 +27,7 @@ use crate::failure::{Failure, Kind, is_broken_pipe};
 use crate::settings::{self, Settings};
 use crate::ui::{Display, Mode};
 use kiln_builder::interrupt::Interrupt;
+use kiln_builder::progress::{Progress, ProgressEvent, Silent};
 use kiln_builder::{Workshop, WorkshopOptions};
 
 /// What every command starts from.
@@ -60,12 +61,26 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failur
 }
 
 impl Context {
-    /// Opens the store.
+    /// Opens the store for work that asks no registry.
     fn open(self, jobs: usize) -> Result<(Arc<Workshop>, Settings), Failure> {
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        self.open_telling(jobs, &silent)
+    }
+
+    /// Opens the store. What registries did wrong without failing a call is told to `progress`.
+    fn open_telling(
+        self,
+        jobs: usize,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(Arc<Workshop>, Settings), Failure> {
         let Self { settings, identity } = self;
+        let progress = Arc::clone(progress);
+        let on_warning = move |warning: &kiln_registry::Warning| {
+            progress.on(&ProgressEvent::Warning { message: &warning.to_string() });
+        };
         let options = WorkshopOptions {
             store: settings.store.clone(),
-            registry: client_config(&settings),
+            registry: ClientConfig { on_warning: Some(Arc::new(on_warning)), ..client_config(&settings) },
             identity,
             // Without the file, steps have no names to look up; the ones that try say so.
             resolv_conf: fs_err::read("/etc/resolv.conf").ok(),

@@ -14,10 +14,10 @@ use kiln_builder::catalog::{Pulled, pull};
 pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure> {
     let name = name(&args.name)?;
     let platform = platform(args.platform.as_ref())?;
-    let (workshop, settings) = context.open(1)?;
-    let display = transfer_display(args.quiet, &settings)?;
-    let interrupt = interrupt()?;
+    let display = transfer_display(args.quiet, &context.settings)?;
     let progress: Arc<dyn Progress> = display.clone();
+    let (workshop, _) = context.open_telling(1, &progress)?;
+    let interrupt = interrupt()?;
     let work = async {
         let pulled = pull(&workshop, &name, platform.as_ref(), &progress).await;
         pulled.map_err(|error| Failure::of(Kind::Failed, &error))

@@ -17,10 +17,10 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     if name.tag().is_none() {
         return Err(Failure::usage(format!("`{}` names no tag to push to", args.name)));
     }
-    let (workshop, settings) = context.open(1)?;
-    let display = transfer_display(args.quiet, &settings)?;
-    let interrupt = interrupt()?;
+    let display = transfer_display(args.quiet, &context.settings)?;
     let progress: Arc<dyn Progress> = display.clone();
+    let (workshop, _) = context.open_telling(1, &progress)?;
+    let interrupt = interrupt()?;
     let work = async {
         let pushed = push(&workshop, &name, &progress).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))

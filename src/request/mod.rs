@@ -204,7 +204,7 @@ fn check_destinations(specs: &[OutputSpec]) -> Result<(), Failure> {
     for spec in specs {
         let place = match spec {
             OutputSpec::Oci { destination, .. }
-            | OutputSpec::Docker { destination }
+            | OutputSpec::Docker { destination, .. }
             | OutputSpec::Tar { destination } => match destination {
                 Destination::Stdout => Path::new("-"),
                 Destination::Path(path) => path,
@@ -225,7 +225,7 @@ pub(crate) fn writes_to_stdout(request: &BuildRequest) -> bool {
         matches!(
             spec,
             OutputSpec::Oci { destination: Destination::Stdout, .. }
-                | OutputSpec::Docker { destination: Destination::Stdout }
+                | OutputSpec::Docker { destination: Destination::Stdout, .. }
                 | OutputSpec::Tar { destination: Destination::Stdout }
         )
     })

@@ -27,8 +27,8 @@ const TYPES: &[&str] = &["oci", "docker", "image", "registry", "local", "tar", "
 /// Which keys a type has.
 fn keys_of(kind: &str) -> &'static [&'static str] {
     match kind {
-        "oci" => &["type", "dest", "tar", "compression"],
-        "docker" => &["type", "dest", "compression"],
+        "oci" => &["type", "name", "dest", "tar", "compression"],
+        "docker" => &["type", "name", "dest", "compression"],
         "image" => &["type", "name", "push", "compression"],
         "registry" => &["type", "name", "compression"],
         "local" | "tar" => &["type", "dest"],
@@ -142,7 +142,7 @@ impl Keys<'_> {
             "local" => OutputSpec::Local { directory: self.directory()? },
             "tar" => OutputSpec::Tar { destination: self.destination().unwrap_or(Destination::Stdout) },
             "cacheonly" => OutputSpec::CacheOnly,
-            "docker" => OutputSpec::Docker { destination: self.docker_destination()? },
+            "docker" => OutputSpec::Docker { names: self.names()?, destination: self.docker_destination()? },
             _ => self.oci()?,
         };
         Ok(Output { spec, compression: self.compression()? })
@@ -164,7 +164,7 @@ impl Keys<'_> {
             }
             destination => destination.unwrap_or(Destination::Stdout),
         };
-        Ok(OutputSpec::Oci { destination, tar })
+        Ok(OutputSpec::Oci { names: self.names()?, destination, tar })
     }
 
     fn docker_destination(&self) -> Result<Destination, SpecError> {
@@ -238,12 +238,27 @@ mod tests {
         let path = |path: &str| Destination::Path(PathBuf::from(path));
         let name = |text: &str| text.parse::<Reference>().unwrap();
         for (line, spec) in [
-            ("type=oci,dest=app.tar", OutputSpec::Oci { destination: path("/base/app.tar"), tar: true }),
-            ("type=oci,dest=-", OutputSpec::Oci { destination: Destination::Stdout, tar: true }),
-            ("type=oci", OutputSpec::Oci { destination: Destination::Stdout, tar: true }),
-            ("TYPE=oci,tar=false,dest=/x", OutputSpec::Oci { destination: path("/x"), tar: false }),
-            ("type=oci,\"dest=a,b\"", OutputSpec::Oci { destination: path("/base/a,b"), tar: true }),
-            ("type=docker,dest=d.tar", OutputSpec::Docker { destination: path("/base/d.tar") }),
+            (
+                "type=oci,dest=app.tar",
+                OutputSpec::Oci { names: Vec::new(), destination: path("/base/app.tar"), tar: true },
+            ),
+            (
+                "type=oci,dest=-",
+                OutputSpec::Oci { names: Vec::new(), destination: Destination::Stdout, tar: true },
+            ),
+            ("type=oci", OutputSpec::Oci { names: Vec::new(), destination: Destination::Stdout, tar: true }),
+            (
+                "TYPE=oci,tar=false,dest=/x",
+                OutputSpec::Oci { names: Vec::new(), destination: path("/x"), tar: false },
+            ),
+            (
+                "type=oci,\"dest=a,b\"",
+                OutputSpec::Oci { names: Vec::new(), destination: path("/base/a,b"), tar: true },
+            ),
+            (
+                "type=docker,dest=d.tar",
+                OutputSpec::Docker { names: Vec::new(), destination: path("/base/d.tar") },
+            ),
             ("type=tar", OutputSpec::Tar { destination: Destination::Stdout }),
             ("-", OutputSpec::Tar { destination: Destination::Stdout }),
             ("out", OutputSpec::Local { directory: "/base/out".into() }),

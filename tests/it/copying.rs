@@ -160,8 +160,8 @@ fn the_files_that_report_the_result_agree() {
     let context = space.context("context", &FILES);
     let (id, metadata) = (space.path("id"), space.path("metadata.json"));
     let call = space
-        .build(&context)
-        .args(["-q", "-t", "app"])
+        .kiln(["build", "-q", "-t", "app"])
+        .arg(&context)
         .arg("--iidfile")
         .arg(&id)
         .arg("--metadata-file")

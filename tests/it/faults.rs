@@ -150,10 +150,28 @@ fn a_passing_fault_of_the_registry_is_retried() {
             _ => response,
         }
     });
-    space.config(&mirror_config(&server.host()));
-    let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
-    space.build(&context).under(["timeout", "100"]).run().success();
+    // The registry itself: a mirror that fails is not asked twice, the next place is asked instead.
+    let host = server.host();
+    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    let dockerfile = format!("FROM {host}/library/busybox\nRUN true\n");
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    space.build(&context).under(["timeout", "100"]).run().success().says(&["again"]);
     check_blobs(&space.store());
+}
+
+#[test]
+fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let (broken, good) = (HttpServer::start(|_| Response::new(500, "broken")), busybox::images().start());
+    let (first, second) = (broken.host(), good.host());
+    space.config(&format!(
+        "[registry.\"docker.io\"]\nmirrors = [\"{first}\", \"{second}\"]\n\
+        [registry.\"{first}\"]\nhttp = true\n[registry.\"{second}\"]\nhttp = true\n"
+    ));
+    let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    space.build(&context).run().success().says(&["warning", &first]);
+    drop((broken, good));
 }
 
 /// Starts a build whose RUN sleeps, and returns when the step has said that it runs.

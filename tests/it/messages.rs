@@ -101,7 +101,7 @@ fn a_failing_run_shows_its_line_its_exit_code_and_its_output() {
     let context = space.context("context", &[("Dockerfile", dockerfile)]);
     let outcome = space.build(&context).run().fails_with(1);
     outcome.says(&["Dockerfile:3", "42", "to-stdout", "to-stderr"]);
-    space.build(&context).args(["-q"]).run().fails_with(1).says(&["Dockerfile:3", "42", "to-stdout"]);
+    space.kiln(["build", "-q"]).arg(&context).run().fails_with(1).says(&["Dockerfile:3", "42", "to-stdout"]);
     drop(server);
 }
 

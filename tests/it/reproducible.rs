@@ -44,7 +44,7 @@ fn variations(space: &TestSpace, context: &Path, other: &Path) -> Vec<(&'static 
             build(context, "s6").env("HOME", "/nowhere").directory(Path::new("/")),
         ),
         ("few threads", build(context, "s7").env("RAYON_NUM_THREADS", "1")),
-        ("plainer progress", build(context, "s8").arg("-q")),
+        ("no progress", space.kiln(["build", "-q"]).arg(context).store(&space.path("s8"))),
     ]
 }
 

@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use kiln_frontend::ast::Dockerfile;
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
-use crate::lower::ImageRequest;
+use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan};
 use crate::solve::SolveError;
 use crate::source::context::ContextError;
@@ -44,6 +41,8 @@ pub enum BuildError {
         span: Option<(usize, usize)>,
         /// The Dockerfile's text.
         source_text: Box<Source>,
+        /// The stage whose name is nearest, where files are copied from what might have been meant to be one.
+        meant: Option<String>,
         /// What failed.
         error: Box<ImageError>,
     },
@@ -105,16 +104,7 @@ impl BuildError {
         wanted: &ImageRequest,
         error: ImageError,
     ) -> Self {
-        // The first FROM whose text names the image; a name made of variables has no such place.
-        let name = wanted.name();
-        let written =
-            |text: &str| text.parse::<kiln_oci::Reference>().map(|parsed| parsed.or_latest().familiar());
-        let from = file
-            .stages
-            .iter()
-            .map(|stage| &stage.from)
-            .find(|from| written(&from.operation.base.text).is_ok_and(|text| text == name));
-        let span = from.map(|from| (from.operation.base.span.start, from.operation.base.span.end));
-        Self::Image { span, source_text: Box::new(source.clone()), error: Box::new(error) }
+        let (span, meant) = named_at(file, &wanted.name());
+        Self::Image { span, source_text: Box::new(source.clone()), meant, error: Box::new(error) }
     }
 }

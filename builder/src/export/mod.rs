@@ -48,6 +48,15 @@ pub struct NamedDescriptor {
     pub names: Vec<Reference>,
 }
 
+impl NamedDescriptor {
+    /// Returns the same image with further names.
+    fn with(&self, more: &[Reference]) -> Self {
+        let mut names = self.names.clone();
+        names.extend(more.iter().filter(|name| !self.names.contains(name)).cloned());
+        Self { descriptor: self.descriptor.clone(), names }
+    }
+}
+
 /// Does what an output asks for. Keeping the image in the store under its names is the caller's part.
 ///
 /// # Errors
@@ -58,21 +67,20 @@ pub async fn deliver(
     named: &NamedDescriptor,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), ExportError> {
-    let one = std::slice::from_ref(named);
     match output {
         OutputSpec::Image { push: false, .. } | OutputSpec::CacheOnly => Ok(()),
         OutputSpec::Image { names, push: true } => push_all(workshop, named, names, progress).await,
-        OutputSpec::Oci { destination, tar: true } => {
-            write_oci_archive(workshop, one, destination, progress).await
+        OutputSpec::Oci { names, destination, tar: true } => {
+            write_oci_archive(workshop, &[named.with(names)], destination, progress).await
         }
-        OutputSpec::Oci { destination: Destination::Path(path), tar: false } => {
-            write_oci_directory(workshop, one, path, progress).await
+        OutputSpec::Oci { names, destination: Destination::Path(path), tar: false } => {
+            write_oci_directory(workshop, &[named.with(names)], path, progress).await
         }
-        OutputSpec::Oci { destination: Destination::Stdout, tar: false } => {
+        OutputSpec::Oci { destination: Destination::Stdout, tar: false, .. } => {
             Err(ExportError::DirectoryToStdout)
         }
-        OutputSpec::Docker { destination } => {
-            write_docker_archive(workshop, one, destination, progress).await
+        OutputSpec::Docker { names, destination } => {
+            write_docker_archive(workshop, &[named.with(names)], destination, progress).await
         }
         OutputSpec::Local { directory } => {
             write_directory(workshop, &named.descriptor, directory, progress).await
@@ -89,12 +97,11 @@ async fn push_all(
     more: &[Reference],
     progress: &Arc<dyn Progress>,
 ) -> Result<(), ExportError> {
-    let mut names: Vec<&Reference> = named.names.iter().collect();
-    names.extend(more.iter().filter(|name| !named.names.contains(name)));
+    let names = named.with(more).names;
     if names.is_empty() {
         return Err(ExportError::NoName);
     }
-    for name in names {
+    for name in &names {
         push(workshop, &named.descriptor, name, progress).await?;
     }
     Ok(())

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_frontend::dockerignore::{Inherited, Matcher};
 use kiln_layer::content_hash::{CLOCK_SLACK_NS, HashError};
 use kiln_layer::{
     ArchivePath, DirectoryOrigin, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner,
@@ -16,6 +15,7 @@ use kiln_layer::{
 use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
 
+use crate::ignore::{Inherited, Matcher};
 use crate::workshop::Workshop;
 
 const STAT_CACHES: &str = "files";
@@ -61,6 +61,8 @@ pub struct Context {
     pub tree: Arc<Tree>,
     /// The ignore file, for saying why a file is not there.
     pub ignore: Arc<Matcher>,
+    /// Name of the ignore file, empty without one.
+    pub ignore_name: String,
 }
 
 /// A context that is to be read.
@@ -79,7 +81,8 @@ pub struct ContextSpec {
 /// # Errors
 /// [`ContextError`], which names the file.
 pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextError> {
-    let ignore = Arc::new(ignore_file(spec)?);
+    let (ignore, ignore_name) = ignore_file(spec)?;
+    let ignore = Arc::new(ignore);
     let ignored = Ignored::new(&ignore);
     let filter = |path: &ArchivePath, is_directory: bool| ignored.verdict(path, is_directory);
     let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::Layer };
@@ -95,7 +98,7 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     if cache.is_changed() {
         workshop.store.records().put(STAT_CACHES, &key, &cache.encode(), &[])?;
     }
-    Ok(Context { tree: Arc::new(tree), ignore })
+    Ok(Context { tree: Arc::new(tree), ignore, ignore_name })
 }
 
 /// Applies an ignore file to a walk: what a directory's own match means for what is below is remembered until it is walked.
@@ -140,15 +143,18 @@ fn stat_cache(workshop: &Workshop, key: &Digest) -> StatCache {
         .unwrap_or_else(|| StatCache::new(workshop.started_ns))
 }
 
-fn ignore_file(spec: &ContextSpec) -> Result<Matcher, ContextError> {
+/// Returns the patterns, and the name of the file that has them.
+fn ignore_file(spec: &ContextSpec) -> Result<(Matcher, String), ContextError> {
     let own = spec.directory.join(IGNORE_FILE);
     for path in spec.ignore_file.iter().chain([&own]) {
         if let Some(bytes) = read_small(path)? {
-            return Matcher::parse(&bytes)
-                .map_err(|error| ContextError::Pattern { path: path.clone(), reason: error.to_string() });
+            let matcher = Matcher::parse(&bytes)
+                .map_err(|error| ContextError::Pattern { path: path.clone(), reason: error.to_string() })?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok((matcher, name));
         }
     }
-    Ok(Matcher::default())
+    Ok((Matcher::default(), String::new()))
 }
 
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, ContextError> {

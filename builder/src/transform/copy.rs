@@ -314,12 +314,15 @@ fn unpack_archive(
 pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
     let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
     let Op::Context(context) = &plan.step(from).op else { return error };
-    let ignore = bench.contexts.get(&context.name).map(|context| &context.ignore);
-    match ignore.and_then(|ignore| ignore.excluded_by(source_path.as_bytes())) {
-        Some(rule) => StepError::Ignored {
+    let context = bench.contexts.get(&context.name);
+    let rule =
+        context.and_then(|context| Some((context, context.ignore.excluded_by(source_path.as_bytes())?)));
+    match rule {
+        Some((context, rule)) => StepError::Ignored {
             path: source_path.to_string(),
             pattern: String::from_utf8_lossy(rule.text()).into_owned(),
             line: rule.line,
+            file: context.ignore_name.clone(),
         },
         None => error,
     }

@@ -29,7 +29,7 @@ pub enum StepError {
     Copy(#[from] CopyError),
     /// A source is there, but hidden by the ignore file.
     #[error(
-        "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of the ignore file"
+        "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of `{file}`"
     )]
     Ignored {
         /// The source.
@@ -38,6 +38,8 @@ pub enum StepError {
         pattern: String,
         /// Its line.
         line: usize,
+        /// Name of the ignore file.
+        file: String,
     },
     /// An owner is unknown.
     #[error("{what} `{text}`: {source}")]

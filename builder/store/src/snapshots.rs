@@ -77,6 +77,9 @@ impl Snapshots {
             return Ok(path);
         }
         let path = self.path(diff_id);
+        // Snapshots are only a cache, so somebody may have removed the whole folder.
+        let folder = self.session.path(SNAPSHOTS);
+        self.session.disk().make_directory(&folder).on("create directory", &folder)?;
         self.move_away(&path)?;
         self.note_unsynced(diff_id)?;
         directory.publish(&path)?;

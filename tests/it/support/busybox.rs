@@ -13,7 +13,7 @@ use super::space::TestSpace;
 const APPLETS: [&str; 30] = [
     "sh", "cat", "ls", "echo", "mkdir", "id", "env", "sleep", "true", "false", "touch", "rm", "wc", "ps",
     "test", "head", "dd", "yes", "cp", "mv", "ln", "chmod", "chown", "stat", "find", "sort", "seq", "kill",
-    "readlink", "wget",
+    "readlink", "nc",
 ];
 
 /// The configuration's gzip media type of a layer.

@@ -8,6 +8,19 @@
 //! | none | itself | – |
 //! | gzip | raw deflate data that ends in a sync flush | one member: header (time 0, no name, OS 255) … empty final block, CRC-32, length |
 //! | zstd | a frame with its content size | – (frames follow each other) |
+//!
+//! gzip's default level was chosen against the encoder of Go that other builders use (klauspost's, as `buildah push` has it), on
+//! 212 MB of Debian's `/usr/share/doc` and Python libraries in blocks of 512 KiB. Go's makes 44.55 % of it. The lowest level that
+//! is no larger is 4, and 5 is as fast as that (speeds are those on 60 MB of the same, of a busy machine, and rough):
+//!
+//! | Level | 1 | 2 | 3 | 4 | **5** | 6 | 7 | 9 |
+//! |---|---|---|---|---|---|---|---|---|
+//! | Size, % | 51.89 | 46.07 | 44.87 | 44.43 | **43.98** | 43.90 | 43.77 | 43.48 |
+//! | Megabytes a CPU second | 115 | 67 | 53 | 54 | **54** | 51 | 30 | 17 |
+//!
+//! What is compressed already (pictures, archives, wheels) costs deflate the most time for nothing. So a block is tried by
+//! samples first, and stored as it is when they do not shrink. One sample of 2 KiB in every 32 KiB sees any run of text that
+//! would be worth it.
 
 use std::io::{self, BufRead, Read};
 
@@ -18,10 +31,18 @@ use kiln_oci::{LayerCompression, MediaType};
 pub const COMPRESS_FORMAT: u32 = 1;
 
 /// The gzip level used when none is asked for.
-pub const GZIP_LEVEL_DEFAULT: u32 = 6;
+pub const GZIP_LEVEL_DEFAULT: u32 = 5;
 
 /// The zstd level used when none is asked for.
 pub const ZSTD_LEVEL_DEFAULT: i32 = 3;
+
+/// A block is tried by one sample of this many bytes…
+const SAMPLE_BYTES: usize = 2 * 1024;
+/// …in every so many, and is compressed without trial when it has few of them.
+const SAMPLE_STRIDE: usize = 32 * 1024;
+const SAMPLES_MIN: usize = 4;
+/// Samples that do not shrink by one part in so many are not worth compressing.
+const GAIN_PARTS: usize = 64;
 
 /// Frames that need more than 128 MiB of history are refused.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -73,6 +94,7 @@ impl Compression {
             Self::Gzip(level) => {
                 let mut crc = Crc::new();
                 crc.update(raw);
+                let level = if shrinks(raw)? { level } else { 0 };
                 CompressedBlock { bytes: deflate(raw, level)?, crc: Some(crc) }
             }
             Self::Zstd(level) => CompressedBlock { bytes: zstd::bulk::compress(raw, level)?, crc: None },
@@ -91,6 +113,18 @@ impl Compression {
             }
         }
     }
+}
+
+/// Tells by samples whether compressing would make a block smaller.
+fn shrinks(raw: &[u8]) -> io::Result<bool> {
+    if raw.len() < SAMPLES_MIN * SAMPLE_STRIDE {
+        return Ok(true);
+    }
+    let mut sample = Vec::with_capacity((raw.len() / SAMPLE_STRIDE + 1) * SAMPLE_BYTES);
+    for part in raw.chunks(SAMPLE_STRIDE) {
+        sample.extend_from_slice(&part[..part.len().min(SAMPLE_BYTES)]);
+    }
+    Ok(deflate(&sample, 1)?.len() < sample.len() - sample.len() / GAIN_PARTS)
 }
 
 fn deflate(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
@@ -174,5 +208,42 @@ pub fn decompress_layer<'a, R: BufRead + Send + 'a>(
             refuse(format!("the layer is compressed by {found:?}, its media type says otherwise"))
         }
         _ => decompress(reader, found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that nothing compresses.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_block_that_would_not_shrink_is_stored_and_any_other_is_compressed() {
+        let mut mixed = noise(512 * 1024);
+        mixed[100_000..180_000].fill(b'a');
+        let rows = [
+            ("noise", noise(512 * 1024), false),
+            ("a little noise", noise(1000), true),
+            ("text", b"some text ".repeat(50_000), true),
+            ("noise around text", mixed, true),
+        ];
+        for (name, raw, expected) in rows {
+            assert_eq!(shrinks(&raw).unwrap(), expected, "{name}");
+            let packed = Compression::default().block(&raw).unwrap().bytes;
+            assert!(packed.len() <= raw.len() + raw.len() / 10_000 + 16, "{name}: {}", packed.len());
+            let mut plain = vec![0; raw.len()];
+            flate2::read::DeflateDecoder::new(packed.as_slice()).read_exact(&mut plain).unwrap();
+            assert!(plain == raw, "{name}");
+        }
     }
 }

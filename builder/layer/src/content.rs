@@ -85,6 +85,7 @@ impl LayerDirectories for NoLayers {
 pub struct DirectoryOrigin {
     handle: OwnedFd,
     path: PathBuf,
+    settled_before_ns: Option<i128>,
 }
 
 impl DirectoryOrigin {
@@ -96,7 +97,20 @@ impl DirectoryOrigin {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| with_path(error.into(), "open directory", path))?;
-        Ok(Self { handle, path: path.to_owned() })
+        Ok(Self { handle, path: path.to_owned(), settled_before_ns: None })
+    }
+
+    /// Trusts the identity of files that last changed before `settled_before_ns` (in nanoseconds since 1970): one that was
+    /// hashed and still has its identity has its bytes, too, and need not be hashed again. The time must lie so far before
+    /// anything was read that a later change, whatever the file system's clock, gives a later time.
+    #[must_use]
+    pub fn trusting(self, settled_before_ns: i128) -> Self {
+        Self { settled_before_ns: Some(settled_before_ns), ..self }
+    }
+
+    /// Tells whether a file with this identity has, as long as that stays, the bytes it had when it was looked at first.
+    pub(crate) fn is_settled(&self, identity: &FileIdentity) -> bool {
+        self.settled_before_ns.is_some_and(|before| identity.mtime_ns.max(identity.ctime_ns) < before)
     }
 
     /// Returns the path by which the directory was opened, for messages.

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_layer::content_hash::HashError;
+use kiln_layer::content_hash::{CLOCK_SLACK_NS, HashError};
 use kiln_layer::{
-    ArchivePath, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
-    hash_contents, walk,
+    ArchivePath, DirectoryOrigin, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner,
+    WalkXattrs, hash_contents, walk_origin,
 };
 use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
@@ -86,7 +86,11 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     let ignored = Ignored::new(&ignore);
     let filter = |path: &ArchivePath, is_directory: bool| ignored.verdict(path, is_directory);
     let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::Layer };
-    let mut tree = walk(&spec.directory, &filter, options)?;
+    // Whoever changes a file later than this gives it a newer time, so unchanged identity means unchanged bytes.
+    let origin = DirectoryOrigin::open(&spec.directory)
+        .map_err(|source| WalkError::Root { path: spec.directory.clone(), source })?
+        .trusting(workshop.started_ns - CLOCK_SLACK_NS);
+    let mut tree = walk_origin(&Arc::new(origin), &filter, options)?;
     let key = Digest::of(spec.directory.as_os_str().as_encoded_bytes());
     let cache = stat_cache(workshop, &key);
     let selected = Selected::new(&tree, &spec.selections);

@@ -28,7 +28,7 @@ const IDLE_MAX: u32 = 20;
 /// No record holds more lines.
 const LINES_MAX: usize = 4_000_000;
 /// How much older than this build's start a change must be to be trusted: the coarsest clock of a file system still in use.
-const CLOCK_SLACK_NS: i128 = 2_000_000_000;
+pub const CLOCK_SLACK_NS: i128 = 2_000_000_000;
 
 /// Digests of files by what the file system says about them.
 #[derive(Debug)]

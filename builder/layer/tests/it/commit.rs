@@ -3,9 +3,13 @@
 use std::io::Read;
 use std::process::Command;
 
+use std::sync::Arc;
+
 use kiln_layer::{
-    Changes, CommitError, Compression, Content, Entry, Metadata, NoLayers, Tree, commit, compress,
+    Changes, CommitError, Compression, Content, DirectoryOrigin, Entry, Item, Metadata, NoCache, NoLayers,
+    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents, walk_origin,
 };
+use kiln_oci::Digest;
 
 use crate::support::{changes_of, committed, file, kinds, listing_of, options, path, tar_of, tree};
 
@@ -55,6 +59,37 @@ fn digests_and_sizes_are_those_of_the_bytes() {
     assert_eq!(done.size, blob.len() as u64);
     assert_eq!(done.diff_id.0, kiln_oci::Digest::of(&plain));
     assert_eq!(done.uncompressed_size, plain.len() as u64);
+}
+
+#[test]
+fn a_file_that_did_not_change_since_it_was_hashed_is_hashed_again_only_where_its_times_prove_nothing() {
+    let space = tempfile::tempdir().unwrap();
+    std::fs::write(space.path().join("f"), "text").unwrap();
+    let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::None };
+    // A digest that is not the file's shows which way was taken.
+    let mark = Digest::of(b"something else");
+    let marked = |settled_before_ns: i128| {
+        let origin = Arc::new(DirectoryOrigin::open(space.path()).unwrap().trusting(settled_before_ns));
+        let mut tree = walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap();
+        hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers).unwrap();
+        let inode = tree.inode(&path("f")).unwrap();
+        tree.set_digest(inode, mark);
+        changes_of(tree)
+    };
+    let written =
+        |changes: &Changes| commit(changes, &NoLayers, &self::options(Compression::None), &mut Vec::new());
+    let (settled, young) = (marked(i128::MAX), marked(0));
+
+    let listing = written(&settled).unwrap().listing;
+    let found = listing.items.iter().find_map(|(_, item)| match item {
+        Item::Entry(entry) => entry.content(),
+        Item::HardLink { .. } | Item::Whiteout | Item::Opaque => None,
+    });
+    assert_eq!(found.unwrap().digest, Some(mark));
+    assert!(matches!(written(&young), Err(CommitError::ContentChanged { .. })));
+
+    std::fs::write(space.path().join("f"), "TEXT").unwrap();
+    assert!(matches!(written(&settled), Err(CommitError::ContentChanged { .. })), "its identity is another");
 }
 
 #[test]

@@ -5,23 +5,26 @@
 //!             contents hashed while read        └──► compressed side by side ──► in order ──► digest, out
 //! ```
 //!
-//! While one batch of blocks is compressed the next is read; a batch is bounded, so memory does not depend on the layer. Blocks
-//! are cut where entries begin, at places that depend only on what is near: a block for a run of entries that did not change is
+//! While one batch of blocks is compressed the next is read and the one before is written; a batch is bounded, so memory does
+//! not depend on the layer. A content is hashed while it is read, unless it has a digest already and its file provably did not
+//! change since. Blocks are cut where entries begin, at places that depend only on what is near: a block for a run of entries that did not change is
 //! the same as before, whatever changed around it. Number of threads and speed of anything never reach the bytes.
+
+mod pack;
 
 use std::io::{self, Read, Write};
 
 use flate2::Crc;
 use kiln_oci::{DiffId, Digest, Hasher};
-use rayon::prelude::*;
 
-use crate::compress::{CompressedBlock, Compression};
-use crate::content::{Content, ContentReader, LayerDirectories};
+use crate::compress::Compression;
+use crate::content::{Content, ContentReader, FileIdentity, LayerDirectories, Origin};
 use crate::entry::{Entry, Kind, Timestamp};
 use crate::listing::{Item, Listing};
 use crate::path::{ArchivePath, PathError};
 use crate::tar::write::{self, HeaderError, Member, TAR_BLOCK, WHITEOUT_PREFIX};
 use crate::tree::Changes;
+use pack::{Packer, Sink};
 
 /// A block of tar is never longer, but for one header.
 const BLOCK_BYTES: usize = 512 * 1024;
@@ -98,6 +101,12 @@ pub enum CommitError {
         /// The digest of what was read now.
         found: Digest,
     },
+    /// A file changed while it was read.
+    #[error("`{path}` changed while it was read; a build needs files that hold still")]
+    ChangedMeanwhile {
+        /// The entry.
+        path: ArchivePath,
+    },
     /// A name that would read back as a deletion.
     #[error("`{path}` cannot be stored in a layer: names beginning with `.wh.` mark deletions")]
     ReservedName {
@@ -149,16 +158,24 @@ pub fn commit(
     out: &mut (dyn Write + Send),
 ) -> Result<Committed, CommitError> {
     let mut tar = TarBlocks::new(changes, layers, options.time)?;
+    let mut packer = Packer::new(options.compression);
     let mut sink = Sink::new(options.compression, out)?;
     let batch_blocks = (4 * rayon::current_num_threads()).min(BATCH_BLOCKS_MAX);
     let mut batch = tar.next_batch(batch_blocks)?;
+    let mut packed = Vec::new();
     while !batch.is_empty() {
-        let (next, done) = rayon::join(|| tar.next_batch(batch_blocks), || sink.take(&batch));
-        done?;
+        let (next, (written, done)) = rayon::join(
+            || tar.next_batch(batch_blocks),
+            || rayon::join(|| sink.write_all(&packed), || packer.pack(&batch)),
+        );
+        written?;
+        packed = done?;
         batch = next?;
     }
+    sink.write_all(&packed)?;
     let digests = std::mem::take(&mut tar.digests);
-    let (diff_id, digest, size, uncompressed_size) = sink.finish()?;
+    let (diff_id, uncompressed_size) = packer.finish();
+    let (digest, size) = sink.finish(diff_id)?;
     let listing = listing_with(changes, diff_id, &digests, options.time);
     Ok(Committed { diff_id, digest, size, uncompressed_size, listing })
 }
@@ -185,71 +202,6 @@ fn listing_with(changes: &Changes, diff_id: DiffId, digests: &[Digest], time: La
     listing
 }
 
-/// Takes blocks of tar in order: hashes, compresses, hashes, writes.
-struct Sink<'a> {
-    compression: Compression,
-    out: &'a mut (dyn Write + Send),
-    tar_hasher: Hasher,
-    blob_hasher: Hasher,
-    crc: Crc,
-    size: u64,
-    uncompressed_size: u64,
-}
-
-impl<'a> Sink<'a> {
-    fn new(compression: Compression, out: &'a mut (dyn Write + Send)) -> Result<Self, CommitError> {
-        let mut sink = Self {
-            compression,
-            out,
-            tar_hasher: Hasher::new(),
-            blob_hasher: Hasher::new(),
-            crc: Crc::new(),
-            size: 0,
-            uncompressed_size: 0,
-        };
-        sink.write(compression.head())?;
-        Ok(sink)
-    }
-
-    fn take(&mut self, batch: &[Vec<u8>]) -> Result<(), CommitError> {
-        let compression = self.compression;
-        let hasher = &mut self.tar_hasher;
-        let hash = || batch.iter().for_each(|block| hasher.update(block));
-        let compress = || -> io::Result<Vec<CompressedBlock>> {
-            batch.par_iter().with_max_len(1).map(|block| compression.block(block)).collect()
-        };
-        let ((), compressed) = rayon::join(hash, compress);
-        let compressed = compressed.map_err(|source| CommitError::Compress { source })?;
-        for (block, raw) in compressed.iter().zip(batch) {
-            if let Some(crc) = &block.crc {
-                self.crc.combine(crc);
-            }
-            self.uncompressed_size += raw.len() as u64;
-            self.write(&block.bytes)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
-        if self.compression != Compression::None {
-            self.blob_hasher.update(bytes);
-        }
-        self.size += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(|source| CommitError::Write { source })
-    }
-
-    fn finish(mut self) -> Result<(DiffId, Digest, u64, u64), CommitError> {
-        let tail = self.compression.tail(&self.crc);
-        self.write(&tail)?;
-        self.out.flush().map_err(|source| CommitError::Write { source })?;
-        let diff_id = DiffId(self.tar_hasher.finish());
-        // Uncompressed, both digests are of the same bytes.
-        let digest =
-            if self.compression == Compression::None { diff_id.0 } else { self.blob_hasher.finish() };
-        Ok((diff_id, digest, self.size, self.uncompressed_size))
-    }
-}
-
 /// Produces the tar of a layer block by block.
 struct TarBlocks<'a> {
     layers: &'a dyn LayerDirectories,
@@ -266,7 +218,29 @@ struct OpenFile<'a> {
     content: &'a Content,
     reader: ContentReader,
     left: u64,
-    hasher: Hasher,
+    check: Check,
+}
+
+/// How the digest of a content comes about.
+enum Check {
+    /// From its bytes; a digest that was known must agree.
+    Hash(Hasher),
+    /// It was computed before, of a file that had this identity and must have it still.
+    Identity(FileIdentity, Digest),
+}
+
+impl Check {
+    fn of(content: &Content, reader: &ContentReader) -> io::Result<Self> {
+        let (Some(digest), Some(hashed), Some(file), Origin::Directory(directory)) =
+            (content.digest, content.identity.as_deref(), reader.file(), &content.origin)
+        else {
+            return Ok(Self::Hash(Hasher::new()));
+        };
+        if directory.is_settled(hashed) && FileIdentity::of(file)? == *hashed {
+            return Ok(Self::Identity(*hashed, digest));
+        }
+        Ok(Self::Hash(Hasher::new()))
+    }
 }
 
 impl<'a> TarBlocks<'a> {
@@ -318,7 +292,9 @@ impl<'a> TarBlocks<'a> {
             let reader = content
                 .open(self.layers)
                 .map_err(|source| CommitError::ReadContent { path: path.clone(), source })?;
-            self.open = Some(OpenFile { path, content, reader, left: size, hasher: Hasher::new() });
+            let check = Check::of(content, &reader)
+                .map_err(|source| CommitError::ReadContent { path: path.clone(), source })?;
+            self.open = Some(OpenFile { path, content, reader, left: size, check });
         }
         Ok(())
     }
@@ -348,7 +324,9 @@ impl<'a> TarBlocks<'a> {
             let found = open.content.size - open.left + got as u64;
             return Err(CommitError::SizeChanged { path: open.path, expected: open.content.size, found });
         }
-        open.hasher.update(&self.block[start..]);
+        if let Check::Hash(hasher) = &mut open.check {
+            hasher.update(&self.block[start..]);
+        }
         open.left -= got as u64;
         if open.left == 0 {
             self.close(open, batch)
@@ -361,15 +339,27 @@ impl<'a> TarBlocks<'a> {
 
     fn close(&mut self, mut open: OpenFile<'a>, batch: &mut Vec<Vec<u8>>) -> Result<(), CommitError> {
         let expected = open.content.size;
-        let more = read_full(&mut open.reader, &mut [0])
-            .map_err(|source| CommitError::ReadContent { path: open.path.clone(), source })?;
+        let failed = |source| CommitError::ReadContent { path: open.path.clone(), source };
+        let more = read_full(&mut open.reader, &mut [0]).map_err(failed)?;
         if more > 0 {
             return Err(CommitError::SizeChanged { path: open.path, expected, found: expected + 1 });
         }
-        let found = open.hasher.finish();
-        if let Some(expected) = open.content.digest.filter(|digest| *digest != found) {
-            return Err(CommitError::ContentChanged { path: open.path, expected, found });
-        }
+        let found = match open.check {
+            Check::Hash(hasher) => {
+                let found = hasher.finish();
+                if let Some(expected) = open.content.digest.filter(|digest| *digest != found) {
+                    return Err(CommitError::ContentChanged { path: open.path, expected, found });
+                }
+                found
+            }
+            Check::Identity(hashed, digest) => {
+                let now = open.reader.file().map(FileIdentity::of).transpose().map_err(failed)?;
+                if now != Some(hashed) {
+                    return Err(CommitError::ChangedMeanwhile { path: open.path });
+                }
+                digest
+            }
+        };
         self.digests.push(found);
         write::append_padding(&mut self.block, expected);
         if expected >= LARGE_ENTRY_BYTES || self.block.len() >= BLOCK_BYTES {

@@ -6,13 +6,19 @@
 //!
 //! The order matters: a user namespace can be entered only while there is one thread.
 
-mod cli;
 mod commands;
-mod failure;
+
 mod request;
-mod settings;
-mod suggest;
+
+mod cli;
+
 mod ui;
+
+mod failure;
+
+mod settings;
+
+mod suggest;
 
 use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};

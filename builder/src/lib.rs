@@ -75,6 +75,8 @@ pub mod request;
 
 pub mod plan;
 
+pub mod ignore;
+
 pub mod rootfs;
 
 pub mod secrets;

@@ -221,7 +221,7 @@ mod tests {
 
     fn places(variables: &[(&str, &str)]) -> Result<(PathBuf, Option<PathBuf>), String> {
         let environment = Environment::of(variables.iter().copied());
-        let base = Path::new("/work");
+        let base = Path::new("/here");
         let store = store(&environment, None, base).map_err(|error| error.to_string())?;
         let config = config_path(&environment, None, base).map_err(|error| error.to_string())?;
         Ok((store, config.map(|(path, _)| path)))
@@ -238,7 +238,7 @@ mod tests {
                 Some("/c/kiln/config.toml"),
             ),
             (&[("KILN_HOME", "/k"), ("KILN_CONFIG", "/k.toml")], "/k", Some("/k.toml")),
-            (&[("KILN_HOME", "k"), ("KILN_CONFIG", "")], "/work/k", None),
+            (&[("KILN_HOME", "k"), ("KILN_CONFIG", "")], "/here/k", None),
         ] {
             assert_eq!(places(variables), Ok((store.into(), config.map(PathBuf::from))), "{variables:?}");
         }
@@ -263,11 +263,11 @@ mod tests {
             files,
             ["/run/u/containers/auth.json", "/h/.config/containers/auth.json"].map(PathBuf::from)
         );
-        let docker = docker_config(&environment, Path::new("/work"));
+        let docker = docker_config(&environment, Path::new("/here"));
         assert_eq!(docker, Some("/h/.docker/config.json".into()));
         let named = Environment::of([("REGISTRY_AUTH_FILE", "/a.json"), ("DOCKER_CONFIG", "/dc")]);
         assert_eq!(auth_files(&named).unwrap(), [PathBuf::from("/a.json")]);
-        assert_eq!(docker_config(&named, Path::new("/work")), Some("/dc/config.json".into()));
+        assert_eq!(docker_config(&named, Path::new("/here")), Some("/dc/config.json".into()));
     }
 
     #[test]

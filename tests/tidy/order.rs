@@ -79,8 +79,9 @@ impl Plan {
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        let module = self.exported.get(name).map_or(name, String::as_str);
-        self.modules.iter().position(|known| known == module)
+        let of = |module: &str| self.modules.iter().position(|known| known == module);
+        // A module and a function of another one may share a name; the module is meant where there is one.
+        of(name).or_else(|| of(self.exported.get(name)?))
     }
 }
 

@@ -20,9 +20,6 @@ pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
 pub mod copy;
 pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};
 
-pub mod diff;
-pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
-
 mod chmod;
 pub use chmod::{Chmod, ChmodError};
 
@@ -42,6 +39,9 @@ pub use unpack::{
 
 pub mod archive;
 pub use archive::{ArchiveError, extract_archive, is_archive};
+
+pub mod diff;
+pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
 
 pub mod content_hash;
 pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};

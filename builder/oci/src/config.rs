@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::document::{Kind, null_as_default};
+use crate::document::Kind;
+use crate::json::null_as_default;
 use crate::{DiffId, Platform};
 
 /// An image's configuration: how to run it, what it is made of, how it came to be.

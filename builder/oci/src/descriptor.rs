@@ -21,14 +21,14 @@ pub struct Descriptor {
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "crate::document::null_as_default"
+        deserialize_with = "crate::json::null_as_default"
     )]
     pub urls: Vec<String>,
     /// Annotations of the descriptor.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "crate::document::null_as_default"
+        deserialize_with = "crate::json::null_as_default"
     )]
     pub annotations: BTreeMap<String, String>,
     /// Platform of the image pointed to.

@@ -1,7 +1,7 @@
 //! Documents: a value together with the bytes that are its identity.
 
 use bytes::Bytes;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::DeserializeOwned;
 use serde::ser::Serialize;
 
 use crate::{Descriptor, Digest, MediaType, json};
@@ -85,13 +85,4 @@ impl<T: Kind> Document<T> {
     pub fn descriptor(&self, media_type: MediaType) -> Descriptor {
         Descriptor::new(media_type, self.digest, self.size())
     }
-}
-
-/// Reads `null` as the default value: Go programs write `null` for empty lists and maps.
-pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::document::{Kind, null_as_default};
+use crate::document::Kind;
+use crate::json::null_as_default;
 use crate::{Descriptor, MediaType, Platform};
 
 /// OCI image index, also Docker's manifest list and the `index.json` of a layout. Unknown fields are kept.

@@ -1,4 +1,4 @@
-//! The one place where kiln writes JSON that has an identity.
+//! The one place where kiln writes JSON that has an identity, and how it reads what Go programs write.
 //!
 //! | Rule | Why |
 //! |---|---|
@@ -7,7 +7,8 @@
 //! | only the escapes JSON demands, UTF-8 otherwise | as other tools write it; `<` and `&` stay readable |
 //! | integers only where the documents have integers | no float formatting in identities |
 
-use serde::Serialize;
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::Serialize;
 use serde_json::Value;
 
 /// Returns the canonical text of `value`.
@@ -56,6 +57,15 @@ fn write_sequence<I: IntoIterator>(
 
 fn write_scalar(scalar: &Value, text: &mut Vec<u8>) {
     serde_json::to_writer(text, scalar).expect("a scalar can be written to memory");
+}
+
+/// Reads `null` as the default value: Go programs write `null` for empty lists and maps.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,14 +2,10 @@
 
 use std::path::PathBuf;
 
-use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Stage};
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::{Source, Span};
-use kiln_frontend::suggest;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
-use crate::lower::ImageRequest;
+use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan};
 use crate::solve::SolveError;
 use crate::source::context::ContextError;
@@ -108,37 +104,7 @@ impl BuildError {
         wanted: &ImageRequest,
         error: ImageError,
     ) -> Self {
-        let place = place_of(file, &wanted.name());
-        let names = file.stages.iter().filter_map(Stage::name);
-        let meant = place.and_then(|(_, text)| suggest::nearest_in_case(text, names));
-        Self::Image {
-            span: place.map(|(span, _)| (span.start, span.end)),
-            source_text: Box::new(source.clone()),
-            meant,
-            error: Box::new(error),
-        }
-    }
-}
-
-/// Returns the first place that names the image, with the name as written there. A name made of variables has none.
-fn place_of<'a>(file: &'a Dockerfile, image: &str) -> Option<(Span, &'a str)> {
-    let is_image = |text: &str| {
-        text.parse::<kiln_oci::Reference>().is_ok_and(|name| name.or_latest().familiar() == image)
-    };
-    let bases = file.stages.iter().map(|stage| &stage.from.operation.base);
-    let bases = bases.map(|base| (base.span, base.text.as_str()));
-    let sources = file.stages.iter().flat_map(|stage| &stage.instructions).flat_map(read_from);
-    bases.chain(sources).find(|(_, text)| is_image(text))
-}
-
-/// Returns what an instruction reads files from, besides the context.
-fn read_from(instruction: &Instruction) -> Vec<(Span, &str)> {
-    match &instruction.operation {
-        Operation::Copy(copy) => copy.from.iter().map(|from| (from.span, from.text.as_str())).collect(),
-        Operation::Run(run) => {
-            let mounts = run.mounts.iter().map(|mount| (mount.value.span, mount.from.as_deref()));
-            mounts.filter_map(|(span, from)| Some((span, from?))).collect()
-        }
-        _ => Vec::new(),
+        let (span, meant) = named_at(file, &wanted.name());
+        Self::Image { span, source_text: Box::new(source.clone()), meant, error: Box::new(error) }
     }
 }

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kiln_frontend::source::Source;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{ArchivePath, Devices, DirectoryOrigin, MaterializeOptions, NoLayers, Ownership};
 use kiln_store::Scratch;
 
 use super::BuildError;
 use crate::lanes::blocking;
-use crate::lower::MAIN_CONTEXT;
+use crate::lower::{MAIN_CONTEXT, Source};
 use crate::plan::{CopySource, Op, Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
 use crate::request::{BuildRequest, ContextPlace, DockerfilePlace, NamedContext};

@@ -8,8 +8,6 @@ pub use error::BuildError;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Source;
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
@@ -19,7 +17,7 @@ use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
-use crate::lower::{Lowered, PlanOptions, Planner};
+use crate::lower::{self, Diagnostic, Dockerfile, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
@@ -69,7 +67,7 @@ pub async fn build(
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
     let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
-    let parsed = kiln_frontend::parse(&inputs.source);
+    let parsed = lower::parse(&inputs.source);
     if parsed.diagnostics.iter().any(Diagnostic::is_error) {
         return Err(BuildError::dockerfile(inputs.source, parsed.diagnostics));
     }
@@ -123,7 +121,7 @@ async fn lower(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     inputs: &Inputs,
-    file: &kiln_frontend::ast::Dockerfile,
+    file: &Dockerfile,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Lowered, Timestamp), BuildError> {
     let mut timestamp = request.timestamp;
@@ -143,7 +141,7 @@ async fn plan(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     inputs: &Inputs,
-    file: &kiln_frontend::ast::Dockerfile,
+    file: &Dockerfile,
     timestamp: Timestamp,
     progress: &Arc<dyn Progress>,
 ) -> Result<Lowered, BuildError> {

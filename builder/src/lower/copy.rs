@@ -4,8 +4,8 @@ use kiln_frontend::ast::{AddInstruction, CopyInstruction, Instruction, Transfer,
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Span;
 
+use super::attempt::Attempt;
 use super::names::{absolute, clean};
-use super::planner::Attempt;
 use super::stages::StageState;
 use crate::plan::{CopyOp, CopySource, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
 

@@ -9,7 +9,7 @@ use kiln_frontend::ast::{
 };
 use kiln_oci::config::{Empty, Healthcheck};
 
-use super::planner::Attempt;
+use super::attempt::Attempt;
 use super::ports::parse_ports;
 use super::scope::CONTROL_ARGUMENTS;
 use super::stages::StageState;

@@ -4,9 +4,9 @@
 //! it, [`Planner::finish`] gives the plan. No I/O. Words of the Dockerfile end here; nothing below names an instruction.
 //!
 //! ```text
-//!  Dockerfile ─► planner ─► stages ─► run, copy, meta ─► Plan
-//!                   ▲          │
-//!        images ────┘          └─ wants: images not known yet
+//!  Dockerfile ─► planner ─► attempt ─► bases ─► run, copy, meta ─► Plan
+//!                   ▲            │
+//!        images ────┘            └─ wants: images not known yet
 //! ```
 //!
 //! Every attempt starts afresh from the tree and the images known so far, so there is no half-lowered state: stages whose
@@ -14,8 +14,14 @@
 
 mod changes;
 
+mod places;
+
 mod planner;
-mod stages;
+
+mod attempt;
+
+mod bases;
+mod files;
 
 mod copy;
 mod meta;
@@ -24,9 +30,18 @@ mod run;
 
 mod ports;
 
+mod stages;
+
 mod names;
 mod scope;
 
+// The door to the language: whoever is above takes it from here.
+pub use kiln_frontend::ast::Dockerfile;
+pub use kiln_frontend::diagnostic::Diagnostic;
+pub use kiln_frontend::parse;
+pub use kiln_frontend::source::Source;
+
 pub use changes::{ChangeError, changed_config, nearest};
+pub use places::named_at;
 pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

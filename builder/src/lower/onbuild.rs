@@ -4,7 +4,7 @@ use kiln_frontend::ast::Instruction;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 
-use super::planner::Attempt;
+use super::attempt::Attempt;
 
 impl Attempt<'_> {
     /// Returns the instructions that triggers stand for. What is wrong with them is shown at the FROM that brought them.

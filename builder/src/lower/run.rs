@@ -7,8 +7,8 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::expand::Lexer;
 use kiln_frontend::instruction::mount::{self, Mount};
 
+use super::attempt::Attempt;
 use super::names::clean;
-use super::planner::Attempt;
 use super::scope::proxy_variables;
 use super::stages::StageState;
 use crate::plan::{MountKind, Network, Op, RunMount, RunOp, Script, Sharing, StepId};

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_frontend::dockerignore::{Inherited, Matcher};
 use kiln_layer::content_hash::HashError;
 use kiln_layer::{
     ArchivePath, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
@@ -16,6 +15,7 @@ use kiln_layer::{
 use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
 
+use crate::ignore::{Inherited, Matcher};
 use crate::workshop::Workshop;
 
 const STAT_CACHES: &str = "files";

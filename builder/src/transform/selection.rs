@@ -1,11 +1,11 @@
 //! What a step reads of its sources, as one digest: the same files give the same digest, wherever they come from.
 
-use kiln_frontend::dockerignore::Matcher;
 use kiln_layer::content_hash::{MetadataOverrides, Naming, digest_of_selection};
 use kiln_layer::{ArchivePath, CopyError, Tree, select_sources};
 use kiln_oci::Digest;
 
 use super::StepError;
+use crate::ignore::Matcher;
 use crate::plan::CopyOp;
 
 /// Returns the digest of what `pattern` of a copy selects in `tree`, after `--exclude`.

@@ -209,6 +209,17 @@ fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
 }
 
 #[test]
+fn an_interruption_ends_a_build_that_waits_for_its_dockerfile() {
+    requires!("mkfifo", "timeout");
+    let space = TestSpace::new();
+    let context = space.context("context", &[]);
+    peers::run("mkfifo", [context.join("Dockerfile")]);
+    let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
+    // `timeout` says 124 for a program that ended after its signal, and 137 for one that had to be killed.
+    call.run().fails_with(124).says(&["interrupted"]);
+}
+
+#[test]
 fn a_kill_leaves_a_sound_store_and_no_process() {
     requires!("root", "busybox");
     let space = TestSpace::new();

@@ -52,6 +52,28 @@ fn a_user_with_a_single_id_runs_steps_as_root_of_its_own() {
     drop(server);
 }
 
+/// Owners given by `chown`, by COPY and by USER, on files, links and pipes; files copied up, renamed and removed.
+const OWNERS: &str = "FROM busybox AS one\n\
+    RUN mkdir /o && echo a > /o/a && ln /o/a /o/b && chown 1:2 /o/a && chmod 4755 /o/a && ln -s a /o/l && chown -h 3:4 /o/l\n\
+    RUN mkdir -m 1777 /o/t && mkdir -m 2755 /o/g && chown 7:42 /o/g && rm /o/b && mv /o/a /o/c\n\
+    COPY --chown=11:12 Dockerfile /o/d\n\
+    RUN echo more >> /o/d && chown 9:9 /o/g && chmod 600 /o/t\n\
+    USER 77:88\nRUN id > /tmp/mine && mkdir /tmp/dir\n\
+    FROM busybox\nCOPY --from=one /o /o\nCOPY --from=one /tmp /tmp\nRUN touch /o/d && chown 0:0 /o/c && rm -r /o/t\n";
+
+#[test]
+fn owners_modes_and_links_are_the_same_for_root_and_all_users() {
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    let server = busybox::serve(&space);
+    let expected = build_as(&space, None, OWNERS).run().success().digest();
+    for user in [users::with_subordinate_ids(&space), users::with_single_id(&space)] {
+        let outcome = build_as(&space, Some(&user), OWNERS).run().success();
+        assert_eq!(outcome.digest(), expected, "built by {}", user.name);
+    }
+    drop(server);
+}
+
 #[test]
 fn nothing_of_a_step_is_left_when_it_ends() {
     requires!("root", "busybox");

@@ -66,22 +66,21 @@ pub async fn build(
 ) -> Result<BuildResult, BuildError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
-    let inputs = Inputs::open(workshop, request).await?;
+    let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
     let parsed = lower::parse(&inputs.source);
     if parsed.diagnostics.iter().any(Diagnostic::is_error) {
         return Err(BuildError::dockerfile(inputs.source, parsed.diagnostics));
     }
-    let (lowered, timestamp) = tokio::select! {
-        () = interrupt.raised() => return Err(BuildError::Interrupted),
-        lowered = lower(workshop, request, &inputs, &parsed.file, progress) => lowered?,
-    };
+    let lowering = lower(workshop, request, &inputs, &parsed.file, progress);
+    let (lowered, timestamp) = unless_raised(interrupt, lowering).await?;
     let mut warnings = parsed.diagnostics;
     warnings.extend(lowered.warnings);
     let plan = Arc::new(lowered.plan);
     let needed = plan.reachable();
     progress.on(&ProgressEvent::Planned { plan: &plan, needed: &needed });
 
-    let bench = Arc::new(prepare(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?);
+    let prepared = prepare(workshop, request, &inputs, &plan, timestamp, progress, interrupt);
+    let bench = Arc::new(unless_raised(interrupt, prepared).await?);
     let keys = {
         let (bench, plan) = (Arc::clone(&bench), Arc::clone(&plan));
         workshop.lanes.cpu(move || definition_keys(&bench, &plan, &needed)).await
@@ -104,6 +103,17 @@ pub async fn build(
         })
         .collect();
     Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+}
+
+/// Does work until it is done or somebody stops it: what blocks on a pipe or a slow disk is left behind.
+async fn unless_raised<T>(
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    tokio::select! {
+        () = interrupt.raised() => Err(BuildError::Interrupted),
+        outcome = work => outcome,
+    }
 }
 
 /// Turns the Dockerfile into a plan, resolving the images it asks for.
@@ -180,10 +190,7 @@ async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
-    let downloads = tokio::select! {
-        () = interrupt.raised() => return Err(BuildError::Interrupted),
-        downloads = inputs.fetch_files(workshop, plan) => downloads?,
-    };
+    let downloads = inputs.fetch_files(workshop, plan).await?;
     let compression = match request.compression {
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
@@ -270,10 +277,8 @@ async fn deliver(
         if interrupt.is_raised() {
             return Err(BuildError::Interrupted);
         }
-        tokio::select! {
-            () = interrupt.raised() => return Err(BuildError::Interrupted),
-            done = export::deliver(workshop, output, &named, progress) => done?,
-        }
+        let delivered = async { Ok(export::deliver(workshop, output, &named, progress).await?) };
+        unless_raised(interrupt, delivered).await?;
     }
     if !keeps {
         return Ok(Vec::new());

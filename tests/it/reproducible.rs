@@ -126,3 +126,34 @@ fn deleting_what_is_only_a_cache_changes_nothing() {
     );
     drop(server);
 }
+
+#[test]
+fn damaging_what_is_only_a_cache_changes_nothing() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let files = [("Dockerfile", "FROM busybox\nRUN echo 1 > /1\nCOPY f /f\n"), ("f", "text")];
+    let path = space.context("context", &files);
+    let expected = space.build(&path).run().success().digest();
+    let mut damaged = 0;
+    let mut folders = vec![space.store().join("records")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap().path();
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let mut bytes = std::fs::read(&entry).unwrap();
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+                damaged += 1;
+            }
+            std::fs::write(&entry, bytes).unwrap();
+        }
+    }
+    assert!(damaged > 5, "a build keeps records");
+    assert_eq!(space.build(&path).run().success().digest(), expected, "with every record damaged");
+    assert_eq!(space.build(&path).run().success().says(&["CACHED"]).digest(), expected, "and mended");
+    drop(server);
+}

@@ -3,7 +3,7 @@
 //! * What it does: makes the namespaces, mounts, limits and filters of one step, runs it, streams its output and
 //!   reports how it ended. Nothing it makes outlives the step, however the step or the caller dies.
 //! * What it must not do: know what an image, a layer or a Dockerfile is; read names from `/etc/passwd` of a root.
-//! * Main type: [`RunSpec`]. Main function: [`run`].
+//! * Main type: [`RunSpec`]. Main function: [`run()`].
 //!
 //! ```text
 //!  caller (threads)           keeper (init of pid namespace A)          step (pid 1 of namespace B)

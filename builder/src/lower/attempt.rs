@@ -114,10 +114,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn read_globals(&mut self, target: usize) {
-        let name = match &self.options.target {
-            Some(_) => self.file.stages[target].name().unwrap_or("default"),
-            None => self.file.stages[target].name().unwrap_or("default"),
-        };
+        let name = self.file.stages[target].name().unwrap_or("default");
         self.globals =
             automatic_arguments(&self.options.build_platform, &self.target, name, &self.options.build_args);
         for instruction in &self.file.global_arguments {
@@ -154,11 +151,11 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn warn_unused(&mut self) {
-        let unused = unused_arguments(&self.options.build_args, &self.declared, &self.globals);
         // Only a complete reading knows all that is declared.
         if !self.wants.is_empty() {
             return;
         }
+        let unused = unused_arguments(&self.options.build_args, &self.declared, &self.globals);
         let declared_anywhere = |name: &str| {
             let in_stage = |operation: &Operation| match operation {
                 Operation::Arg(arg) => {

@@ -132,7 +132,7 @@ pub async fn fetch(workshop: &Workshop, op: &HttpOp) -> Result<Download, HttpErr
         .and_then(|value| value.to_str().ok())
         .and_then(http_date)
         .unwrap_or(0);
-    let name = file_name(response.url().path(), &op.url);
+    let name = file_name(&op.url);
     let scratch = workshop.store.scratch("download")?;
     let path: PathBuf = scratch.path().join("content");
     let write = |source| HttpError::Write { url: url.clone(), source };
@@ -157,7 +157,7 @@ pub async fn fetch(workshop: &Workshop, op: &HttpOp) -> Result<Download, HttpErr
 }
 
 /// Returns the name that a URL gives a file: the last component of its path as it was asked for.
-fn file_name(_final_path: &str, url: &str) -> String {
+fn file_name(url: &str) -> String {
     let without_query = url.split(['?', '#']).next().unwrap_or_default();
     let path = without_query.splitn(4, '/').nth(3).unwrap_or_default();
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -233,7 +233,7 @@ mod tests {
             ("http://h", UNNAMED),
             ("http://h/..", UNNAMED),
         ] {
-            assert_eq!(file_name("", url), name, "{url}");
+            assert_eq!(file_name(url), name, "{url}");
         }
     }
 

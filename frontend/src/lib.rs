@@ -16,6 +16,8 @@
 //! assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `COPY`?"));
 //! ```
 
+pub mod outline;
+
 pub mod stage;
 
 mod parser;

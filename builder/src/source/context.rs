@@ -81,7 +81,7 @@ pub struct ContextSpec {
 /// # Errors
 /// [`ContextError`], which names the file.
 pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextError> {
-    let (ignore, ignore_name) = ignore_file(spec)?;
+    let (ignore, ignore_name) = ignored(spec.ignore_file.as_deref(), Some(&spec.directory))?;
     let ignore = Arc::new(ignore);
     let ignored = Ignored::new(&ignore);
     let filter = |path: &ArchivePath, is_directory: bool| ignored.verdict(path, is_directory);
@@ -143,13 +143,29 @@ fn stat_cache(workshop: &Workshop, key: &Digest) -> StatCache {
         .unwrap_or_else(|| StatCache::new(workshop.started_ns))
 }
 
-/// Returns the patterns, and the name of the file that has them.
-fn ignore_file(spec: &ContextSpec) -> Result<(Matcher, String), ContextError> {
-    let own = spec.directory.join(IGNORE_FILE);
-    for path in spec.ignore_file.iter().chain([&own]) {
+/// Returns where the ignore file is that belongs to a Dockerfile.
+pub fn ignore_file_of(dockerfile: &Path) -> PathBuf {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(IGNORE_FILE);
+    PathBuf::from(name)
+}
+
+/// Returns the patterns that hold for a context, and the name of the file that has them: that of the Dockerfile goes before
+/// the context's own.
+///
+/// # Errors
+/// [`ContextError`], when it cannot be read or has a pattern that is none.
+pub fn ignored(
+    of_dockerfile: Option<&Path>,
+    directory: Option<&Path>,
+) -> Result<(Matcher, String), ContextError> {
+    let own = directory.map(|directory| directory.join(IGNORE_FILE));
+    for path in of_dockerfile.into_iter().chain(own.as_deref()) {
         if let Some(bytes) = read_small(path)? {
-            let matcher = Matcher::parse(&bytes)
-                .map_err(|error| ContextError::Pattern { path: path.clone(), reason: error.to_string() })?;
+            let matcher = Matcher::parse(&bytes).map_err(|error| ContextError::Pattern {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok((matcher, name));
         }

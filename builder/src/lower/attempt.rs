@@ -9,7 +9,7 @@ use kiln_frontend::suggest;
 use kiln_oci::Platform;
 
 use super::bases::Base;
-use super::planner::{PlanOptions, Planner};
+use super::planner::{Extent, PlanOptions, Planner};
 use super::scope::{Expander, VariableList, automatic_arguments, unused_arguments};
 use super::stages::{ImageRequest, ResolvedImage, StageNames, StageState};
 use crate::plan::{Origin, Output, Plan};
@@ -33,6 +33,8 @@ pub(super) struct Attempt<'a> {
     pub(super) file: &'a Dockerfile,
     pub(super) known: &'a BTreeMap<ImageRequest, ResolvedImage>,
     pub(super) wants: BTreeSet<ImageRequest>,
+    /// Images that stages are based on, by their expanded names.
+    pub(super) bases: BTreeMap<String, ImageRequest>,
     pub(super) target: Platform,
     pub(super) stages: BTreeMap<usize, Option<StageState>>,
     pub(super) depth: usize,
@@ -58,6 +60,7 @@ impl<'a> Attempt<'a> {
             file: planner.file,
             known: &planner.known,
             wants: BTreeSet::new(),
+            bases: BTreeMap::new(),
             target,
             stages: BTreeMap::new(),
             depth: 0,
@@ -70,6 +73,11 @@ impl<'a> Attempt<'a> {
         let Some(index) = self.target_stage() else { return };
         self.read_globals(index);
         let state = self.stage(index);
+        if self.options.extent == Extent::Whole {
+            for index in 0..self.file.stages.len() {
+                self.stage(index);
+            }
+        }
         self.warn_unused();
         let Some(mut state) = state else { return };
         if !self.options.platforms.is_empty() {

@@ -159,7 +159,9 @@ impl Attempt<'_> {
     ) -> Option<StageState> {
         let source = self.image_named(base, span)?;
         let any_platform = any_platform && self.options.platforms.is_empty();
-        let image = self.image(ImageRequest { source, platform: platform.clone(), any_platform })?;
+        let request = ImageRequest { source, platform: platform.clone(), any_platform };
+        self.bases.insert(base.to_owned(), request.clone());
+        let image = self.image(request)?;
         let root = self.image_step(&image, span);
         let platform = if any_platform { image.config.platform() } else { platform };
         Some(self.start(index, root, platform, without_time(image.config), 1))

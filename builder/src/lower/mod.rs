@@ -43,5 +43,5 @@ pub use kiln_frontend::source::Source;
 
 pub use changes::{ChangeError, changed_config, nearest};
 pub use places::named_at;
-pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

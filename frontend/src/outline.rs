@@ -11,13 +11,15 @@
 //! | secret, ssh | once, at the first mount of each id |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::ast::{ArgDeclaration, Dockerfile, Instruction, MountFlag, Operation, Stage, Word};
 use crate::diagnostic::Diagnostic;
 use crate::expand::{Expansion, Lexer};
 use crate::instruction::mount::{Mount, MountKind, parse_mount};
 use crate::source::Span;
-use crate::stage::{Base, StageGraph, Supplier};
+use crate::stage::{Base, StageGraph, Supplier, UnknownTarget};
+use crate::variables::{self, ArgumentOrigin, ArgumentSources, VariableList};
 
 /// A stage that can be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub struct OutlineRequest<'a> {
     /// The stage; the last one when absent.
     pub target: Option<&'a str>,
     /// What is there before any ARG: `TARGETPLATFORM` and the like.
-    pub automatic_arguments: &'a BTreeMap<String, String>,
+    pub automatic_arguments: &'a VariableList,
     /// Values given for ARGs.
     pub build_args: &'a BTreeMap<String, String>,
 }
@@ -116,12 +118,9 @@ pub struct Credential {
 pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>> {
     let globals = Globals::read(request);
     let lexer = Lexer::new(request.file.escape);
-    let bases: Vec<Expansion> = request
-        .file
-        .stages
-        .iter()
-        .map(|stage| globals.expand(lexer, Some(&stage.from.operation.base)))
-        .collect();
+    let mut expand = expander(lexer);
+    let stages = request.file.stages.iter().map(|stage| &stage.from.operation);
+    let bases: Vec<Expansion> = stages.map(|from| expand(&from.base, &globals.list)).collect();
     let names: Vec<String> = bases.iter().map(|base| base.text.clone()).collect();
     let graph = StageGraph::new(request.file, &names)?;
     let target =
@@ -129,14 +128,14 @@ pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>>
     let mut reader = Reader { request, lexer, globals: &globals, graph: &graph, stages: BTreeMap::new() };
     for index in graph.needed(target)? {
         let from = &request.file.stages[index].from.operation;
-        let platform = globals.expand(lexer, from.platform.as_ref());
-        let used = bases[index].used.union(&platform.used).cloned().collect();
+        let mut used = bases[index].used.clone();
+        used.extend(from.platform.iter().flat_map(|word| expand(word, &globals.list).used));
         reader.read(index, used);
     }
     Ok(reader.collect(target))
 }
 
-fn undefined_target(file: &Dockerfile, error: &crate::stage::UnknownTarget) -> Diagnostic {
+fn undefined_target(file: &Dockerfile, error: &UnknownTarget) -> Diagnostic {
     let span = file.stages.last().map_or(Span::new(0, 0), |stage| stage.from.span);
     let diagnostic = Diagnostic::error("undefined-target", span, error.to_string());
     match &error.near {
@@ -145,11 +144,9 @@ fn undefined_target(file: &Dockerfile, error: &crate::stage::UnknownTarget) -> D
     }
 }
 
-type Values = BTreeMap<String, String>;
-
 /// The arguments before the first FROM.
 struct Globals {
-    values: Values,
+    list: VariableList,
     declared: BTreeMap<String, Global>,
 }
 
@@ -161,57 +158,37 @@ struct Global {
 
 impl Globals {
     fn read(request: &OutlineRequest<'_>) -> Self {
-        let mut globals = Self { values: request.automatic_arguments.clone(), declared: BTreeMap::new() };
-        let lexer = Lexer::new(request.file.escape);
-        for instruction in &request.file.global_arguments {
-            for declaration in &instruction.operation.declarations {
-                globals.declare(
-                    request,
-                    lexer,
-                    instruction.span,
-                    declaration,
-                    instruction.description(&declaration.name.text),
-                );
-            }
+        let OutlineRequest { file, automatic_arguments, build_args, .. } = *request;
+        let mut expand = expander(Lexer::new(file.escape));
+        let read = variables::read_globals(file, automatic_arguments, build_args, &mut expand);
+        let mut globals = Self { list: read.list, declared: BTreeMap::new() };
+        let instructions = file.global_arguments.iter().flat_map(|instruction| {
+            instruction.operation.declarations.iter().map(move |declaration| (instruction, declaration))
+        });
+        for ((instruction, declaration), argument) in instructions.zip(read.arguments) {
+            let description = instruction.description(&declaration.name.text).map(str::to_owned);
+            globals.declare(argument, instruction.span, description);
         }
         globals
     }
 
-    fn declare(
-        &mut self,
-        request: &OutlineRequest<'_>,
-        lexer: Lexer,
-        span: Span,
-        declaration: &ArgDeclaration,
-        description: Option<&str>,
-    ) {
-        let name = &declaration.name.text;
-        let (value, mut uses) = match (request.build_args.get(name), &declaration.default) {
-            (Some(given), _) => (Some(given.clone()), BTreeSet::new()),
-            (None, Some(default)) => {
-                let expansion = self.expand(lexer, Some(default));
-                (Some(expansion.text), expansion.used)
-            }
-            (None, None) => (None, BTreeSet::new()),
-        };
+    fn declare(&mut self, argument: variables::Argument, span: Span, description: Option<String>) {
+        let variables::Argument { name, value, expansion, .. } = argument;
+        let mut uses = expansion.used;
         // `ARG A=$A` uses what the earlier one used.
-        if uses.remove(name)
-            && let Some(earlier) = self.declared.get(name)
+        if uses.remove(&name)
+            && let Some(earlier) = self.declared.get(&name)
         {
             uses.extend(earlier.uses.iter().cloned());
         }
-        if let Some(value) = &value {
-            self.values.insert(name.clone(), value.clone());
-        }
-        let description = description.map(str::to_owned);
         let argument = Argument { name: name.clone(), description, value, span };
-        self.declared.insert(name.clone(), Global { argument, uses });
+        self.declared.insert(name, Global { argument, uses });
     }
+}
 
-    fn expand(&self, lexer: Lexer, word: Option<&Word>) -> Expansion {
-        // What cannot be expanded is empty here; the planner reports it.
-        word.and_then(|word| lexer.expand(&word.text, &self.values).ok()).unwrap_or_default()
-    }
+/// Returns what expands words. What cannot be expanded is empty here; the planner reports it.
+fn expander(lexer: Lexer) -> impl FnMut(&Word, &VariableList) -> Expansion {
+    move |word, variables| lexer.expand(&word.text, variables).unwrap_or_default()
 }
 
 /// Credentials by id.
@@ -228,7 +205,7 @@ struct Taken {
     used_by_from: BTreeSet<String>,
     secrets: Credentials,
     ssh: Credentials,
-    values: Values,
+    variables: Arc<VariableList>,
 }
 
 struct Reader<'a> {
@@ -247,7 +224,7 @@ impl Reader<'_> {
         if let Base::Stage(base) = node.base
             && let Some(base) = self.stages.get(&base)
         {
-            taken.values.clone_from(&base.values);
+            taken.variables = Arc::new(VariableList::inherit(&base.variables));
             taken.used_by_from.extend(base.used_by_from.iter().cloned());
         }
         taken.used.clone_from(&taken.used_by_from);
@@ -264,11 +241,12 @@ impl Reader<'_> {
         match &instruction.operation {
             Operation::Env(pairs) => {
                 // All words see the variables as they were before the instruction.
-                let pairs: Vec<(String, String)> = pairs
-                    .iter()
-                    .map(|pair| (self.expand(taken, &pair.key), self.expand(taken, &pair.value)))
-                    .collect();
-                taken.values.extend(pairs);
+                let mut expand = expander(self.lexer);
+                let mut expand = |word| expand(word, &taken.variables).text;
+                let pairs: Vec<_> =
+                    pairs.iter().map(|pair| (expand(&pair.key), expand(&pair.value))).collect();
+                let variables = Arc::make_mut(&mut taken.variables);
+                pairs.iter().for_each(|(name, value)| variables.set(name, value));
             }
             Operation::Arg(arg) => {
                 for declaration in &arg.declarations {
@@ -292,26 +270,21 @@ impl Reader<'_> {
         description: Option<&str>,
         place: Span,
     ) {
-        let name = &declaration.name.text;
+        let sources =
+            ArgumentSources { globals: &self.globals.list, build_arguments: self.request.build_args };
+        let variables = Arc::make_mut(&mut taken.variables);
+        let argument = variables::read_argument(declaration, sources, variables, &mut expander(self.lexer));
+        let variables::Argument { name, value, origin, .. } = argument;
         taken.used.insert(name.clone());
-        let given = self.request.build_args.get(name);
-        let (value, is_import) = match (given, &declaration.default, self.globals.values.get(name)) {
-            (Some(given), ..) => (Some(given.clone()), false),
-            (None, Some(default), _) => (Some(self.expand(taken, default)), false),
-            (None, None, Some(global)) => (Some(global.clone()), true),
-            (None, None, None) => (None, false),
-        };
-        if let Some(value) = &value {
-            taken.values.insert(name.clone(), value.clone());
-        }
-        if !is_import {
+        if origin != ArgumentOrigin::Global {
             let description = description.map(str::to_owned);
-            taken.own.insert(name.clone(), Argument { name: name.clone(), description, value, span: place });
+            taken.own.insert(name.clone(), Argument { name, description, value, span: place });
         }
     }
 
     fn mount(&self, taken: &mut Taken, flag: &MountFlag, place: Span) {
-        let mut expand = |text: &str| self.lexer.expand(text, &taken.values).map(|expansion| expansion.text);
+        let mut expand =
+            |text: &str| self.lexer.expand(text, &*taken.variables).map(|expansion| expansion.text);
         // What is wrong with a mount is for the planner.
         let Ok(mount) = parse_mount(&flag.value.text, &mut expand) else { return };
         let (list, id) = match mount.kind {
@@ -321,13 +294,6 @@ impl Reader<'_> {
         };
         let first = Credential { id: id.clone(), is_required: mount.is_required, span: place };
         list.entry(id).or_insert(first);
-    }
-
-    fn expand(&self, taken: &Taken, word: &Word) -> String {
-        // What cannot be expanded is empty here; the planner reports it.
-        self.lexer
-            .expand(&word.text, &taken.values)
-            .map_or_else(|_| String::new(), |expansion| expansion.text)
     }
 
     /// Puts together what the target takes: its own first, then what its base takes, then what it copies from.

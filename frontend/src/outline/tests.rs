@@ -13,7 +13,9 @@ fn outlined(text: &str, target: Option<&str>, given: &[(&str, &str)]) -> Vec<Str
     let source = Source::new("Dockerfile", text);
     let parsed = parse(&source);
     assert!(!parsed.has_errors(), "{text}: {:?}", parsed.diagnostics);
-    let (automatic_arguments, build_args) = (pairs(&AUTOMATIC), pairs(given));
+    let build_args = pairs(given);
+    let mut automatic_arguments = VariableList::default();
+    AUTOMATIC.iter().for_each(|(name, value)| automatic_arguments.set(name, value));
     let request = OutlineRequest {
         file: &parsed.file,
         target,

@@ -32,7 +32,7 @@ impl Attempt<'_> {
         self.refuse(run);
         let Some(mounts) = self.mounts(state, &run.mounts, stage) else { return };
         let (argv, script) = command(state, instruction, run);
-        let mut env = state.variables.pairs().to_vec();
+        let mut env = state.variables.pairs();
         if let Some(epoch) = self.options.epoch
             && state.variables.value("SOURCE_DATE_EPOCH").is_none()
         {

@@ -10,6 +10,7 @@ use kiln_layer::{ArchivePath, Devices, DirectoryOrigin, MaterializeOptions, NoLa
 use kiln_store::Scratch;
 
 use super::BuildError;
+use crate::ignore::Matcher;
 use crate::lanes::blocking;
 use crate::lower::{MAIN_CONTEXT, Source};
 use crate::plan::{CopySource, Op, Plan, StepId};
@@ -22,9 +23,9 @@ use crate::workshop::Workshop;
 
 /// Where the inputs of a build are, and the Dockerfile's text.
 #[derive(Debug)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// The Dockerfile.
-    pub(super) source: Source,
+    pub(crate) source: Source,
     /// Directories of contexts by their names in the plan.
     directories: BTreeMap<String, PathBuf>,
     /// The ignore file beside the Dockerfile.
@@ -35,13 +36,20 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Opens contexts, unpacking those that are archives, and reads the Dockerfile.
-    pub(super) async fn open(workshop: &Arc<Workshop>, request: &BuildRequest) -> Result<Self, BuildError> {
+    pub(crate) async fn open(workshop: &Arc<Workshop>, request: &BuildRequest) -> Result<Self, BuildError> {
         let (workshop, request) = (Arc::clone(workshop), request.clone());
         blocking(move || open(&workshop, &request)).await
     }
 
+    /// Returns the patterns of the main context's ignore file.
+    pub(crate) fn ignored(&self) -> Result<Matcher, BuildError> {
+        let directory = self.directories.get(MAIN_CONTEXT).map(PathBuf::as_path);
+        let (ignore, _) = context::ignored(self.ignore_file.as_deref(), directory)?;
+        Ok(ignore)
+    }
+
     /// Reads the contexts that some needed step reads from.
-    pub(super) async fn read_contexts(
+    pub(crate) async fn read_contexts(
         &self,
         workshop: &Arc<Workshop>,
         plan: &Arc<Plan>,
@@ -71,7 +79,7 @@ impl Inputs {
     }
 
     /// Fetches the files that needed steps name by URL.
-    pub(super) async fn fetch_files(
+    pub(crate) async fn fetch_files(
         &self,
         workshop: &Arc<Workshop>,
         plan: &Arc<Plan>,

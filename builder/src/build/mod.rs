@@ -1,7 +1,7 @@
 //! The whole road on one page: text → tree → plan → layers → image.
 
 mod error;
-mod inputs;
+pub(crate) mod inputs;
 
 pub use error::BuildError;
 

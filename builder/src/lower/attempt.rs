@@ -36,6 +36,8 @@ pub(super) struct Attempt<'a> {
     pub(super) wants: BTreeSet<ImageRequest>,
     /// Images that stages are based on, by their expanded names.
     pub(super) bases: BTreeMap<String, ImageRequest>,
+    /// Names of stages and bases that named contexts replace.
+    pub(super) replaced: BTreeSet<String>,
     pub(super) target: Platform,
     pub(super) stages: BTreeMap<usize, Option<StageState>>,
     pub(super) depth: usize,
@@ -62,6 +64,7 @@ impl<'a> Attempt<'a> {
             known: &planner.known,
             wants: BTreeSet::new(),
             bases: BTreeMap::new(),
+            replaced: BTreeSet::new(),
             target,
             stages: BTreeMap::new(),
             depth: 0,

@@ -52,6 +52,7 @@ impl Attempt<'_> {
         if !name.is_empty()
             && let Some((key, context)) = named_context(&self.options.named_contexts, &name, &platform)
         {
+            self.replaced.insert(name);
             return match self.context_base(index, key, context.clone(), &platform) {
                 Some(state) => Base::Replaced(Box::new(state)),
                 None => Base::Missing,
@@ -75,7 +76,10 @@ impl Attempt<'_> {
             );
         }
         let state = match named_context(&self.options.named_contexts, &base, &platform) {
-            Some((key, context)) => self.context_base(index, key, context.clone(), &platform),
+            Some((key, context)) => {
+                self.replaced.insert(base.clone());
+                self.context_base(index, key, context.clone(), &platform)
+            }
             None => self.image_base(index, &base, written.span, platform, wanted.is_none()),
         };
         match state {

@@ -76,6 +76,7 @@ pub struct Planner<'a> {
     pub(super) known: BTreeMap<ImageRequest, ResolvedImage>,
     wants: Vec<ImageRequest>,
     bases: BTreeMap<String, ImageRequest>,
+    replaced: BTreeSet<String>,
     errors: Vec<Diagnostic>,
     lowered: Option<Lowered>,
 }
@@ -104,6 +105,7 @@ impl<'a> Planner<'a> {
             known: BTreeMap::new(),
             wants: Vec::new(),
             bases: BTreeMap::new(),
+            replaced: BTreeSet::new(),
             errors: Vec::new(),
             lowered: None,
         };
@@ -146,6 +148,16 @@ impl<'a> Planner<'a> {
         &self.bases
     }
 
+    /// Returns the names of stages and base images that named contexts replace.
+    pub fn replaced(&self) -> &BTreeSet<String> {
+        &self.replaced
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &PlanOptions {
+        &self.options
+    }
+
     /// Returns what it was told of an image.
     pub fn known(&self, request: &ImageRequest) -> Option<&ResolvedImage> {
         self.known.get(request)
@@ -166,8 +178,8 @@ impl<'a> Planner<'a> {
     fn attempt(&mut self) {
         let mut plan = Plan::default();
         let mut declared = BTreeSet::new();
-        let (mut wants, mut bases, mut epoch) = (BTreeSet::new(), BTreeMap::new(), None);
-        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let (mut wants, mut bases, mut replaced) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let (mut errors, mut warnings, mut epoch) = (Vec::new(), Vec::new(), None);
         let platforms = match self.options.platforms.as_slice() {
             [] => vec![self.options.build_platform.clone()],
             platforms => platforms.to_vec(),
@@ -181,12 +193,13 @@ impl<'a> Planner<'a> {
             warnings.extend(noticed);
             wants.extend(attempt.wants);
             bases.extend(attempt.bases);
+            replaced.extend(attempt.replaced);
             epoch = attempt.epoch;
             (plan, declared) = (attempt.plan, attempt.declared);
         }
         warnings.dedup();
         self.wants = wants.into_iter().collect();
-        self.bases = bases;
+        (self.bases, self.replaced) = (bases, replaced);
         let is_done = self.wants.is_empty() && errors.is_empty();
         self.errors = errors;
         self.lowered = is_done.then_some(Lowered { plan, warnings, epoch });

@@ -83,6 +83,8 @@ pub enum ImageError {
 pub enum Freshness {
     /// What is known is good enough, and nothing else will do: no registry is asked.
     Offline,
+    /// What is known is good enough; what a registry says otherwise is not kept for later.
+    Glance,
     /// What is known is good enough.
     Known,
     /// The registry is asked.
@@ -189,7 +191,9 @@ pub async fn find(
         reference,
         found.manifest.value().layers.iter().map(|l| &l.digest),
     )?;
-    remember(workshop, reference, &top)?;
+    if freshness != Freshness::Glance {
+        remember(workshop, reference, &top)?;
+    }
     Ok(found)
 }
 

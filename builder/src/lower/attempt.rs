@@ -209,7 +209,7 @@ impl<'a> Attempt<'a> {
                 Operation::Run(run) => {
                     for mount in &run.mounts {
                         if let Some(from) = &mount.from {
-                            self.mount_from(from, mount.value.span, index);
+                            self.mount_from(&from.text, from.span, index);
                         }
                     }
                 }

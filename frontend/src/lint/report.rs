@@ -1,7 +1,7 @@
 //! Where rules put what they find: says it in the name of the rule, leaves out what is switched off, and moves findings in
 //! ONBUILD triggers to the FROM that runs them.
 
-use super::scene::Step;
+use super::scene::{Step, TriggerPlace};
 use super::{Config, Finding, Linted, Rule, config};
 use crate::ast::{Comment, Instruction};
 use crate::diagnostic::Diagnostic;
@@ -19,27 +19,27 @@ pub(crate) struct Report<'r> {
 pub(crate) struct Anchor<'a> {
     span: Span,
     comments: &'a [Comment],
-    /// The places of the finding lie in another text than the file.
-    is_foreign: bool,
+    /// The finding is about a trigger: its places lie in another text than the file.
+    trigger: Option<TriggerPlace>,
 }
 
 impl<'a> Anchor<'a> {
     /// Makes the anchor of an instruction that stands in the file.
     pub(crate) fn of<T>(instruction: &'a Instruction<T>) -> Self {
-        Self { span: instruction.span, comments: &instruction.comments, is_foreign: false }
+        Self { span: instruction.span, comments: &instruction.comments, trigger: None }
     }
 
     /// Makes the anchor of a place that belongs to no instruction.
     #[expect(dead_code, reason = "for rules about comments and blank lines")]
     pub(crate) fn at(span: Span) -> Self {
-        Self { span, comments: &[], is_foreign: false }
+        Self { span, comments: &[], trigger: None }
     }
 }
 
 impl<'a> From<&'a Step<'a>> for Anchor<'a> {
     fn from(step: &'a Step<'a>) -> Self {
         match step.trigger {
-            Some(span) => Self { span, comments: &[], is_foreign: true },
+            Some(place) => Self { span: place.from, comments: &[], trigger: step.trigger },
             None => Self::of(step.instruction),
         }
     }
@@ -68,10 +68,14 @@ impl<'r> Report<'r> {
         if !merged.as_ref().unwrap_or(self.config).allows(self.rule) {
             return false;
         }
-        if about.is_foreign {
+        if let Some(trigger) = about.trigger {
             diagnostic.labels.truncate(1);
-            diagnostic.labels.iter_mut().for_each(|label| label.span = about.span);
+            diagnostic.labels.iter_mut().for_each(|label| label.span = trigger.from);
             diagnostic.fix = None;
+            diagnostic = match trigger.written {
+                Some(written) => diagnostic.with_place(written, "by this trigger"),
+                None => diagnostic.with_label("by a trigger of this base"),
+            };
         }
         let finding = Finding { rule: self.rule, diagnostic, instruction: about.span, unknown_image: None };
         self.linted.findings.push(finding);

@@ -63,8 +63,8 @@ pub(crate) struct StageScene<'a> {
 pub(crate) struct Step<'a> {
     /// What it says; the spans of a trigger lie in a text of its own.
     pub(crate) instruction: &'a Instruction,
-    /// For an ONBUILD trigger, the FROM that runs it.
-    pub(crate) trigger: Option<Span>,
+    /// For an ONBUILD trigger, where it comes from.
+    pub(crate) trigger: Option<TriggerPlace>,
     /// Its words, in the order in which BuildKit expands them.
     pub(crate) words: Vec<Expanded<'a>>,
     /// Whether a SHELL is in force, of the file or of the image.
@@ -74,6 +74,15 @@ pub(crate) struct Step<'a> {
     pub(crate) shell: Option<&'a [Word]>,
     /// Whether a WORKDIR stands above, in this stage or one below it.
     pub(crate) has_working_directory: bool,
+}
+
+/// Where an ONBUILD trigger comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TriggerPlace {
+    /// The FROM that runs it.
+    pub(crate) from: Span,
+    /// The ONBUILD, if it stands in this file.
+    pub(crate) written: Option<Span>,
 }
 
 impl<'a> Step<'a> {

@@ -115,9 +115,11 @@ impl<'a> Planner<'a> {
         for target in platforms {
             let mut attempt = Attempt::new(self, target, plan, declared);
             attempt.output();
-            let (errors, more): (Vec<_>, Vec<_>) =
+            let (mut errors, more): (Vec<_>, Vec<_>) =
                 attempt.expander.diagnostics.into_iter().partition(Diagnostic::is_error);
             if !errors.is_empty() {
+                errors.sort_by_key(Diagnostic::primary);
+                errors.dedup();
                 return Err(errors);
             }
             warnings.extend(more);

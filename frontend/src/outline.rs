@@ -122,11 +122,15 @@ pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>>
     let stages = request.file.stages.iter().map(|stage| &stage.from.operation);
     let bases: Vec<Expansion> = stages.map(|from| expand(&from.base, &globals.list)).collect();
     let names: Vec<String> = bases.iter().map(|base| base.text.clone()).collect();
-    let graph = StageGraph::new(request.file, &names)?;
-    let target =
-        graph.target(request.target).map_err(|error| vec![undefined_target(request.file, &error)])?;
+    let graph = StageGraph::new(request.file, &names);
+    let target = graph.target(request.target).map_err(|error| vec![undefined_target(&error)])?;
+    let needed = graph.needed(target);
+    let errors: Vec<Diagnostic> = graph.errors().iter().cloned().chain(graph.errors_in(&needed)).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     let mut reader = Reader { request, lexer, globals: &globals, graph: &graph, stages: BTreeMap::new() };
-    for index in graph.needed(target)? {
+    for index in needed {
         let from = &request.file.stages[index].from.operation;
         let mut used = bases[index].used.clone();
         used.extend(from.platform.iter().flat_map(|word| expand(word, &globals.list).used));
@@ -135,13 +139,11 @@ pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>>
     Ok(reader.collect(target))
 }
 
-fn undefined_target(file: &Dockerfile, error: &UnknownTarget) -> Diagnostic {
-    let span = file.stages.last().map_or(Span::new(0, 0), |stage| stage.from.span);
-    let diagnostic = Diagnostic::error("undefined-target", span, error.to_string());
-    match &error.near {
-        Some(near) => diagnostic.with_help(format!("did you mean `{near}`?")),
-        None => diagnostic,
-    }
+fn undefined_target(error: &UnknownTarget) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error("undefined-target", Span::default(), error.to_string());
+    diagnostic.labels.clear();
+    diagnostic.help = error.near.as_ref().map(|near| format!("did you mean `{near}`?"));
+    diagnostic
 }
 
 /// The arguments before the first FROM.
@@ -228,7 +230,7 @@ impl Reader<'_> {
             taken.used_by_from.extend(base.used_by_from.iter().cloned());
         }
         taken.used.clone_from(&taken.used_by_from);
-        for trigger in &node.triggers {
+        for trigger in &node.triggers.list {
             self.instruction(&mut taken, &trigger.instruction, node.span);
         }
         for instruction in &self.request.file.stages[index].instructions {
@@ -284,7 +286,7 @@ impl Reader<'_> {
 
     fn mount(&self, taken: &mut Taken, flag: &MountFlag, place: Span) {
         let mut expand =
-            |text: &str| self.lexer.expand(text, &*taken.variables).map(|expansion| expansion.text);
+            |text: &str| self.lexer.expand_located(text, &*taken.variables).map(|expansion| expansion.text);
         // What is wrong with a mount is for the planner.
         let Ok(mount) = parse_mount(&flag.value.text, &mut expand) else { return };
         let (list, id) = match mount.kind {
@@ -308,8 +310,10 @@ impl Reader<'_> {
             }
             self.add(&mut all, taken);
             let node = &self.graph.stages()[index];
-            let suppliers = node.needs.iter().rev().filter_map(|need| match need.supplier {
-                Supplier::Stage(stage) => Some(stage),
+            let of_triggers = node.triggers.list.iter().flat_map(|trigger| &trigger.suppliers);
+            let suppliers = of_triggers.chain(node.needs.iter().map(|need| &need.supplier));
+            let suppliers = suppliers.filter_map(|supplier| match supplier {
+                Supplier::Stage(stage) => Some(*stage),
                 Supplier::Image(_) => None,
             });
             open.extend(suppliers);

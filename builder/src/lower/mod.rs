@@ -4,7 +4,7 @@
 //! it, [`Planner::finish`] gives the plan. No I/O. Words of the Dockerfile end here; nothing below names an instruction.
 //!
 //! ```text
-//!  Dockerfile ─► planner ─► attempt ─► bases ─► run, copy, meta ─► Plan
+//!  Dockerfile ─► planner ─► attempt ─► links ─► bases ─► run, copy, meta ─► Plan
 //!                   ▲            │
 //!        images ────┘            └─ wants: images not known yet
 //! ```
@@ -25,9 +25,10 @@ mod attempt;
 mod bases;
 mod files;
 
+mod links;
+
 mod copy;
 mod meta;
-mod onbuild;
 mod run;
 
 mod ports;

@@ -189,7 +189,7 @@ impl<'a> Planner<'a> {
             attempt.output();
             let (wrong, noticed): (Vec<_>, Vec<_>) =
                 attempt.expander.diagnostics.into_iter().partition(Diagnostic::is_error);
-            errors.extend(wrong.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
+            errors.extend(wrong);
             warnings.extend(noticed);
             wants.extend(attempt.wants);
             bases.extend(attempt.bases);
@@ -200,6 +200,8 @@ impl<'a> Planner<'a> {
         warnings.dedup();
         self.wants = wants.into_iter().collect();
         (self.bases, self.replaced) = (bases, replaced);
+        errors.sort_by_key(Diagnostic::primary);
+        errors.dedup();
         let is_done = self.wants.is_empty() && errors.is_empty();
         self.errors = errors;
         self.lowered = is_done.then_some(Lowered { plan, warnings, epoch });

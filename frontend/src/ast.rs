@@ -133,6 +133,14 @@ impl Instruction {
             _ => Vec::new(),
         }
     }
+
+    /// Returns the trigger of an ONBUILD.
+    pub fn trigger(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::Onbuild(onbuild) => Some(&onbuild.trigger),
+            _ => None,
+        }
+    }
 }
 
 /// What an instruction of a stage says.

@@ -16,10 +16,14 @@
 //! assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `COPY`?"));
 //! ```
 
+pub mod lint;
+
 pub mod stage;
 
 mod parser;
 pub use parser::{Parsed, parse, parse_onbuild};
+
+pub mod variables;
 
 pub mod instruction;
 

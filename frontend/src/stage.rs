@@ -334,10 +334,7 @@ enum Visit {
 }
 
 fn trigger(instruction: &Instruction) -> Option<String> {
-    match &instruction.operation {
-        Operation::Onbuild(onbuild) => Some(onbuild.trigger.clone()),
-        _ => None,
-    }
+    instruction.trigger().map(str::to_owned)
 }
 
 /// Says an error of a trigger at the FROM that runs it.

@@ -1,0 +1,84 @@
+//! Where rules put what they find: says it in the name of the rule, leaves out what is switched off, and moves findings in
+//! ONBUILD triggers to the FROM that runs them.
+
+use super::scene::Step;
+use super::{Config, Finding, Linted, Rule, config};
+use crate::ast::{Comment, Instruction};
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+
+/// What one rule finds.
+pub(crate) struct Report<'r> {
+    rule: &'static Rule,
+    config: &'r Config,
+    linted: &'r mut Linted,
+}
+
+/// The instruction that a finding is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Anchor<'a> {
+    span: Span,
+    comments: &'a [Comment],
+    /// The places of the finding lie in another text than the file.
+    is_foreign: bool,
+}
+
+impl<'a> Anchor<'a> {
+    /// Makes the anchor of an instruction that stands in the file.
+    pub(crate) fn of<T>(instruction: &'a Instruction<T>) -> Self {
+        Self { span: instruction.span, comments: &instruction.comments, is_foreign: false }
+    }
+
+    /// Makes the anchor of a place that belongs to no instruction.
+    #[expect(dead_code, reason = "for rules about comments and blank lines")]
+    pub(crate) fn at(span: Span) -> Self {
+        Self { span, comments: &[], is_foreign: false }
+    }
+}
+
+impl<'a> From<&'a Step<'a>> for Anchor<'a> {
+    fn from(step: &'a Step<'a>) -> Self {
+        match step.trigger {
+            Some(span) => Self { span, comments: &[], is_foreign: true },
+            None => Self::of(step.instruction),
+        }
+    }
+}
+
+impl<'a, T> From<&'a Instruction<T>> for Anchor<'a> {
+    fn from(instruction: &'a Instruction<T>) -> Self {
+        Self::of(instruction)
+    }
+}
+
+impl<'r> Report<'r> {
+    pub(super) fn new(rule: &'static Rule, config: &'r Config, linted: &'r mut Linted) -> Self {
+        Self { rule, config, linted }
+    }
+
+    /// Starts a finding at a place: lowercase, no full stop, names in backticks.
+    pub(crate) fn warning(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::warning(self.rule.name, span, message)
+    }
+
+    /// Takes a finding about an instruction (or a step), unless the rule is switched off there. Tells whether it was taken.
+    pub(crate) fn push<'a>(&mut self, about: impl Into<Anchor<'a>>, mut diagnostic: Diagnostic) -> bool {
+        let about = about.into();
+        let merged = config::of_comments(about.comments).map(|inline| self.config.merged(&inline));
+        if !merged.as_ref().unwrap_or(self.config).allows(self.rule) {
+            return false;
+        }
+        if about.is_foreign {
+            diagnostic.labels.truncate(1);
+            diagnostic.labels.iter_mut().for_each(|label| label.span = about.span);
+            diagnostic.fix.clear();
+        }
+        self.linted.findings.push(Finding { rule: self.rule, diagnostic, instruction: about.span });
+        true
+    }
+
+    /// Says that facts about an image might take the last finding away.
+    pub(crate) fn want(&mut self, image: &str) {
+        self.linted.wants.insert(image.to_owned());
+    }
+}

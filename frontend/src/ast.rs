@@ -23,6 +23,17 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// All comment lines outside heredocs, in the order of the file, directives included.
     pub comments: Vec<Comment>,
+    /// Instructions with blank lines inside, in the order of the file; also those with errors.
+    pub gaps: Vec<Gap>,
+}
+
+/// Blank lines inside one instruction that is continued over several lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The blank lines, with their line endings.
+    pub blanks: Vec<Span>,
+    /// The last line of the instruction (heredocs come behind it); a comment or a blank line where the file ends there.
+    pub last: Span,
 }
 
 /// A stage: FROM and what follows it.

@@ -22,8 +22,10 @@ pub(crate) struct LogicalLine {
     pub(crate) text: String,
     /// Comment lines above since the last instruction.
     pub(crate) comments: Vec<Comment>,
-    /// The first blank line inside the continuation.
-    pub(crate) blank: Option<Span>,
+    /// Blank lines inside the continuation, with their line endings.
+    pub(crate) blanks: Vec<Span>,
+    /// The physical line that was read last, without its line ending.
+    pub(crate) last: Span,
     pieces: Vec<Piece>,
 }
 
@@ -138,7 +140,13 @@ impl<'a> Lines<'a> {
             if text.is_empty() && !continues {
                 continue;
             }
-            let mut line = LogicalLine { text: String::new(), comments, blank: None, pieces: Vec::new() };
+            let mut line = LogicalLine {
+                text: String::new(),
+                comments,
+                blanks: Vec::new(),
+                last: Span::new(content.start, content.end),
+                pieces: Vec::new(),
+            };
             line.push(text, content.start);
             if continues {
                 self.join(&mut line);
@@ -159,12 +167,13 @@ impl<'a> Lines<'a> {
         while let Some(raw) = self.next_raw() {
             let content = trim_newline(self.text, raw.clone());
             let text = &self.text[content.clone()];
+            line.last = Span::new(content.start, content.end);
             if text.trim_start().starts_with('#') {
                 self.comment(trim_start(self.text, content));
                 continue;
             }
             if text.trim_start().is_empty() {
-                line.blank.get_or_insert(Span::new(raw.start, raw.end));
+                line.blanks.push(Span::new(raw.start, raw.end));
                 continue;
             }
             let (text, continues) = strip_continuation(text, self.escape);

@@ -57,6 +57,11 @@ impl Printer<'_> {
                 self.instruction(instruction, &instruction.operation);
             }
         }
+        for gap in &file.gaps {
+            let blanks: Vec<String> = gap.blanks.iter().map(|blank| self.place(*blank)).collect();
+            let last = self.place(gap.last);
+            self.line(&format!("gap {} last {last}", blanks.join(" ")));
+        }
         for diagnostic in &parsed.diagnostics {
             let place = self.place(diagnostic.primary().unwrap_or_default());
             self.line(&format!(

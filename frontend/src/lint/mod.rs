@@ -31,7 +31,11 @@
 //! assert_eq!(linted.findings[0].diagnostic.message, "`$VERSOIN` is not defined");
 //! ```
 
+pub mod fix;
+
 mod rules;
+
+mod casing;
 
 mod report;
 

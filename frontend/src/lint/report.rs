@@ -30,9 +30,13 @@ impl<'a> Anchor<'a> {
     }
 
     /// Makes the anchor of a place that belongs to no instruction.
-    #[expect(dead_code, reason = "for rules about comments and blank lines")]
     pub(crate) fn at(span: Span) -> Self {
         Self { span, comments: &[], trigger: None }
+    }
+
+    /// Says which comments may switch the rule off there.
+    pub(crate) fn below(self, comments: &'a [Comment]) -> Self {
+        Self { comments, ..self }
     }
 }
 
@@ -61,17 +65,22 @@ impl<'r> Report<'r> {
         Diagnostic::warning(self.rule.name, span, message)
     }
 
+    /// Tells whether the rule is looked at below comments.
+    pub(crate) fn is_on(&self, comments: &[Comment]) -> bool {
+        let merged = config::of_comments(comments).map(|inline| self.config.merged(&inline));
+        merged.as_ref().unwrap_or(self.config).allows(self.rule)
+    }
+
     /// Takes a finding about an instruction (or a step), unless the rule is switched off there. Tells whether it was taken.
     pub(crate) fn push<'a>(&mut self, about: impl Into<Anchor<'a>>, mut diagnostic: Diagnostic) -> bool {
         let about = about.into();
-        let merged = config::of_comments(about.comments).map(|inline| self.config.merged(&inline));
-        if !merged.as_ref().unwrap_or(self.config).allows(self.rule) {
+        if !self.is_on(about.comments) {
             return false;
         }
         if let Some(trigger) = about.trigger {
             diagnostic.labels.truncate(1);
             diagnostic.labels.iter_mut().for_each(|label| label.span = trigger.from);
-            diagnostic.fix = None;
+            diagnostic.fix.clear();
             diagnostic = match trigger.written {
                 Some(written) => diagnostic.with_place(written, "by this trigger"),
                 None => diagnostic.with_label("by a trigger of this base"),

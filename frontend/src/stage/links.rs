@@ -145,5 +145,5 @@ fn moved(error: Diagnostic, written: Option<Span>, trigger: &str) -> Diagnostic 
     let first_line = trigger.lines().next().unwrap_or("");
     let message = format!("in the trigger `ONBUILD {first_line}`: {}", error.message);
     let label = |span| Label { span, text: "the trigger is written here".to_owned() };
-    Diagnostic { message, labels: written.map(label).into_iter().collect(), fix: None, ..error }
+    Diagnostic { message, labels: written.map(label).into_iter().collect(), fix: Vec::new(), ..error }
 }

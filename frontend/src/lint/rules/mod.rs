@@ -1,10 +1,32 @@
 //! The rules, one file each. A rule is a `const RULE` and a function that reads the scene and reports.
 
+mod consistent_instruction_casing;
+
+mod duplicate_stage_name;
+
+mod from_as_casing;
+
 mod invalid_base_image_platform;
+
+mod invalid_definition_description;
 
 mod json_args_recommended;
 
+mod legacy_key_value_format;
+
+mod maintainer_deprecated;
+
+mod multiple_instructions_disallowed;
+
+mod no_empty_continuation;
+
 mod redundant_target_platform;
+
+mod reserved_stage_name;
+
+mod secrets_used_in_arg_or_env;
+
+mod stage_name_casing;
 
 mod undefined_arg_in_from;
 
@@ -16,9 +38,20 @@ use super::Rule;
 
 /// All rules, by name.
 pub static RULES: &[&Rule] = &[
+    &consistent_instruction_casing::RULE,
+    &duplicate_stage_name::RULE,
+    &from_as_casing::RULE,
     &invalid_base_image_platform::RULE,
+    &invalid_definition_description::RULE,
     &json_args_recommended::RULE,
+    &legacy_key_value_format::RULE,
+    &maintainer_deprecated::RULE,
+    &multiple_instructions_disallowed::RULE,
+    &no_empty_continuation::RULE,
     &redundant_target_platform::RULE,
+    &reserved_stage_name::RULE,
+    &secrets_used_in_arg_or_env::RULE,
+    &stage_name_casing::RULE,
     &undefined_arg_in_from::RULE,
     &undefined_var::RULE,
     &workdir_relative_path::RULE,

@@ -19,7 +19,7 @@
 pub mod stage;
 
 mod parser;
-pub use parser::{Parsed, parse, parse_onbuild};
+pub use parser::{Parsed, parse, parse_onbuild, parse_overridden};
 
 pub mod instruction;
 
@@ -36,6 +36,8 @@ pub mod expand;
 mod lines;
 
 pub mod directive;
+
+mod json;
 
 pub mod dockerignore;
 

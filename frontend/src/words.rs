@@ -7,6 +7,12 @@ pub(crate) fn is_blank(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\x0b' | '\x0c' | '\r' | ' ')
 }
 
+/// Returns a text in lower case, character by character as Go's `strings.ToLower` does: `İ` gives `i`.
+pub(crate) fn lower(text: &str) -> String {
+    let simple = |character: char| if character == 'İ' { 'i' } else { character };
+    text.chars().map(simple).flat_map(char::to_lowercase).collect()
+}
+
 /// Cuts at runs of blanks. Quotes mean nothing.
 pub(crate) fn split_blanks(text: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
@@ -63,6 +69,11 @@ mod tests {
         let text = "a  \"b c\"\td\u{a0}e";
         let words: Vec<&str> = split_blanks(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(words, ["a", "\"b", "c\"", "d\u{a0}e"]);
+    }
+
+    #[test]
+    fn lower_case_is_found_character_by_character() {
+        assert_eq!(lower("RuN É İ \u{212a} ſ ẞ"), "run é i k ſ ß");
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub(crate) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
 impl<'a> Operands<'a> {
     /// Returns the name of the instruction in upper case.
     pub(crate) fn name(&self) -> String {
-        self.keyword.text.to_uppercase()
+        words::lower(&self.keyword.text).to_ascii_uppercase()
     }
 
     pub(crate) fn text(&self) -> &'a str {

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::expand::ExpandError;
 use crate::suggest;
+use crate::words;
 
 /// A mount of a RUN after expansion, as written: defaults that depend on the rest of the build are not filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -181,7 +182,7 @@ pub fn source_stage(text: &str) -> Result<Option<String>, MountError> {
     let mut from = None;
     for field in fields(text)? {
         let Some((key, value)) = field.split_once('=') else { continue };
-        if key.eq_ignore_ascii_case("from") {
+        if words::lower(key) == "from" {
             if value.find('$').is_some_and(|at| at + 1 != value.len()) {
                 return Err(MountError::VariableInFrom);
             }
@@ -203,8 +204,8 @@ pub fn parse_mount(
     let mut read_only = None;
     for field in fields(text)? {
         let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_lowercase(), Some(expand(value)?)),
-            None => (field.to_lowercase(), None),
+            Some((key, value)) => (words::lower(key), Some(expand(value)?)),
+            None => (words::lower(&field), None),
         };
         match (key.as_str(), value) {
             ("readonly" | "ro", value) => read_only = Some(flag(&key, value)?),
@@ -294,8 +295,8 @@ pub fn parse_device(text: &str) -> Result<(String, bool), MountError> {
     let mut is_required = false;
     for field in fields(text)? {
         let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_lowercase(), Some(value.to_owned())),
-            None => (field.to_lowercase(), None),
+            Some((key, value)) => (words::lower(key), Some(value.to_owned())),
+            None => (words::lower(&field), None),
         };
         match (key.as_str(), value, &name) {
             ("required", value, _) => is_required = flag("required", value)?,
@@ -324,14 +325,14 @@ fn wrong(key: &str, value: &str) -> MountError {
 }
 
 fn kind(value: String) -> Result<MountKind, MountError> {
-    let lower = value.to_lowercase();
+    let lower = words::lower(&value);
     let known = KINDS.iter().find(|(name, _)| *name == lower);
     let near = suggest::nearest(&value, KINDS.map(|(name, _)| name));
     known.map(|(_, kind)| *kind).ok_or(MountError::Kind { value, near })
 }
 
 fn sharing(value: String) -> Result<Sharing, MountError> {
-    let lower = value.to_lowercase();
+    let lower = words::lower(&value);
     let known = SHARINGS.iter().find(|(name, _)| *name == lower);
     let near = suggest::nearest(&value, SHARINGS.map(|(name, _)| name));
     known.map(|(_, sharing)| *sharing).ok_or(MountError::Sharing { value, near })

@@ -23,7 +23,7 @@ pub mod outline;
 pub mod stage;
 
 mod parser;
-pub use parser::{Parsed, parse, parse_onbuild};
+pub use parser::{Parsed, parse, parse_onbuild, parse_overridden};
 
 pub mod variables;
 
@@ -42,6 +42,8 @@ pub mod expand;
 mod lines;
 
 pub mod directive;
+
+mod json;
 
 pub mod dockerignore;
 

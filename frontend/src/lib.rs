@@ -39,8 +39,6 @@ pub mod directive;
 
 pub mod dockerignore;
 
-pub mod glob;
-
 pub mod suggest;
 
 pub mod diagnostic;

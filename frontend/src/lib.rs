@@ -47,8 +47,6 @@ mod json;
 
 pub mod dockerignore;
 
-pub mod glob;
-
 pub mod suggest;
 
 pub mod diagnostic;

@@ -122,7 +122,7 @@ fn secrets_and_agents_are_listed_once_where_they_are_mounted_first() {
 fn a_target_that_is_no_stage_is_an_error_with_the_nearest_one() {
     let text = "FROM a AS build\nARG A\nFROM b\nARG B\n";
     assert_eq!(outlined(text, Some("BUILD"), &[]), ["A @2"]);
-    assert_eq!(outlined(text, Some("biuld"), &[]), ["target stage \"biuld\" could not be found"]);
+    assert_eq!(outlined(text, Some("biuld"), &[]), ["target stage `biuld` could not be found"]);
     assert_eq!(
         outlined("FROM a AS x\nCOPY --from=x / /\n", None, &[]),
         ["circular dependency detected on stage: `x`"]

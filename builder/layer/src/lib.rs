@@ -26,8 +26,6 @@ pub use chmod::{Chmod, ChmodError};
 pub mod owner;
 pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
 
-pub mod glob;
-
 pub mod materialize;
 pub use materialize::{MaterializeError, MaterializeOptions, materialize};
 

@@ -2,7 +2,7 @@
 //! expression. Written for exactly what [`super::pattern`] makes: characters, `\x`, `[classes]`, `[…]*`, `.*`, `(.*/)?`
 //! and anchors, with the meaning of Go's `regexp` (`.` is anything but a newline; a byte that is not UTF-8 is U+FFFD).
 
-use crate::glob::first_character;
+use kiln_glob::first_character;
 
 /// An expression that Go's `regexp` refuses, or that no sensible pattern turns into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

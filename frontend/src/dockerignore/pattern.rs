@@ -1,7 +1,8 @@
 //! One pattern of an ignore file. The common shapes are compared as plain bytes; the rest becomes an [`Expression`].
 
+use kiln_glob::Glob;
+
 use super::expression::{BadExpression, Expression};
-use crate::glob::Glob;
 
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {

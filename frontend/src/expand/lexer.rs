@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::name::{is_digit, is_letter};
 use super::pattern::{self, Direction};
 use super::{EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, Expansion, Misread, Variables};
 
@@ -422,14 +423,4 @@ fn required(name: &str, value: Option<String>, is_empty: bool, word: String) -> 
     };
     let message = if word.is_empty() { usual.to_owned() } else { word };
     Err(ExpandError::Required { name: name.to_owned(), message })
-}
-
-pub(super) fn is_digit(character: char) -> bool {
-    character.is_ascii_digit()
-        || (!character.is_ascii() && character.is_numeric() && !character.is_alphabetic())
-}
-
-pub(super) fn is_letter(character: char) -> bool {
-    character.is_ascii_alphabetic()
-        || (!character.is_ascii() && character.is_alphabetic() && !character.is_numeric())
 }

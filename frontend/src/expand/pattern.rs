@@ -2,7 +2,7 @@
 //! `*` and `?` match everything but a newline. Matching takes time in proportion to pattern times text, never more.
 
 use super::ExpandError;
-use super::lexer::{is_digit, is_letter};
+use super::name::{is_digit, is_letter};
 
 /// Which end of a value is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,36 @@
-//! Wildcards of COPY and ADD sources: the patterns of Go's `filepath.Match`, on bytes. `*` and `?` match anything but `/`;
-//! `[a-z]` and `[^a-z]` match one character; `\` escapes. Patterns of ignore files are something else
-//! ([`crate::dockerignore`]).
+//! Wildcards of paths: the patterns of Go's `filepath.Match`, on bytes.
+//!
+//! - **Does**: reads patterns and matches names with them. `*` and `?` match anything but `/`; `[a-z]` and `[^a-z]` match
+//!   one character; `\` takes the next one as it is. With [`DoubleStar::Spans`] a component `**` is any number of components.
+//! - **Does not**: know files, or the patterns of ignore files, which only borrow the syntax.
+//! - **Main type**: [`Glob`]; [`PathGlob`] matches component by component.
+//! - **Main function**: [`Glob::matches`].
+//!
+//! ```
+//! use kiln_glob::Glob;
+//!
+//! let glob = Glob::new(b"src/*.[ch]")?;
+//! assert!(glob.matches(b"src/main.c"));
+//! assert!(!glob.matches(b"src/lib/main.c"));
+//! # Ok::<(), kiln_glob::BadPattern>(())
+//! ```
 
-use thiserror::Error;
+mod path;
+pub use path::{DoubleStar, PathGlob};
 
-/// A pattern that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("syntax error in pattern")]
+use std::fmt;
+
+/// A pattern that is none: a class without end, an empty class or range, or an escape of nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadPattern;
+
+impl fmt::Display for BadPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("`[` without `]`, an empty range, or `\\` at the end")
+    }
+}
+
+impl std::error::Error for BadPattern {}
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +52,7 @@ enum Token {
     Class { is_negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Tells whether a source has wildcards at all; without, it names one path.
+/// Tells whether a pattern has wildcards at all; without, it names one path.
 pub fn has_wildcards(pattern: &[u8]) -> bool {
     let mut bytes = pattern.iter();
     while let Some(byte) = bytes.next() {
@@ -119,7 +142,7 @@ fn matches_tokens<'a>(tokens: &[Token], name: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Returns the first character and its length; a byte that is not UTF-8 is U+FFFD of length 1.
-pub(crate) fn first_character(bytes: &[u8]) -> Option<(char, usize)> {
+pub fn first_character(bytes: &[u8]) -> Option<(char, usize)> {
     let first = *bytes.first()?;
     if first.is_ascii() {
         return Some((char::from(first), 1));

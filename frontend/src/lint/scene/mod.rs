@@ -43,6 +43,8 @@ pub(crate) struct StageScene<'a> {
     pub(crate) stage: &'a Stage,
     /// The word behind FROM.
     pub(crate) base: &'a Expanded<'a>,
+    /// The same where no build argument is given; `None` where that cannot be known.
+    pub(crate) default_base: Option<String>,
     /// `--platform`
     pub(crate) platform_flag: Option<&'a Expanded<'a>>,
     /// Whether it is looked at.

@@ -124,12 +124,11 @@ pub enum Script {
 }
 
 impl Instruction {
-    /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`. The span of the
-    /// latter is that of the whole mount.
+    /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`.
     pub fn sources(&self) -> Vec<Word> {
         match &self.operation {
             Operation::Copy(copy) => copy.from.iter().cloned().collect(),
-            Operation::Run(run) => run.mounts.iter().filter_map(MountFlag::source).collect(),
+            Operation::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.clone()).collect(),
             _ => Vec::new(),
         }
     }
@@ -234,14 +233,8 @@ pub struct RunInstruction {
 pub struct MountFlag {
     /// The value as written.
     pub value: Word,
-    /// The value of `from=` (never expanded); the last one counts.
-    pub from: Option<String>,
-}
-
-impl MountFlag {
-    fn source(&self) -> Option<Word> {
-        Some(Word { text: self.from.clone()?, span: self.value.span })
-    }
+    /// The value of `from=` (never expanded, and never empty); the last one counts.
+    pub from: Option<Word>,
 }
 
 /// `RUN --network`

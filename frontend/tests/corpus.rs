@@ -123,8 +123,11 @@ impl Printer<'_> {
     fn operation(&self, operation: &Operation) -> String {
         match operation {
             Operation::Run(run) => {
-                let mounts: Vec<_> =
-                    run.mounts.iter().map(|mount| (&mount.value.text, &mount.from)).collect();
+                let mounts: Vec<_> = run
+                    .mounts
+                    .iter()
+                    .map(|mount| (&mount.value.text, mount.from.as_ref().map(|from| &from.text)))
+                    .collect();
                 let rest = (run.network.as_ref().map(|n| n.value), run.security.as_ref().map(|s| s.value));
                 let devices: Vec<_> = run.devices.iter().map(|d| (&d.name, d.is_required)).collect();
                 format!("{} {mounts:?} {rest:?} {devices:?}", self.command(&run.command))

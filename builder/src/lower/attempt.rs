@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_frontend::ast::{Dockerfile, Instruction, Operation};
+use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Word};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest;
+use kiln_frontend::variables::{declared_names, read_globals};
 use kiln_oci::Platform;
 
 use super::bases::Base;
@@ -115,25 +116,15 @@ impl<'a> Attempt<'a> {
 
     pub(super) fn read_globals(&mut self, target: usize) {
         let name = self.file.stages[target].name().unwrap_or("default");
-        self.globals =
+        let automatic =
             automatic_arguments(&self.options.build_platform, &self.target, name, &self.options.build_args);
-        for instruction in &self.file.global_arguments {
-            for declaration in &instruction.operation.declarations {
-                let name = &declaration.name.text;
-                self.declared.insert(name.clone());
-                let value = match (self.options.build_args.get(name), &declaration.default) {
-                    (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => Some(self.expander.word(default, &self.globals)),
-                    (None, None) => None,
-                };
-                if let Some(value) = value {
-                    self.globals.set(name, &value);
-                }
-                if name == "SOURCE_DATE_EPOCH" {
-                    self.read_epoch(declaration.name.span);
-                }
-            }
+        let mut expand = |word: &Word, variables: &VariableList| self.expander.expansion(word, variables);
+        let globals = read_globals(self.file, &automatic, &self.options.build_args, &mut expand);
+        self.globals = globals.list;
+        if let Some(epoch) = globals.arguments.iter().rfind(|argument| argument.name == "SOURCE_DATE_EPOCH") {
+            self.read_epoch(epoch.declared);
         }
+        self.declared.extend(globals.arguments.into_iter().map(|argument| argument.name));
     }
 
     pub(super) fn read_epoch(&mut self, span: Span) {
@@ -156,21 +147,9 @@ impl<'a> Attempt<'a> {
             return;
         }
         let unused = unused_arguments(&self.options.build_args, &self.declared, &self.globals);
-        let declared_anywhere = |name: &str| {
-            let in_stage = |operation: &Operation| match operation {
-                Operation::Arg(arg) => {
-                    arg.declarations.iter().any(|declaration| declaration.name.text == name)
-                }
-                _ => false,
-            };
-            self.file
-                .stages
-                .iter()
-                .flat_map(|stage| &stage.instructions)
-                .any(|other| in_stage(&other.operation))
-        };
+        let declared = declared_names(self.file);
         let unused: Vec<_> =
-            unused.into_iter().filter(|name| !declared_anywhere(name)).map(str::to_owned).collect();
+            unused.into_iter().filter(|name| !declared.contains(name)).map(str::to_owned).collect();
         for name in unused {
             let meant = suggest::nearest(&name, self.declared.iter().map(String::as_str));
             let message = format!("build argument `{name}` is not used: no ARG declares it");
@@ -219,7 +198,7 @@ impl<'a> Attempt<'a> {
                 Operation::Run(run) => {
                     for mount in &run.mounts {
                         if let Some(from) = &mount.from {
-                            self.mount_from(from, mount.value.span, index);
+                            self.mount_from(&from.text, from.span, index);
                         }
                     }
                 }

@@ -4,6 +4,7 @@ use kiln_frontend::ast::Word;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Span;
 use kiln_frontend::suggest;
+use kiln_frontend::variables::DEFAULT_PATH;
 use kiln_oci::{ImageConfig, Platform};
 
 use super::attempt::Attempt;
@@ -13,9 +14,6 @@ use super::scope::VariableList;
 use super::stages::{ImageRequest, StageState};
 use crate::plan::{CopyOp, CopySource, HistoryLine, Op, Origin, StepId, Unpack};
 use crate::request::NamedContext;
-
-/// `PATH` of an image whose base has none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a stage begins with.
 pub(super) enum Base {

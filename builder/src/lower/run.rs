@@ -32,7 +32,7 @@ impl Attempt<'_> {
         self.refuse(run);
         let Some(mounts) = self.mounts(state, &run.mounts, stage) else { return };
         let (argv, script) = command(state, instruction, run);
-        let mut env = state.variables.pairs().to_vec();
+        let mut env = state.variables.pairs();
         if let Some(epoch) = self.options.epoch
             && state.variables.value("SOURCE_DATE_EPOCH").is_none()
         {
@@ -93,15 +93,15 @@ impl Attempt<'_> {
         for flag in flags {
             let lexer = Lexer::new(self.escape);
             let mut expand =
-                |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
+                |text: &str| lexer.expand_located(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
                 Ok(parsed) => match (self.mount(state, &parsed, flag, stage), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
                     (None, _) => mounts = None,
                     (Some(_), None) => {}
                 },
-                Err(error) => {
-                    self.expander.error("mount", flag.value.span, error.to_string());
+                Err(problem) => {
+                    self.expander.push(problem.diagnostic("mount", &flag.value));
                     mounts = None;
                 }
             }
@@ -137,7 +137,10 @@ impl Attempt<'_> {
         }
         let from = match (&mount.from, mount.kind) {
             (_, Tmpfs) | (None, Cache) => None,
-            (Some(from), _) => Some(self.mount_from(from, span, stage)?),
+            (Some(from), _) => {
+                let place = flag.from.as_ref().map_or(span, |from| from.span);
+                Some(self.mount_from(from, place, stage)?)
+            }
             (None, _) => Some(self.context()),
         };
         let kind = match mount.kind {

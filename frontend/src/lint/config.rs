@@ -275,12 +275,14 @@ fn unreadable(
         .with_suggestion(error.suggestion().map(str::to_owned))
 }
 
+/// Behind the first blank stands a reason, as a rule; not where the options clearly go on.
 fn remark_rest(value: &str, at: usize, remarks: &mut Vec<Diagnostic>) {
-    let start = first_word(value).len();
-    if value[start..].trim().is_empty() {
+    let (first, marks) = (first_word(value), [',', ';', '=']);
+    let rest = &value[first.len()..];
+    if rest.trim().is_empty() || !(first.ends_with(marks) || rest.trim_start().starts_with(marks)) {
         return;
     }
-    let span = Span::new(at + start, at + value.len());
+    let span = Span::new(at + first.len(), at + value.len());
     remarks.push(
         Diagnostic::warning("check-option", span, "options of checks end at the first blank")
             .with_label("not read")

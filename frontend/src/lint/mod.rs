@@ -37,6 +37,8 @@ mod rules;
 
 mod casing;
 
+mod ports;
+
 mod report;
 
 mod scene;

@@ -1,7 +1,7 @@
 //! Where rules put what they find: says it in the name of the rule, leaves out what is switched off, and moves findings in
 //! ONBUILD triggers to the FROM that runs them.
 
-use super::scene::Step;
+use super::scene::{Step, TriggerPlace};
 use super::{Config, Finding, Linted, Rule, config};
 use crate::ast::{Comment, Instruction};
 use crate::diagnostic::Diagnostic;
@@ -19,19 +19,19 @@ pub(crate) struct Report<'r> {
 pub(crate) struct Anchor<'a> {
     span: Span,
     comments: &'a [Comment],
-    /// The places of the finding lie in another text than the file.
-    is_foreign: bool,
+    /// The finding is about a trigger: its places lie in another text than the file.
+    trigger: Option<TriggerPlace>,
 }
 
 impl<'a> Anchor<'a> {
     /// Makes the anchor of an instruction that stands in the file.
     pub(crate) fn of<T>(instruction: &'a Instruction<T>) -> Self {
-        Self { span: instruction.span, comments: &instruction.comments, is_foreign: false }
+        Self { span: instruction.span, comments: &instruction.comments, trigger: None }
     }
 
     /// Makes the anchor of a place that belongs to no instruction.
     pub(crate) fn at(span: Span) -> Self {
-        Self { span, comments: &[], is_foreign: false }
+        Self { span, comments: &[], trigger: None }
     }
 
     /// Says which comments may switch the rule off there.
@@ -43,7 +43,7 @@ impl<'a> Anchor<'a> {
 impl<'a> From<&'a Step<'a>> for Anchor<'a> {
     fn from(step: &'a Step<'a>) -> Self {
         match step.trigger {
-            Some(span) => Self { span, comments: &[], is_foreign: true },
+            Some(place) => Self { span: place.from, comments: &[], trigger: step.trigger },
             None => Self::of(step.instruction),
         }
     }
@@ -77,10 +77,14 @@ impl<'r> Report<'r> {
         if !self.is_on(about.comments) {
             return false;
         }
-        if about.is_foreign {
+        if let Some(trigger) = about.trigger {
             diagnostic.labels.truncate(1);
-            diagnostic.labels.iter_mut().for_each(|label| label.span = about.span);
+            diagnostic.labels.iter_mut().for_each(|label| label.span = trigger.from);
             diagnostic.fix.clear();
+            diagnostic = match trigger.written {
+                Some(written) => diagnostic.with_place(written, "by this trigger"),
+                None => diagnostic.with_label("by a trigger of this base"),
+            };
         }
         self.linted.findings.push(Finding { rule: self.rule, diagnostic, instruction: about.span });
         true

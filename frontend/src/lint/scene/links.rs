@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 
 use super::words::Words;
 use super::{Expanded, Role};
-use crate::ast::{Dockerfile, Instruction};
 use crate::lint::{LintRequest, Reach};
-use crate::parser::parse_onbuild;
-use crate::source::Source;
 use crate::stage::{Base, StageGraph};
 use crate::variables::{Globals, VariableList, read_globals};
 
-/// The most triggers that are looked at in one file.
+/// The most triggers of images that are looked at in one file.
 const TRIGGERS_MAX: usize = 10_000;
 
 /// The links between the stages of a file.
@@ -20,14 +17,13 @@ pub(crate) struct Links<'a> {
     pub(super) globals: Globals,
     /// One a stage.
     pub(super) bases: Vec<Expanded<'a>>,
+    /// What they are where no build argument is given. One a stage.
+    pub(super) default_bases: Vec<Option<String>>,
     /// One a stage.
     pub(super) platforms: Vec<Option<Expanded<'a>>>,
-    /// One a stage.
-    pub(super) links: Vec<Base>,
+    pub(super) graph: StageGraph,
     /// One a stage.
     pub(super) is_reached: Vec<bool>,
-    /// One a stage.
-    pub(super) triggers: Vec<Vec<Instruction>>,
 }
 
 impl<'a> Links<'a> {
@@ -43,67 +39,56 @@ impl<'a> Links<'a> {
         let platforms: Vec<_> =
             stages().map(|from| from.platform.as_ref().map(|word| read(Role::Platform, word))).collect();
         let names: Vec<String> = bases.iter().map(|base| base.expansion.text.clone()).collect();
-        let links = links(file, &names);
-        let is_reached = reached(request, &names);
-        let triggers = triggers(request, &links);
-        Self { globals, bases, platforms, links, is_reached, triggers }
+        let default_bases = default_bases(request, &mut words);
+        let graph = graph(request, &names);
+        let is_reached = reached(request, &graph);
+        Self { globals, bases, default_bases, platforms, graph, is_reached }
     }
 }
 
-/// Returns what each stage is based on: the last stage of the name above, else an image.
-fn links(file: &Dockerfile, bases: &[String]) -> Vec<Base> {
-    let mut names = BTreeMap::new();
-    let mut links = Vec::new();
-    for (index, (stage, base)) in file.stages.iter().zip(bases).enumerate() {
-        links.push(match names.get(base.as_str()) {
-            Some(earlier) => Base::Stage(*earlier),
-            None if base == "scratch" => Base::Scratch,
-            None => Base::Image(base.clone()),
-        });
-        if let Some(name) = stage.name() {
-            names.insert(name, index);
+/// Returns the base names where no build argument is given; `None` where a word cannot be expanded.
+fn default_bases(request: &LintRequest<'_>, words: &mut Words) -> Vec<Option<String>> {
+    let (file, mut is_wrong) = (request.file, false);
+    let mut expand = |word: &_, variables: &VariableList| {
+        let (expansion, is_wrong_too) = words.expand(word, variables);
+        is_wrong |= is_wrong_too;
+        expansion
+    };
+    let globals = read_globals(file, request.automatic_arguments, &BTreeMap::new(), &mut expand);
+    let bases = file.stages.iter().map(|stage| &stage.from.operation.base);
+    bases
+        .map(|base| Some(words.expand(base, &globals.list)).filter(|(_, wrong)| !wrong && !is_wrong))
+        .map(|found| Some(found?.0.text))
+        .collect()
+}
+
+/// Links the stages; what cannot be is an error of whoever plans the file.
+fn graph(request: &LintRequest<'_>, names: &[String]) -> StageGraph {
+    let mut graph = StageGraph::new(request.file, names);
+    let mut left = TRIGGERS_MAX;
+    for (index, stage) in request.file.stages.iter().enumerate() {
+        if stage.name().is_some_and(|name| request.contexts.contains(name)) {
+            graph.replace_by_context(index);
+        }
+        let Base::Image(image) = &graph.stages()[index].base else { continue };
+        let Some(facts) = request.images.get(image) else { continue };
+        if !facts.onbuild.is_empty() && facts.onbuild.len() <= left {
+            left -= facts.onbuild.len();
+            graph.add_triggers(index, &facts.onbuild);
         }
     }
-    links
+    graph
 }
 
-fn reached(request: &LintRequest<'_>, bases: &[String]) -> Vec<bool> {
+fn reached(request: &LintRequest<'_>, graph: &StageGraph) -> Vec<bool> {
+    let count = graph.stages().len();
     let target = match request.reach {
-        Reach::All => return vec![true; bases.len()],
+        Reach::All => return vec![true; count],
         Reach::Last => None,
         Reach::Stage(name) => Some(name),
     };
-    // Links that cannot be are errors of the file, reported by whoever plans it; then all stages are looked at.
-    let graph = StageGraph::new(request.file, bases).ok();
-    let needed = graph.and_then(|graph| graph.needed(graph.target(target).ok()?).ok());
-    let Some(needed) = needed else { return vec![true; bases.len()] };
-    let mut reached = vec![false; bases.len()];
-    needed.into_iter().for_each(|index| reached[index] = true);
+    let Ok(target) = graph.target(target) else { return vec![true; count] };
+    let mut reached = vec![false; count];
+    graph.needed(target).into_iter().for_each(|index| reached[index] = true);
     reached
-}
-
-/// Returns the triggers that run at the start of each stage. What cannot be read is an error of the plan.
-fn triggers(request: &LintRequest<'_>, links: &[Base]) -> Vec<Vec<Instruction>> {
-    let mut left = TRIGGERS_MAX;
-    let of_stage = |link: &Base| -> Vec<&str> {
-        match link {
-            Base::Stage(index) => {
-                request.file.stages[*index].instructions.iter().filter_map(Instruction::trigger).collect()
-            }
-            Base::Image(name) => {
-                let facts = request.images.get(name).into_iter();
-                facts.flat_map(|facts| &facts.onbuild).map(String::as_str).collect()
-            }
-            Base::Scratch => Vec::new(),
-        }
-    };
-    let parse = |text: &str| parse_onbuild(&Source::new("ONBUILD", text)).ok();
-    let mut all = Vec::new();
-    for link in links {
-        let mut texts = of_stage(link);
-        texts.truncate(left);
-        left -= texts.len();
-        all.push(texts.into_iter().filter_map(parse).collect());
-    }
-    all
 }

@@ -43,6 +43,8 @@ pub(crate) struct StageScene<'a> {
     pub(crate) stage: &'a Stage,
     /// The word behind FROM.
     pub(crate) base: &'a Expanded<'a>,
+    /// The same where no build argument is given; `None` where that cannot be known.
+    pub(crate) default_base: Option<String>,
     /// `--platform`
     pub(crate) platform_flag: Option<&'a Expanded<'a>>,
     /// Whether it is looked at.
@@ -63,8 +65,8 @@ pub(crate) struct StageScene<'a> {
 pub(crate) struct Step<'a> {
     /// What it says; the spans of a trigger lie in a text of its own.
     pub(crate) instruction: &'a Instruction,
-    /// For an ONBUILD trigger, the FROM that runs it.
-    pub(crate) trigger: Option<Span>,
+    /// For an ONBUILD trigger, where it comes from.
+    pub(crate) trigger: Option<TriggerPlace>,
     /// Its words, in the order in which BuildKit expands them.
     pub(crate) words: Vec<Expanded<'a>>,
     /// Whether a SHELL is in force, of the file or of the image.
@@ -74,6 +76,15 @@ pub(crate) struct Step<'a> {
     pub(crate) shell: Option<&'a [Word]>,
     /// Whether a WORKDIR stands above, in this stage or one below it.
     pub(crate) has_working_directory: bool,
+}
+
+/// Where an ONBUILD trigger comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TriggerPlace {
+    /// The FROM that runs it.
+    pub(crate) from: Span,
+    /// The ONBUILD, if it stands in this file.
+    pub(crate) written: Option<Span>,
 }
 
 impl<'a> Step<'a> {

@@ -5,21 +5,29 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::words::Words;
-use super::{Expanded, Links, Role, Scene, StageScene, Step};
+use super::{Expanded, Links, Role, Scene, StageScene, Step, TriggerPlace};
 use crate::ast::{
     AddInstruction, ArgDeclaration, CopyInstruction, InlineFile, Instruction, Operation, Transfer, Word,
 };
-use crate::expand::{ExpandError, Expansion};
+use crate::expand::{Expansion, Misread};
 use crate::instruction::mount::parse_mount;
 use crate::lint::{LintRequest, PlatformWords};
-use crate::source::Span;
 use crate::stage::Base;
 use crate::variables::{ArgumentSources, DEFAULT_PATH, VariableList, read_argument};
+
+/// The most triggers that are evaluated in one file: many stages may share long lists of them.
+const TRIGGERS_MAX: usize = 10_000;
 
 impl<'a> Scene<'a> {
     /// Evaluates the stages that are reached.
     pub(crate) fn new(request: &'a LintRequest<'a>, links: &'a Links<'a>) -> Self {
-        let mut walk = Walk { request, links, words: Words::new(request.file.escape), ends: Vec::new() };
+        let mut walk = Walk {
+            request,
+            links,
+            words: Words::new(request.file.escape),
+            triggers_left: TRIGGERS_MAX,
+            ends: Vec::new(),
+        };
         let stages = (0..request.file.stages.len()).map(|index| walk.stage(index)).collect();
         let declared = links.globals.arguments.iter().map(|argument| argument.name.as_str());
         let global_names: BTreeSet<&str> = declared.chain(links.globals.list.names()).collect();
@@ -31,6 +39,8 @@ struct Walk<'a> {
     request: &'a LintRequest<'a>,
     links: &'a Links<'a>,
     words: Words,
+    /// How many triggers may still be evaluated.
+    triggers_left: usize,
     /// What the stages so far ended with.
     ends: Vec<State<'a>>,
 }
@@ -54,14 +64,18 @@ impl<'a> Walk<'a> {
         let mut state = self.start(index);
         let (platform, unknown_image) = (state.platform.clone(), state.unknown_image);
         let from = stage.from.span;
-        let triggers = self.links.triggers[index].iter().map(|trigger| (trigger, Some(from)));
+        let node = &self.links.graph.stages()[index];
+        let triggers = node.triggers.list.iter().take(self.triggers_left);
+        self.triggers_left -= triggers.len();
+        let triggers = triggers
+            .map(|trigger| (&trigger.instruction, Some(TriggerPlace { from, written: trigger.written })));
         let own = stage.instructions.iter().map(|instruction| (instruction, None));
         let steps = match self.links.is_reached[index] {
             true => triggers.chain(own).map(|(one, trigger)| self.step(&mut state, one, trigger)).collect(),
             false => Vec::new(),
         };
         self.ends.push(state);
-        let link = &self.links.links[index];
+        let link = &node.base;
         let facts = match link {
             Base::Image(name) => self.request.images.get(name),
             _ => None,
@@ -69,6 +83,7 @@ impl<'a> Walk<'a> {
         StageScene {
             stage,
             base: &self.links.bases[index],
+            default_base: self.links.default_bases[index].clone(),
             platform_flag: self.links.platforms[index].as_ref(),
             is_reached: self.links.is_reached[index],
             link,
@@ -81,7 +96,8 @@ impl<'a> Walk<'a> {
 
     /// Returns what is in force above the first instruction of a stage.
     fn start(&self, index: usize) -> State<'a> {
-        if let Base::Stage(base) = &self.links.links[index] {
+        let link = &self.links.graph.stages()[index].base;
+        if let Base::Stage(base) = link {
             return self.ends[*base].clone();
         }
         let platform = self.platform(index);
@@ -95,7 +111,7 @@ impl<'a> Walk<'a> {
             platform,
             unknown_image: None,
         };
-        if let Base::Image(name) = &self.links.links[index] {
+        if let Base::Image(name) = link {
             match self.request.images.get(name) {
                 Some(facts) => {
                     facts.env.iter().for_each(|(name, value)| variables.set(name, value));
@@ -121,7 +137,7 @@ impl<'a> Walk<'a> {
         &mut self,
         state: &mut State<'a>,
         instruction: &'a Instruction,
-        trigger: Option<Span>,
+        trigger: Option<TriggerPlace>,
     ) -> Step<'a> {
         let State { has_shell, shell, has_working_directory, .. } = *state;
         let words = match &instruction.operation {
@@ -229,7 +245,7 @@ impl<'a> Walk<'a> {
     /// Expands the values of a mount; what is wrong with the mount itself is an error of the plan.
     fn mount(&mut self, state: &State<'a>, written: &'a Word) -> Expanded<'a> {
         let mut all = Expansion::default();
-        let mut expand = |value: &str| -> Result<String, ExpandError> {
+        let mut expand = |value: &str| -> Result<String, Misread> {
             let word = Word { text: value.to_owned(), span: written.span };
             let expansion = self.words.expand(&word, &state.variables).0;
             all.undefined.extend(expansion.undefined);

@@ -37,7 +37,11 @@ mod rules;
 
 mod casing;
 
+mod place;
+
 mod ports;
+
+mod shell;
 
 mod report;
 

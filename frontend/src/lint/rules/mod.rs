@@ -42,6 +42,8 @@ mod undefined_arg_in_from;
 
 mod undefined_var;
 
+mod unnoticed_command_failure;
+
 mod workdir_relative_path;
 
 use super::Rule;
@@ -69,5 +71,6 @@ pub static RULES: &[&Rule] = &[
     &stage_name_casing::RULE,
     &undefined_arg_in_from::RULE,
     &undefined_var::RULE,
+    &unnoticed_command_failure::RULE,
     &workdir_relative_path::RULE,
 ];

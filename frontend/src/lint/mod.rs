@@ -37,6 +37,12 @@ mod rules;
 
 mod casing;
 
+mod place;
+
+mod ports;
+
+mod shell;
+
 mod report;
 
 mod scene;

@@ -12,6 +12,8 @@ pub(crate) struct Report<'r> {
     rule: &'static Rule,
     config: &'r Config,
     linted: &'r mut Linted,
+    /// The comments that were read last, and what they say: many findings may stand below the same ones.
+    last: Option<(*const [Comment], bool)>,
 }
 
 /// The instruction that a finding is about.
@@ -57,7 +59,7 @@ impl<'a, T> From<&'a Instruction<T>> for Anchor<'a> {
 
 impl<'r> Report<'r> {
     pub(super) fn new(rule: &'static Rule, config: &'r Config, linted: &'r mut Linted) -> Self {
-        Self { rule, config, linted }
+        Self { rule, config, linted, last: None }
     }
 
     /// Starts a finding at a place: lowercase, no full stop, names in backticks.
@@ -66,9 +68,14 @@ impl<'r> Report<'r> {
     }
 
     /// Tells whether the rule is looked at below comments.
-    pub(crate) fn is_on(&self, comments: &[Comment]) -> bool {
+    pub(crate) fn is_on(&mut self, comments: &[Comment]) -> bool {
+        if let Some((_, is_on)) = self.last.filter(|(last, _)| std::ptr::eq(*last, comments)) {
+            return is_on;
+        }
         let merged = config::of_comments(comments).map(|inline| self.config.merged(&inline));
-        merged.as_ref().unwrap_or(self.config).allows(self.rule)
+        let is_on = merged.as_ref().unwrap_or(self.config).allows(self.rule);
+        self.last = Some((comments, is_on));
+        is_on
     }
 
     /// Takes a finding about an instruction (or a step), unless the rule is switched off there. Tells whether it was taken.

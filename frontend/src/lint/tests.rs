@@ -80,6 +80,13 @@ pub(super) fn check(rule: &str, world: &World, cases: &[(&str, &[&str])]) {
     }
 }
 
+/// Returns a file with the fixes of one rule applied.
+pub(super) fn fixed(rule: &str, world: &World, text: &str) -> String {
+    let linted = world.lint(text, Reach::All);
+    let of_rule = linted.findings.iter().filter(|finding| finding.rule.name == rule);
+    fix::apply(text, of_rule.map(|finding| finding.diagnostic.fix.as_slice())).text
+}
+
 #[test]
 fn rules_stand_by_name_and_have_their_page() {
     for pair in RULES.windows(2) {

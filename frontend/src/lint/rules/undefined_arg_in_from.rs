@@ -1,8 +1,8 @@
 //! A variable in FROM that is no global argument. Stage arguments do not count there: they come after FROM.
 
 use crate::lint::report::{Anchor, Report};
-use crate::lint::scene::{Scene, nearest_bounded, place_of};
-use crate::lint::{Level, Rule};
+use crate::lint::scene::{Scene, nearest_bounded};
+use crate::lint::{Level, Rule, place};
 
 pub(super) const RULE: Rule = Rule {
     name: "UndefinedArgInFrom",
@@ -20,7 +20,7 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
                 if scene.global_names.contains(name.as_str()) {
                     continue;
                 }
-                let place = place_of(name, word.written.span, scene.request.source);
+                let place = place::of_variable(name, word.written.span, scene.request.source);
                 let mut found =
                     report.warning(place, format!("`${name}` is not declared before the first FROM"));
                 let names = scene.global_names.iter().copied();

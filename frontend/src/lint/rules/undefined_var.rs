@@ -2,8 +2,8 @@
 //! EXPOSE, as in BuildKit.
 
 use crate::lint::report::Report;
-use crate::lint::scene::{Scene, place_of};
-use crate::lint::{Level, Rule};
+use crate::lint::scene::Scene;
+use crate::lint::{Level, Rule, place};
 
 pub(super) const RULE: Rule = Rule {
     name: "UndefinedVar",
@@ -18,7 +18,7 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
         for step in &stage.steps {
             for word in &step.words {
                 for variable in &word.undefined {
-                    let place = place_of(&variable.name, word.written.span, scene.request.source);
+                    let place = place::of_variable(&variable.name, word.written.span, scene.request.source);
                     let mut found = report.warning(place, format!("`${}` is not defined", variable.name));
                     if let Some(near) = &variable.near {
                         found = found.with_help(format!("did you mean `${near}`?"));

@@ -83,6 +83,7 @@ impl<'a> Walk<'a> {
         StageScene {
             stage,
             base: &self.links.bases[index],
+            default_base: self.links.default_bases[index].clone(),
             platform_flag: self.links.platforms[index].as_ref(),
             is_reached: self.links.is_reached[index],
             link,

@@ -12,6 +12,7 @@ use crate::ast::{
 use crate::expand::{Expansion, Misread};
 use crate::instruction::mount::parse_mount;
 use crate::lint::{LintRequest, PlatformWords};
+use crate::source::Span;
 use crate::stage::Base;
 use crate::variables::{ArgumentSources, DEFAULT_PATH, VariableList, read_argument};
 
@@ -217,8 +218,10 @@ impl<'a> Walk<'a> {
         if let Operation::Copy(CopyInstruction { transfer, .. })
         | Operation::Add(AddInstruction { transfer, .. }) = &instruction.operation
         {
-            let bodies = transfer.files.iter().filter(|file| file.is_expanded);
-            words.extend(bodies.map(|file| self.body(state, instruction, file)));
+            // Every file has its heredoc, in the same order.
+            let bodies =
+                transfer.files.iter().zip(&instruction.heredocs).filter(|(file, _)| file.is_expanded);
+            words.extend(bodies.map(|(file, heredoc)| self.body(state, file, heredoc.span)));
         }
         words
     }
@@ -233,9 +236,7 @@ impl<'a> Walk<'a> {
         Expanded { role, written, expansion, is_wrong, undefined }
     }
 
-    fn body(&mut self, state: &State<'a>, instruction: &'a Instruction, file: &InlineFile) -> Expanded<'a> {
-        let heredoc = instruction.heredocs.iter().find(|heredoc| heredoc.name == file.name);
-        let span = heredoc.map_or(file.span, |heredoc| heredoc.span);
+    fn body(&mut self, state: &State<'a>, file: &InlineFile, span: Span) -> Expanded<'a> {
         let written = Word { text: file.content.clone(), span };
         let (expansion, is_wrong) = self.words.expand_body(&written, &state.variables);
         let undefined = self.words.undefined(&expansion, &state.variables, &state.declared);

@@ -50,6 +50,10 @@ struct Walk<'a> {
 #[derive(Clone)]
 struct State<'a> {
     variables: Arc<VariableList>,
+    /// Those of the image: without ARG.
+    environment: Arc<VariableList>,
+    /// Names in the environment that an ARG of this stage gave another value.
+    overridden: BTreeSet<String>,
     /// Names that ARG declares in this stage or below, with or without a value.
     declared: Arc<VariableList>,
     has_shell: bool,
@@ -57,6 +61,23 @@ struct State<'a> {
     has_working_directory: bool,
     platform: Option<PlatformWords>,
     unknown_image: Option<&'a str>,
+}
+
+impl State<'_> {
+    fn set_env(&mut self, name: &str, value: &str) {
+        own(&mut self.variables).set(name, value);
+        own(&mut self.environment).set(name, value);
+        self.overridden.remove(name);
+    }
+
+    /// Ends a stage. In those on it, what its image says counts again, whatever ARG made of it here: as in BuildKit.
+    fn hand_on(&mut self) {
+        for name in std::mem::take(&mut self.overridden) {
+            if let Some(value) = self.environment.value(&name) {
+                own(&mut self.variables).set(&name, value);
+            }
+        }
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -75,6 +96,7 @@ impl<'a> Walk<'a> {
             true => triggers.chain(own).map(|(one, trigger)| self.step(&mut state, one, trigger)).collect(),
             false => Vec::new(),
         };
+        state.hand_on();
         self.ends.push(state);
         let link = &node.base;
         let facts = match link {
@@ -105,6 +127,8 @@ impl<'a> Walk<'a> {
         let mut variables = VariableList::default();
         let mut state = State {
             variables: Arc::default(),
+            environment: Arc::default(),
+            overridden: BTreeSet::new(),
             declared: Arc::default(),
             has_shell: false,
             shell: None,
@@ -124,7 +148,8 @@ impl<'a> Walk<'a> {
         if variables.value("PATH").is_none() && !is_windows(state.platform.as_ref()) {
             variables.set("PATH", DEFAULT_PATH);
         }
-        state.variables = Arc::new(variables);
+        state.environment = Arc::new(variables);
+        state.variables = Arc::clone(&state.environment);
         state
     }
 
@@ -146,10 +171,9 @@ impl<'a> Walk<'a> {
             Operation::Env(pairs) => {
                 let words = self.words_of(state, instruction);
                 // All words see the variables as they were before the instruction.
-                let variables = own(&mut state.variables);
                 for pair in words.chunks(2).take(pairs.len()) {
                     if let [key, value] = pair {
-                        variables.set(&key.expansion.text, &value.expansion.text);
+                        state.set_env(&key.expansion.text, &value.expansion.text);
                     }
                 }
                 words
@@ -186,7 +210,9 @@ impl<'a> Walk<'a> {
                 expansion
             };
             let argument = read_argument(declaration, sources, own(&mut state.variables), &mut expand);
-            if argument.value.is_none() || state.variables.value(&argument.name).is_none() {
+            if state.environment.value(&argument.name).is_some() {
+                state.overridden.insert(argument.name);
+            } else if state.variables.value(&argument.name).is_none() {
                 own(&mut state.declared).set(&argument.name, "");
             }
         }

@@ -36,14 +36,14 @@ impl Reading {
     }
 }
 
-/// Reads a whole word.
+/// Reads a whole word. A byte order mark at its start is dropped, as Go's scanner drops it.
 pub(crate) fn read(
     word: &str,
     variables: &dyn Variables,
     reading: Reading,
 ) -> Result<Expansion, ExpandError> {
     let mut reader = Reader {
-        rest: word.chars().peekable(),
+        rest: without_mark(word).chars().peekable(),
         keeps_escapes: reading.keeps_escapes,
         reading,
         variables,
@@ -55,6 +55,10 @@ pub(crate) fn read(
     };
     let (text, words) = reader.until(None, reading.keeps_escapes)?;
     Ok(Expansion { text, words, used: reader.used, undefined: reader.undefined })
+}
+
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 struct Reader<'a> {

@@ -14,6 +14,8 @@
 
 mod changes;
 
+mod notice;
+
 mod outline;
 
 mod lint;
@@ -50,6 +52,7 @@ pub use kiln_frontend::source::Source;
 
 pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
+pub use notice::{notice, place};
 pub use outline::outline;
 pub use places::named_at;
 pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};

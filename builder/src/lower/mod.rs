@@ -49,5 +49,8 @@ pub use kiln_frontend::source::Source;
 pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint};
 pub use places::named_at;
-pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};
+
+#[cfg(test)]
+mod tests;

@@ -216,7 +216,7 @@ fn trim_start(text: &str, range: Range<usize>) -> Range<usize> {
 
 /// Takes off an escape character at the end of a line (blanks may follow it), and tells whether there was one. An escape
 /// character before it makes it an ordinary character; BuildKit looks back no further than that, so `\\\` is none.
-fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
+pub(crate) fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
     let trimmed = line.trim_end_matches([' ', '\t']);
     match trimmed.strip_suffix(escape) {
         Some(before) if !before.ends_with(escape) => (before, true),

@@ -69,7 +69,7 @@ pub async fn build(
     let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
     let parsed = lower::parse(&inputs.source);
     if parsed.has_errors() {
-        let options = plan_options(request, request.timestamp, Extent::Needed);
+        let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
         let further = lower::further_errors(&inputs.source, &parsed, options);
         let mut diagnostics = parsed.diagnostics;
         diagnostics.extend(further);
@@ -150,7 +150,7 @@ async fn plan(
     timestamp: Timestamp,
     progress: &Arc<dyn Progress>,
 ) -> Result<Lowered, BuildError> {
-    let options = plan_options(request, timestamp, Extent::Needed);
+    let options = PlanOptions::of(request, timestamp, Extent::Needed);
     let failed = |diagnostics| BuildError::dockerfile(inputs.source.clone(), diagnostics);
     let mut planner = Planner::new(&inputs.source, file, options).map_err(failed)?;
     let freshness = if request.pull { Freshness::Pull } else { Freshness::Known };
@@ -169,25 +169,6 @@ async fn plan(
         planner.provide(images).map_err(failed)?;
     }
     Ok(planner.finish())
-}
-
-/// Returns what of a request matters to the planner.
-pub(crate) fn plan_options(request: &BuildRequest, timestamp: Timestamp, extent: Extent) -> PlanOptions {
-    PlanOptions {
-        target: request.target.clone(),
-        extent,
-        platforms: request.platforms.clone(),
-        build_platform: Platform::host(),
-        build_args: request.build_args.clone(),
-        labels: request.labels.clone(),
-        named_contexts: request.named_contexts.clone(),
-        network: request.network,
-        extra_hosts: request.extra_hosts.clone(),
-        ulimits: request.ulimits.clone(),
-        shm_size_bytes: request.shm_size_bytes,
-        epoch: timestamp.files(),
-        compat: request.compat,
-    }
 }
 
 /// Reads contexts and fetches files, so that keys can be computed.

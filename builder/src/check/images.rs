@@ -136,8 +136,14 @@ fn reason(error: &ImageError) -> String {
         ImageError::Absent { .. } => NOT_HERE.to_owned(),
         error => {
             let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-            let texts: Vec<String> = causes.map(ToString::to_string).collect();
-            texts.join(": ")
+            let mut said = String::new();
+            for cause in causes.map(ToString::to_string) {
+                // Some libraries repeat their source in their own message.
+                if !said.ends_with(&cause) {
+                    said = if said.is_empty() { cause } else { format!("{said}: {cause}") };
+                }
+            }
+            said
         }
     }
 }

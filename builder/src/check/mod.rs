@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::build::BuildError;
 use crate::build::inputs::Inputs;
-use crate::build::{BuildError, plan_options};
 use crate::lanes::blocking;
 use crate::lower::{
     self, Config, Diagnostic, Dockerfile, Extent, Finding, ImageRequest, LintInput, Linted, Matcher,
@@ -86,7 +86,7 @@ pub async fn check(
     let subject = Subject {
         source: &source,
         file: &parsed.file,
-        options: plan_options(request, request.timestamp, extent),
+        options: PlanOptions::of(request, request.timestamp, extent),
         changes: &options.changes,
         ignore: &ignore,
     };
@@ -103,6 +103,17 @@ pub async fn check(
     let rules: BTreeSet<&str> = linted.findings.iter().map(|finding| finding.rule.name).collect();
     let violated = rules.into_iter().filter(|_| linted.fails_build).collect();
     Ok(Checked { source, problems, findings: linted.findings, notes, violated })
+}
+
+/// Returns the Dockerfile of a build.
+///
+/// # Errors
+/// [`BuildError`] when there is none, or no context.
+pub async fn dockerfile_of(
+    workshop: Option<&Arc<Workshop>>,
+    request: &BuildRequest,
+) -> Result<Source, BuildError> {
+    read(workshop, request).await.map(|(source, _)| source)
 }
 
 /// Reads the Dockerfile and the ignore file.

@@ -112,6 +112,11 @@ fn changed(mut config: Config, changes: &Config) -> Config {
     config
 }
 
+/// Returns what is said of rules whose findings fail a build; nothing where there are none.
+pub fn violation(rules: &[&str]) -> Option<String> {
+    (!rules.is_empty()).then(|| format!("lint violation found for rules: {}", rules.join(", ")))
+}
+
 /// Tells whether what a word gives depends on variables: it has some, and expands where all are set.
 pub fn depends_on_variables(word: &str, escape: char) -> bool {
     let all_set = |_: &str| Some("1".to_owned());

@@ -14,6 +14,8 @@
 
 mod changes;
 
+mod outline;
+
 mod lint;
 
 mod places;
@@ -42,12 +44,13 @@ mod scope;
 pub use kiln_frontend::ast::Dockerfile;
 pub use kiln_frontend::diagnostic::{Diagnostic, Severity};
 pub use kiln_frontend::dockerignore::Matcher;
-pub use kiln_frontend::lint::{Config, Finding, Linted};
+pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
 pub use kiln_frontend::parse;
 pub use kiln_frontend::source::Source;
 
 pub use changes::{ChangeError, changed_config, nearest};
-pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint};
+pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
+pub use outline::outline;
 pub use places::named_at;
 pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

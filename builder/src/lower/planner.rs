@@ -11,7 +11,7 @@ use kiln_oci::Platform;
 use super::attempt::Attempt;
 use super::stages::{ImageRequest, ResolvedImage};
 use crate::plan::{Network, Plan, Ulimit};
-use crate::request::{Compat, NamedContext};
+use crate::request::{BuildRequest, Compat, NamedContext, Timestamp};
 
 /// Name of the main context in a plan.
 pub const MAIN_CONTEXT: &str = "context";
@@ -45,6 +45,27 @@ pub struct PlanOptions {
     pub epoch: Option<i64>,
     /// Whose texts the history has.
     pub compat: Compat,
+}
+
+impl PlanOptions {
+    /// Returns what of a request matters to the planner.
+    pub fn of(request: &BuildRequest, timestamp: Timestamp, extent: Extent) -> Self {
+        Self {
+            target: request.target.clone(),
+            extent,
+            platforms: request.platforms.clone(),
+            build_platform: Platform::host(),
+            build_args: request.build_args.clone(),
+            labels: request.labels.clone(),
+            named_contexts: request.named_contexts.clone(),
+            network: request.network,
+            extra_hosts: request.extra_hosts.clone(),
+            ulimits: request.ulimits.clone(),
+            shm_size_bytes: request.shm_size_bytes,
+            epoch: timestamp.files(),
+            compat: request.compat,
+        }
+    }
 }
 
 /// Which stages are read.

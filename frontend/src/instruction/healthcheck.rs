@@ -24,7 +24,7 @@ pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
     let flags = operands.check_flags(&FLAGS, found);
     let text = operands.text();
     let kind_end = text.find(words::is_blank).unwrap_or(text.len());
-    let rest = text.len() - text[kind_end..].trim_start().len();
+    let rest = text.len() - text[kind_end..].trim_start_matches(words::is_blank).len();
     let command = operands.command(rest, found)?;
     match text[..kind_end].to_uppercase().as_str() {
         "" => operands.needs_an_argument(found),

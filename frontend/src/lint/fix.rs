@@ -1,7 +1,7 @@
 //! Changes of a text, applied. Knows nothing of rules and of files.
 //!
 //! A fix is a list of [`Edit`]s that belong together: all of them are made or none. Of fixes that get into each other's
-//! way the first is made; the others are left for the next run, which sees the text as it then is.
+//! way the first is made; the others are left for the next run, which sees the text as it then is. Findings may share a fix.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::diagnostic::Edit;
 pub struct Applied {
     /// The text with the changes made.
     pub text: String,
-    /// For each fix in the order given: whether it was made.
+    /// For each fix in the order given: whether it was made, by itself or because an earlier one is the same.
     pub made: Vec<bool>,
 }
 
@@ -43,6 +43,9 @@ struct Accepted<'a> {
 impl<'a> Accepted<'a> {
     /// Takes all edits of a fix, or none.
     fn take(&mut self, text: &str, edits: &'a [Edit]) -> bool {
+        if !edits.is_empty() && edits.iter().all(|edit| self.has(edit)) {
+            return true;
+        }
         let mut own = Self::default();
         for edit in edits {
             if !fits(text, edit) || !self.is_free(edit) || !own.is_free(edit) {
@@ -52,6 +55,10 @@ impl<'a> Accepted<'a> {
         }
         self.edits.extend(own.edits);
         !edits.is_empty()
+    }
+
+    fn has(&self, edit: &Edit) -> bool {
+        self.edits.get(&(edit.span.start, edit.span.end)) == Some(&edit)
     }
 
     /// Tells whether an edit touches no other. Two that replace may stand side by side; one that inserts may not,
@@ -89,25 +96,18 @@ fn fits(text: &str, edit: &Edit) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::lint::tests::World;
-    use crate::lint::{Config, Reach};
+    use crate::lint::Config;
+    use crate::lint::tests::{World, fixed};
     use crate::source::Span;
-
-    /// Makes all fixes of one rule.
-    pub(in crate::lint) fn fixed(rule: &str, text: &str) -> String {
-        let config = Config { experimental_all: true, ..Config::default() };
-        let world = World { config: Some(config), ..World::default() };
-        let findings = world.lint(text, Reach::All).findings;
-        let own = findings.iter().filter(|finding| finding.rule.name == rule);
-        apply(text, own.map(|finding| finding.diagnostic.fix.as_slice())).text
-    }
 
     /// Makes all fixes of one rule, and looks that a second time changes nothing.
     pub(in crate::lint) fn check_fixes(rule: &str, cases: &[(&str, &str)]) {
+        let config = Config { experimental_all: true, ..Config::default() };
+        let world = World { config: Some(config), ..World::default() };
         for (text, expected) in cases {
-            let once = fixed(rule, text);
+            let once = fixed(rule, &world, text);
             assert_eq!(once, *expected, "{text}");
-            assert_eq!(fixed(rule, &once), once, "twice: {text}");
+            assert_eq!(fixed(rule, &world, &once), once, "twice: {text}");
         }
     }
 
@@ -138,6 +138,7 @@ pub(super) mod tests {
                 "xbw",
                 &[true, false, true],
             ),
+            ("abc", &[&[(0, 1, "x"), (2, 3, "y")], &[(0, 1, "x"), (2, 3, "y")]], "xby", &[true, true]),
             ("a\r\nb\n", &[&[(0, 1, "A")]], "A\r\nb\n", &[true]),
             ("ç", &[&[(1, 2, "x")], &[(0, 9, "x")], &[(2, 2, "!")]], "ç!", &[false, false, true]),
         ];

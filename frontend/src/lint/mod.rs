@@ -37,6 +37,14 @@ mod rules;
 
 mod casing;
 
+mod installs;
+
+mod place;
+
+mod ports;
+
+mod shell;
+
 mod report;
 
 mod scene;

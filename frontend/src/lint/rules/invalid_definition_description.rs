@@ -1,6 +1,8 @@
 //! A comment above ARG or a named FROM that does not begin with the name, so that the outline does not show it. As in BuildKit
 //! only the last comment line counts, and blank lines between it and the instruction do not.
 
+use std::collections::BTreeSet;
+
 use crate::ast::{ArgInstruction, Comment, Instruction, Operation};
 use crate::diagnostic::Edit;
 use crate::directive;
@@ -63,9 +65,12 @@ fn look_at<T>(instruction: &Instruction<T>, names: &[&str], source: &Source, rep
 /// Tells whether nothing is lost when the comments no longer belong to the instruction: neither a description further up nor
 /// options of checks.
 fn is_free_to_part<T>(instruction: &Instruction<T>, names: &[&str]) -> bool {
-    let is_described = names.iter().any(|name| instruction.description(name).is_some());
-    let is_option = |comment: &Comment| directive::of_comment(&comment.text, 0).is_some();
-    !is_described && !instruction.comments.iter().any(is_option)
+    let names: BTreeSet<&str> = names.iter().copied().collect();
+    let describes = |text: &str| text.split_once(' ').is_some_and(|(name, _)| names.contains(name));
+    let is_option = |text: &str| directive::of_comment(text, 0).is_some();
+    let mut comments = instruction.comments.iter().map(|comment| comment.text.as_str());
+    // A quoted name may hold a blank; whether something describes it is not worth finding out.
+    !names.iter().any(|name| name.contains(' ')) && !comments.any(|text| describes(text) || is_option(text))
 }
 
 fn empty_comment_below(comment: &Comment, source: &Source) -> Edit {

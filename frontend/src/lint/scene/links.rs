@@ -1,6 +1,8 @@
 //! Which stage is based on which, which stages are reached, and which triggers run where. Made before the scene, which
 //! borrows from it.
 
+use std::collections::BTreeMap;
+
 use super::words::Words;
 use super::{Expanded, Role};
 use crate::lint::{LintRequest, Reach};
@@ -15,6 +17,8 @@ pub(crate) struct Links<'a> {
     pub(super) globals: Globals,
     /// One a stage.
     pub(super) bases: Vec<Expanded<'a>>,
+    /// What they are where no build argument is given. One a stage.
+    pub(super) default_bases: Vec<Option<String>>,
     /// One a stage.
     pub(super) platforms: Vec<Option<Expanded<'a>>>,
     pub(super) graph: StageGraph,
@@ -35,10 +39,27 @@ impl<'a> Links<'a> {
         let platforms: Vec<_> =
             stages().map(|from| from.platform.as_ref().map(|word| read(Role::Platform, word))).collect();
         let names: Vec<String> = bases.iter().map(|base| base.expansion.text.clone()).collect();
+        let default_bases = default_bases(request, &mut words);
         let graph = graph(request, &names);
         let is_reached = reached(request, &graph);
-        Self { globals, bases, platforms, graph, is_reached }
+        Self { globals, bases, default_bases, platforms, graph, is_reached }
     }
+}
+
+/// Returns the base names where no build argument is given; `None` where a word cannot be expanded.
+fn default_bases(request: &LintRequest<'_>, words: &mut Words) -> Vec<Option<String>> {
+    let (file, mut is_wrong) = (request.file, false);
+    let mut expand = |word: &_, variables: &VariableList| {
+        let (expansion, is_wrong_too) = words.expand(word, variables);
+        is_wrong |= is_wrong_too;
+        expansion
+    };
+    let globals = read_globals(file, request.automatic_arguments, &BTreeMap::new(), &mut expand);
+    let bases = file.stages.iter().map(|stage| &stage.from.operation.base);
+    bases
+        .map(|base| Some(words.expand(base, &globals.list)).filter(|(_, wrong)| !wrong && !is_wrong))
+        .map(|found| Some(found?.0.text))
+        .collect()
 }
 
 /// Links the stages; what cannot be is an error of whoever plans the file.

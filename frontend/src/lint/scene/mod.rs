@@ -25,7 +25,7 @@ use crate::stage::Base;
 use crate::variables::Globals;
 
 pub(crate) use links::Links;
-pub(crate) use words::{nearest_bounded, place_of};
+pub(crate) use words::nearest_bounded;
 
 /// A file, evaluated.
 pub(crate) struct Scene<'a> {
@@ -43,6 +43,8 @@ pub(crate) struct StageScene<'a> {
     pub(crate) stage: &'a Stage,
     /// The word behind FROM.
     pub(crate) base: &'a Expanded<'a>,
+    /// The same where no build argument is given; `None` where that cannot be known.
+    pub(crate) default_base: Option<String>,
     /// `--platform`
     pub(crate) platform_flag: Option<&'a Expanded<'a>>,
     /// Whether it is looked at.
@@ -70,7 +72,6 @@ pub(crate) struct Step<'a> {
     /// Whether a SHELL is in force, of the file or of the image.
     pub(crate) has_shell: bool,
     /// The SHELL in force, where the file says it.
-    #[expect(dead_code, reason = "for rules about scripts")]
     pub(crate) shell: Option<&'a [Word]>,
     /// Whether a WORKDIR stands above, in this stage or one below it.
     pub(crate) has_working_directory: bool,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Expanded, Role, Undefined};
 use crate::expand::{Expansion, Lexer};
-use crate::source::{Source, Span, Word};
+use crate::source::Word;
 use crate::suggest;
 use crate::variables::{CONTROL_ARGUMENTS, VariableList};
 
@@ -81,48 +81,9 @@ pub(crate) fn nearest_bounded<'n>(
     suggest::nearest(word, counted).map(str::to_owned)
 }
 
-/// Returns where a variable is used in a place of the file: `$name` or `${name}`, or the place itself where continuations
-/// or quotes hide it.
-pub(crate) fn place_of(name: &str, place: Span, source: &Source) -> Span {
-    let text = source.slice(place);
-    let found = text.match_indices('$').find_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        let (braces, rest) = rest.strip_prefix('{').map_or((0, rest), |rest| (1, rest));
-        let behind = rest.strip_prefix(name)?;
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        if behind.starts_with(is_name) && name.chars().all(is_name) {
-            return None;
-        }
-        let start = place.start + at;
-        let end = start + 1 + braces + name.len();
-        match (braces, behind.starts_with('}')) {
-            (1, true) => Some(Span::new(start, end + 1)),
-            (1, false) => Some(Span::new(start + 2, end)),
-            _ => Some(Span::new(start, end)),
-        }
-    });
-    found.unwrap_or(place)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_variable_is_found_where_it_is_used() {
-        let cases = [
-            ("a $x", "x", "$x"),
-            ("a ${x}b", "x", "${x}"),
-            ("$xy ${x:-$x}", "x", "x"),
-            ("${y:-$x}", "x", "$x"),
-            ("$y", "x", "$y"),
-            ("$xü $x", "x", "$x"),
-        ];
-        for (text, name, expected) in cases {
-            let source = Source::new("Dockerfile", text);
-            assert_eq!(source.slice(place_of(name, Span::new(0, text.len()), &source)), expected, "{text}");
-        }
-    }
 
     #[test]
     fn suggestions_end_when_too_much_was_compared() {

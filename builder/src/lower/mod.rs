@@ -55,5 +55,8 @@ pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation}
 pub use notice::{notice, place};
 pub use outline::outline;
 pub use places::named_at;
-pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! Parser directives: `# syntax=`, `# escape=`, `# check=` in the first lines of a file. Anything else ends them: another
 //! comment, a blank line, an instruction.
 
+use thiserror::Error;
+
 use crate::diagnostic::{Diagnostic, Edit};
+use crate::json;
 use crate::source::{Span, Word};
 use crate::suggest;
 
@@ -21,55 +24,110 @@ pub struct Directive {
     pub span: Span,
 }
 
-/// Recognises directives, line by line.
+/// Recognises directives, line by line. There are two readers in BuildKit, and they do not agree:
+///
+/// | Reader | reads | blanks before `#` | after a first line `#!` |
+/// |---|---|---|---|
+/// | of the grammar | `escape`, refuses what is repeated | allowed | nothing is a directive |
+/// | of the head | `syntax`, `check` | end it | the next line is the first |
 #[derive(Debug, Default)]
 pub(crate) struct DirectiveReader {
-    is_done: bool,
-    follows_shebang: bool,
-    lines: usize,
+    grammar_is_done: bool,
+    head_is_done: bool,
+    is_begun: bool,
+    /// The language is settled elsewhere.
+    pub(crate) ignores_syntax: bool,
     seen: Vec<(String, Span)>,
+}
+
+/// What a line is at the top of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// A directive.
+    Directive(Directive),
+    /// A directive for the head and an ordinary comment for the grammar.
+    Both(Directive),
+    /// Something that looks like a directive and has no effect.
+    Nothing,
+    /// No directive.
+    Other,
 }
 
 impl DirectiveReader {
     /// Reads a line without its leading blanks and its end; `at` is where it starts. Says what is wrong with it.
-    pub(crate) fn read(&mut self, line: &str, at: usize, found: &mut Vec<Diagnostic>) -> Option<Directive> {
-        self.lines += 1;
-        if self.is_done {
-            return None;
+    pub(crate) fn read(
+        &mut self,
+        line: &str,
+        at: usize,
+        is_indented: bool,
+        found: &mut Vec<Diagnostic>,
+    ) -> Head {
+        if self.grammar_is_done && self.head_is_done {
+            return Head::Other;
         }
-        if self.lines == 1 && line.starts_with("#!") {
-            self.follows_shebang = true;
-            return None;
+        let is_first = !std::mem::replace(&mut self.is_begun, true);
+        if is_first && !is_indented && line.starts_with("#!") {
+            self.grammar_is_done = true;
+            return Head::Other;
         }
-        let directive = split(line, at).filter(|directive| self.is_known(&directive.name));
+        let directive = split(line, "#", at).filter(|directive| NAMES.contains(&directive.name.as_str()));
         let Some(directive) = directive else {
-            self.is_done = true;
-            return None;
+            (self.grammar_is_done, self.head_is_done) = (true, true);
+            return Head::Other;
         };
-        match self.seen.iter().find(|(name, _)| *name == directive.name) {
-            Some((name, first)) => found.push(
-                Diagnostic::error(
-                    "duplicate-directive",
-                    directive.span,
-                    format!("only one {name} parser directive can be used"),
-                )
-                .with_place(*first, "the first one"),
-            ),
-            None => check(&directive, found),
-        }
+        self.head_is_done |= is_indented;
+        let first = self.seen.iter().find(|(name, _)| *name == directive.name).map(|(_, span)| *span);
         self.seen.push((directive.name.clone(), directive.span));
-        Some(directive)
+        if self.grammar_is_done {
+            return self.behind_shebang(directive, first, found);
+        }
+        if let Some(first) = first {
+            let message = format!("only one {} parser directive can be used", directive.name);
+            let error = Diagnostic::error("duplicate-directive", directive.span, message);
+            found.push(error.with_place(first, "the first one"));
+            return Head::Directive(directive);
+        }
+        if self.head_is_done && directive.name != "escape" {
+            found.push(without_effect(&directive));
+            return Head::Nothing;
+        }
+        self.check(&directive, found);
+        Head::Directive(directive)
     }
 
-    /// After a `#!` line an escape directive is an ordinary comment, as in BuildKit's parser.
-    fn is_known(&self, name: &str) -> bool {
-        NAMES.contains(&name) && !(self.follows_shebang && name == "escape")
+    fn behind_shebang(
+        &mut self,
+        directive: Directive,
+        first: Option<Span>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Head {
+        self.head_is_done |= first.is_some();
+        if self.head_is_done || directive.name == "escape" {
+            return Head::Other;
+        }
+        self.check(&directive, found);
+        Head::Both(directive)
+    }
+
+    fn check(&self, directive: &Directive, found: &mut Vec<Diagnostic>) {
+        match directive.name.as_str() {
+            "escape" => check_escape(directive, found),
+            "syntax" if !self.ignores_syntax => report_syntax(directive, found),
+            _ => {}
+        }
     }
 }
 
-/// Splits `# name = value`.
-fn split(line: &str, at: usize) -> Option<Directive> {
-    let body = line.strip_prefix('#')?.trim_start();
+fn without_effect(directive: &Directive) -> Diagnostic {
+    let message = format!("the {} directive has no effect", directive.name);
+    Diagnostic::warning("directive-without-effect", directive.span, message)
+        .with_label("blanks before this or an earlier `#`")
+        .with_help("let it start in the first column, and those above it too")
+}
+
+/// Splits `# name = value`, where the mark is `#`.
+fn split(line: &str, mark: &str, at: usize) -> Option<Directive> {
+    let body = line.strip_prefix(mark)?.trim_start();
     let directive = of_comment(body, at + line.len() - body.len())?;
     Some(Directive { span: Span::new(at, at + line.len()), ..directive })
 }
@@ -96,14 +154,6 @@ pub(crate) fn of_comment(line: &str, at: usize) -> Option<Directive> {
     })
 }
 
-fn check(directive: &Directive, found: &mut Vec<Diagnostic>) {
-    match directive.name.as_str() {
-        "escape" => check_escape(directive, found),
-        "syntax" => check_syntax(directive, found),
-        _ => {}
-    }
-}
-
 fn check_escape(directive: &Directive, found: &mut Vec<Diagnostic>) {
     let value = &directive.value;
     if value.text != "`" && value.text != "\\" {
@@ -112,55 +162,49 @@ fn check_escape(directive: &Directive, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// What a `# syntax=` asks for.
-enum Wanted {
-    /// The language that is built in.
-    Known,
-    /// A newer version of it.
-    Newer,
-    /// Another program.
-    Foreign,
+/// Why a `# syntax=` (or the build argument `BUILDKIT_SYNTAX` in its place) cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SyntaxError {
+    /// A newer version of the language.
+    #[error("Dockerfile syntax `{0}` is newer than 1.{SYNTAX_MINOR_MAX}, the newest that is understood")]
+    Newer(String),
+    /// Another program that reads another language.
+    #[error("frontend images are not supported: `{0}` (the Dockerfile language is built in)")]
+    Foreign(String),
 }
 
-fn check_syntax(directive: &Directive, found: &mut Vec<Diagnostic>) {
-    // What follows the first word is a command line for the frontend; the built-in one takes none.
-    let reference = directive.value.text.split(' ').next().unwrap_or("");
-    let span = Span::new(directive.value.span.start, directive.value.span.start + reference.len());
-    let ours = "docker/dockerfile:1";
-    match wanted(reference) {
-        Wanted::Known => {}
-        Wanted::Newer => found.push(
-            Diagnostic::error(
-                "syntax-version",
-                span,
-                format!("Dockerfile syntax `{reference}` is newer than 1.{SYNTAX_MINOR_MAX}, the newest that is understood"),
-            )
-            .with_help(format!("write `# syntax={ours}` if the file needs nothing newer"))
-            .with_fix(Edit { span, replacement: ours.to_owned() }),
-        ),
-        Wanted::Foreign => {
-            let near = suggest::nearest(reference, [ours, "docker/dockerfile"]);
-            found.push(
-                Diagnostic::error(
-                    "foreign-frontend",
-                    span,
-                    format!("frontend images are not supported: `{reference}` (the Dockerfile language is built in)"),
-                )
-                .with_help(match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("remove the line, or write `# syntax={ours}` if the file is a plain Dockerfile"),
-                })
-                .with_fix(Edit { span, replacement: ours.to_owned() }),
-            );
-        }
+/// The reference that is always understood.
+const OURS: &str = "docker/dockerfile:1";
+
+impl SyntaxError {
+    fn into_diagnostic(self, span: Span) -> Diagnostic {
+        let message = self.to_string();
+        let (code, help) = match &self {
+            Self::Newer(_) => {
+                ("syntax-version", format!("write `# syntax={OURS}` if the file needs nothing newer"))
+            }
+            Self::Foreign(reference) => {
+                let near = suggest::nearest(reference, [OURS, "docker/dockerfile"]);
+                let help = near.map(|near| format!("did you mean `{near}`?"));
+                let usual = || {
+                    format!("remove the line, or write `# syntax={OURS}` if the file is a plain Dockerfile")
+                };
+                ("foreign-frontend", help.unwrap_or_else(usual))
+            }
+        };
+        Diagnostic::error(code, span, message).with_help(help)
     }
 }
 
-/// Reads an image reference. `docker/dockerfile` and `docker/dockerfile-upstream` are meant in any registry, so that a
-/// mirror's name works too.
-fn wanted(reference: &str) -> Wanted {
+/// Checks the value of a `# syntax=` or of `BUILDKIT_SYNTAX`: its first word must name the Dockerfile language, as
+/// `docker/dockerfile` does in any registry, in a version that is understood.
+///
+/// # Errors
+/// For another language and for a newer version.
+pub fn check_syntax(value: &str) -> Result<(), SyntaxError> {
+    let reference = reference(value);
     if reference == "dockerfile.v0" {
-        return Wanted::Known;
+        return Ok(());
     }
     let name = reference.split('@').next().unwrap_or("");
     let (repository, tag) = match name.rsplit_once(':') {
@@ -171,12 +215,57 @@ fn wanted(reference: &str) -> Wanted {
     let image = parts.next().unwrap_or("");
     let is_ours = matches!(image, "dockerfile" | "dockerfile-upstream") && parts.next() == Some("docker");
     if !is_ours {
-        return Wanted::Foreign;
+        return Err(SyntaxError::Foreign(reference.to_owned()));
     }
     match tag.map(version) {
-        Some(Some((major, minor))) if major > 1 || (major == 1 && minor > SYNTAX_MINOR_MAX) => Wanted::Newer,
-        _ => Wanted::Known,
+        Some(Some((major, minor))) if major > 1 || (major == 1 && minor > SYNTAX_MINOR_MAX) => {
+            Err(SyntaxError::Newer(reference.to_owned()))
+        }
+        _ => Ok(()),
     }
+}
+
+/// What follows the first word is a command line for the frontend; the built-in one takes none.
+fn reference(value: &str) -> &str {
+    value.split(' ').next().unwrap_or("")
+}
+
+fn report_syntax(directive: &Directive, found: &mut Vec<Diagnostic>) {
+    if let Err(error) = check_syntax(&directive.value.text) {
+        let start = directive.value.span.start;
+        let span = Span::new(start, start + reference(&directive.value.text).len());
+        let fix = Edit { span, replacement: OURS.to_owned() };
+        found.push(error.into_diagnostic(span).with_fix(fix));
+    }
+}
+
+/// Says what is wrong with a file that is written for another frontend in another language, where a directive cannot be
+/// a `#` comment: it starts with `// syntax=`, or is a JSON document with a member `syntax`. A `#!` line may precede.
+pub(crate) fn foreign_file(text: &str) -> Option<Diagnostic> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let body = if body.starts_with("#!") { body.split_once('\n').map_or("", |(_, rest)| rest) } else { body };
+    let at = text.len() - body.len();
+    let first_line = body.trim_start().lines().next().unwrap_or("").trim_end();
+    let start = at + body.len() - body.trim_start().len();
+    let value = slashed_syntax(body).or_else(|| json::string_member(body, "syntax"))?;
+    let span = Span::new(start, start + first_line.len());
+    check_syntax(&value).err().map(|error| error.into_diagnostic(span))
+}
+
+/// Finds `// syntax=` among directives of this form at the top of a text.
+fn slashed_syntax(text: &str) -> Option<String> {
+    let mut seen: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let Directive { name, value, .. } = split(line, "//", 0)?;
+        if name == "syntax" {
+            return Some(value.text);
+        }
+        if !NAMES.contains(&name.as_str()) || seen.contains(&name) {
+            return None;
+        }
+        seen.push(name);
+    }
+    None
 }
 
 /// Reads `1`, `1.7`, `1.7.0`, `1.7-labs`; other tags (`labs`, `latest`, `master`) have no version.
@@ -195,8 +284,14 @@ mod tests {
     fn codes(lines: &[&str]) -> (Vec<String>, Vec<&'static str>) {
         let mut reader = DirectiveReader::default();
         let mut found = Vec::new();
-        let read = lines.iter().filter_map(|line| reader.read(line, 0, &mut found)).collect::<Vec<_>>();
-        let names = read.iter().map(|d| format!("{}={}", d.name, d.value.text)).collect();
+        let read = lines.iter().filter_map(|line| {
+            let text = line.trim_start();
+            match reader.read(text, 0, text.len() < line.len(), &mut found) {
+                Head::Directive(directive) | Head::Both(directive) => Some(directive),
+                Head::Nothing | Head::Other => None,
+            }
+        });
+        let names = read.map(|d| format!("{}={}", d.name, d.value.text)).collect();
         (names, found.iter().map(|d| d.code).collect())
     }
 
@@ -214,10 +309,17 @@ mod tests {
             (&["# check=skip=A;error=true", "# escape=`"], &["check=skip=A;error=true", "escape=`"], &[]),
             (&["# escape=`", "# ESCAPE=\\"], &["escape=`", "escape=\\"], &["duplicate-directive"]),
             (
-                &["#!/bin/kiln", "# syntax=docker/dockerfile:1", "# escape=`"],
-                &["syntax=docker/dockerfile:1"],
+                &["#!/bin/kiln", "# syntax=docker/dockerfile:1", "# escape=`", "# check=x"],
+                &["syntax=docker/dockerfile:1", "check=x"],
                 &[],
             ),
+            (&["#!/bin/kiln", "# check=x", "# check=y", "# syntax=z"], &["check=x"], &[]),
+            (&["#!/bin/kiln", " # check=x"], &[], &[]),
+            (&[" #!/bin/kiln", "# check=x"], &[], &[]),
+            (&["# check=x", "#!/bin/kiln", "# syntax=docker/dockerfile:1"], &["check=x"], &[]),
+            (&[" # escape=`"], &["escape=`"], &[]),
+            (&["\t# check=x", "# escape=`"], &["escape=`"], &["directive-without-effect"]),
+            (&["  # escape=`", "# syntax=other"], &["escape=`"], &["directive-without-effect"]),
         ];
         for (lines, names, wrong) in cases {
             let (found_names, found_codes) = codes(lines);
@@ -250,6 +352,34 @@ mod tests {
         ];
         for (value, expected) in cases {
             assert_eq!(codes(&[&format!("# syntax={value}")]).1, *expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_another_language_says_so_in_its_own_comments_or_in_json() {
+        type CodeAndPlace = (&'static str, usize, usize);
+        let cases: &[(&str, Option<CodeAndPlace>)] = &[
+            ("// syntax=a/b\nx", Some(("foreign-frontend", 0, 13))),
+            ("\u{feff}#!/x\n//syntax = a/b c\r\n", Some(("foreign-frontend", 8, 24))),
+            ("// escape=x\n// syntax=a/b", Some(("foreign-frontend", 0, 11))),
+            ("// escape=x\n// escape=x\n// syntax=a/b", None),
+            ("// other=x\n// syntax=a/b", None),
+            (" // syntax=a/b", None),
+            ("// syntax=docker/dockerfile:1", None),
+            ("// syntax=docker/dockerfile:1.99", Some(("syntax-version", 0, 32))),
+            ("\n{\"syntax\": \"a/b\"}\n", Some(("foreign-frontend", 1, 18))),
+            ("{\"syntax\": \"a/b\"", None),
+            ("# syntax=a/b", None),
+            ("FROM x", None),
+            ("#!/x", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let found = foreign_file(text).map(|found| {
+                let span = found.primary().unwrap();
+                (found.code, span.start, span.end)
+            });
+            assert_eq!(found, *expected, "{text}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Flags behind an instruction's keyword: `--name` and `--name=value`. Cuts them off, and checks them against the few
 //! that an instruction knows; what the values mean is for the instructions.
 //!
-//! BuildKit reads flags byte by byte, so a letter beyond ASCII falls apart there; here it stays whole.
+//! BuildKit reads flags byte by byte, so a letter beyond ASCII falls apart there; here it stays whole. No blank beyond
+//! ASCII separates flags.
 
 use std::ops::Range;
 
@@ -9,6 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lines::LogicalLine;
 use crate::source::{Span, Word};
 use crate::suggest;
+use crate::words::is_blank;
 
 /// A flag `--name` or `--name=value`; quotes and escapes in it are already taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(crate) fn split(line: &LogicalLine, range: Range<usize>, escape: char) -> (V
     let mut at = range.start;
     loop {
         let rest = &line.text[at..range.end];
-        at = range.end - rest.trim_start().len();
+        at = range.end - rest.trim_start_matches(is_blank).len();
         if !line.text[at..range.end].starts_with("--") {
             return (flags, at);
         }
@@ -56,7 +58,7 @@ fn unquote(line: &str, range: Range<usize>, escape: char) -> Unquoted {
     while let Some((offset, character)) = characters.next() {
         let mut character = character;
         match quote {
-            None if character.is_whitespace() => {
+            None if is_blank(character) => {
                 word.end = range.start + offset;
                 break;
             }
@@ -222,6 +224,8 @@ mod tests {
             ("-a --b", &[], "-a --b", &[]),
             ("--chown=ü:à d", &[("chown", Some("ü:à"))], "d", &["ü:à"]),
             ("--a=b=c", &[("a", Some("b=c"))], "", &["b=c"]),
+            ("--a \u{a0}--b d", &[("a", None)], "\u{a0}--b d", &[]),
+            ("--a\u{2003}b \x0b--c", &[("a\u{2003}b", None), ("c", None)], "", &[]),
             ("--a= d", &[("a", Some(""))], "d", &[""]),
             ("--=x", &[("", Some("x"))], "", &["x"]),
             ("--a=\\\nb c", &[("a", Some("b"))], "c", &["b"]),

@@ -18,10 +18,12 @@
 
 pub mod lint;
 
+pub mod outline;
+
 pub mod stage;
 
 mod parser;
-pub use parser::{Parsed, parse, parse_onbuild};
+pub use parser::{Parsed, parse, parse_onbuild, parse_overridden};
 
 pub mod variables;
 
@@ -41,9 +43,9 @@ mod lines;
 
 pub mod directive;
 
-pub mod dockerignore;
+mod json;
 
-pub mod glob;
+pub mod dockerignore;
 
 pub mod suggest;
 

@@ -4,13 +4,14 @@
 use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
-use crate::directive::{Directive, DirectiveReader};
+use crate::directive::{Directive, DirectiveReader, Head};
 use crate::source::{Source, Span, Word};
 
 /// A comment line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// The text behind `#`, without blanks around it.
+    /// The text behind `#`, without blanks around it. With blanks before it a comment keeps its `#`: it describes nothing
+    /// and configures nothing, as in BuildKit.
     pub text: String,
     /// From `#` to the end of the line.
     pub span: Span,
@@ -104,6 +105,11 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// Lets `# syntax=` say what it wants.
+    pub(crate) fn ignore_syntax(&mut self) {
+        self.reader.ignores_syntax = true;
+    }
+
     /// Returns where the next line starts.
     pub(crate) fn offset(&self) -> usize {
         self.at
@@ -124,16 +130,13 @@ impl<'a> Lines<'a> {
         let mut comments = Vec::new();
         loop {
             let raw = self.next_raw()?;
-            let content = trim_start(self.text, trim_newline(self.text, raw));
+            let content = trim_start(self.text, trim_newline(self.text, raw.clone()));
             let text = &self.text[content.clone()];
-            let directive = self.reader.read(text, content.start, found);
+            let is_indented = content.start > raw.start;
+            let head = self.reader.read(text, content.start, is_indented, found);
             if text.starts_with('#') {
-                let comment = self.comment(content);
-                match directive {
-                    Some(directive) => self.take_directive(directive),
-                    None if comment.text.is_empty() => comments.clear(),
-                    None => comments.push(comment),
-                }
+                let comment = self.comment(content, is_indented);
+                self.take(head, comment, &mut comments);
                 continue;
             }
             let (text, continues) = strip_continuation(text, self.escape);
@@ -155,11 +158,19 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn take_directive(&mut self, directive: Directive) {
-        if directive.name == "escape" && directive.value.text == "`" {
-            self.escape = '`';
+    /// Puts a comment line where it belongs.
+    fn take(&mut self, head: Head, comment: Comment, comments: &mut Vec<Comment>) {
+        match head {
+            Head::Nothing | Head::Directive(_) => {}
+            Head::Both(_) | Head::Other if comment.text.is_empty() => comments.clear(),
+            Head::Both(_) | Head::Other => comments.push(comment),
         }
-        self.directives.push(directive);
+        if let Head::Directive(directive) | Head::Both(directive) = head {
+            if directive.name == "escape" && directive.value.text == "`" {
+                self.escape = '`';
+            }
+            self.directives.push(directive);
+        }
     }
 
     /// Adds the lines of a continuation.
@@ -169,7 +180,9 @@ impl<'a> Lines<'a> {
             let text = &self.text[content.clone()];
             line.last = Span::new(content.start, content.end);
             if text.trim_start().starts_with('#') {
-                self.comment(trim_start(self.text, content));
+                let comment = trim_start(self.text, content.clone());
+                let is_indented = comment.start > content.start;
+                self.comment(comment, is_indented);
                 continue;
             }
             if text.trim_start().is_empty() {
@@ -184,8 +197,9 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn comment(&mut self, content: Range<usize>) -> Comment {
-        let text = self.text[content.clone()].strip_prefix('#').unwrap_or("");
+    fn comment(&mut self, content: Range<usize>, is_indented: bool) -> Comment {
+        let text = &self.text[content.clone()];
+        let text = if is_indented { text } else { text.strip_prefix('#').unwrap_or(text) };
         let comment = Comment { text: text.trim().to_owned(), span: Span::new(content.start, content.end) };
         self.comments.push(comment.clone());
         comment
@@ -271,7 +285,7 @@ mod tests {
         let read = std::iter::from_fn(|| lines.next_logical(&mut found));
         let comments: Vec<Vec<String>> =
             read.map(|line| line.comments.into_iter().map(|comment| comment.text).collect()).collect();
-        assert_eq!(comments, [vec!["# two", "three"], vec!["four"]]);
+        assert_eq!(comments, [vec!["# two", "# three"], vec!["four"]]);
         assert_eq!(lines.comments.len(), 6);
     }
 }

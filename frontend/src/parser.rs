@@ -3,6 +3,7 @@
 
 use crate::ast::{Dockerfile, FromInstruction, Gap, Instruction, Operation, Stage};
 use crate::diagnostic::Diagnostic;
+use crate::directive;
 use crate::heredoc::{self, Heredoc};
 use crate::instruction::{self, NAMES, Operands, Read};
 use crate::lines::{Lines, LogicalLine};
@@ -28,11 +29,19 @@ impl Parsed {
 /// Parses a Dockerfile.
 pub fn parse(source: &Source) -> Parsed {
     let mut parser = Parser::new(source);
-    while let Some(line) = parser.lines.next_logical(&mut parser.found) {
-        if let Some(read) = parser.instruction(line) {
-            parser.place(read);
-        }
+    match directive::foreign_file(source.text()) {
+        Some(foreign) => parser.found.push(foreign),
+        None => parser.file(),
     }
+    parser.finish()
+}
+
+/// Parses a Dockerfile whose `# syntax=` is overridden from outside (by the build argument `BUILDKIT_SYNTAX`) and means
+/// nothing; the other value is checked by [`directive::check_syntax`].
+pub fn parse_overridden(source: &Source) -> Parsed {
+    let mut parser = Parser::new(source);
+    parser.lines.ignore_syntax();
+    parser.file();
     parser.finish()
 }
 
@@ -110,6 +119,14 @@ impl<'a> Parser<'a> {
             spans: Vec::new(),
             has_from: false,
             reported_no_stage: false,
+        }
+    }
+
+    fn file(&mut self) {
+        while let Some(line) = self.lines.next_logical(&mut self.found) {
+            if let Some(read) = self.instruction(line) {
+                self.place(read);
+            }
         }
     }
 

@@ -1,10 +1,20 @@
-//! How the text behind an instruction's keyword and flags is cut: at blanks, at blanks outside quotes, or as a JSON list.
+//! How the text behind an instruction's keyword and flags is cut: at blanks, or at blanks outside quotes.
 
 use std::ops::Range;
 
+/// Tells whether a character separates words where quotes mean nothing: the blanks of ASCII.
+pub(crate) fn is_blank(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\x0b' | '\x0c' | '\r' | ' ')
+}
+
+/// Returns a text in lower case, character by character as Go's `strings.ToLower` does: `İ` gives `i`.
+pub(crate) fn lower(text: &str) -> String {
+    let simple = |character: char| if character == 'İ' { 'i' } else { character };
+    text.chars().map(simple).flat_map(char::to_lowercase).collect()
+}
+
 /// Cuts at runs of blanks. Quotes mean nothing.
 pub(crate) fn split_blanks(text: &str) -> Vec<Range<usize>> {
-    let is_blank = |c: char| matches!(c, '\t' | '\x0b' | '\x0c' | '\r' | ' ');
     let mut ranges = Vec::new();
     let mut start = None;
     for (at, character) in text.char_indices() {
@@ -50,243 +60,6 @@ pub(crate) fn split_quoted(text: &str, escape: char) -> Vec<Range<usize>> {
     ranges
 }
 
-/// What a text is as JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Json {
-    /// A list of strings: their values, and where they stand with their quotes.
-    Strings(Vec<(String, Range<usize>)>),
-    /// A list with something else in it, which stands there.
-    NotStrings(Range<usize>),
-    /// No JSON list: the text is in shell form.
-    Other,
-}
-
-/// Reads a JSON list as Go's `encoding/json` does: what it refuses (a trailing comma, single quotes, a raw control
-/// character) is no list.
-pub(crate) fn json_list(text: &str) -> Json {
-    let start = text.len() - text.trim_start().len();
-    if !text[start..].starts_with('[') {
-        return Json::Other;
-    }
-    JsonReader { text, at: start }.list().unwrap_or(Json::Other)
-}
-
-/// Go refuses deeper nesting.
-const JSON_DEPTH_MAX: usize = 10_000;
-
-struct JsonReader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl JsonReader<'_> {
-    /// Reads the outermost list; `None` where the text is not valid.
-    fn list(&mut self) -> Option<Json> {
-        self.at += 1;
-        let mut strings = Vec::new();
-        let mut other = None;
-        if !self.eat_behind_blanks(b']') {
-            loop {
-                self.skip_blanks();
-                let start = self.at;
-                match self.peek()? {
-                    b'"' => {
-                        let value = self.string()?;
-                        strings.push((value, start..self.at));
-                    }
-                    _ => {
-                        self.value()?;
-                        other.get_or_insert(start..self.at);
-                    }
-                }
-                if self.eat_behind_blanks(b']') {
-                    break;
-                }
-                self.eat_behind_blanks(b',').then_some(())?;
-            }
-        }
-        self.skip_blanks();
-        if self.at != self.text.len() {
-            return None;
-        }
-        Some(other.map_or(Json::Strings(strings), Json::NotStrings))
-    }
-
-    /// Skips any value. Nesting is kept in a list of closing brackets, not on the stack.
-    fn value(&mut self) -> Option<()> {
-        let mut open: Vec<u8> = Vec::new();
-        loop {
-            self.skip_blanks();
-            let is_open = match self.peek()? {
-                b'[' => self.open(&mut open, b']')?,
-                b'{' => self.open(&mut open, b'}')?,
-                _ => {
-                    self.scalar()?;
-                    false
-                }
-            };
-            if is_open {
-                self.key(&open)?;
-                continue;
-            }
-            if !self.close(&mut open)? {
-                return Some(());
-            }
-            self.key(&open)?;
-        }
-    }
-
-    /// Opens a list or object and tells whether something stands in it.
-    fn open(&mut self, open: &mut Vec<u8>, closing: u8) -> Option<bool> {
-        self.at += 1;
-        if self.eat_behind_blanks(closing) {
-            return Some(false);
-        }
-        open.push(closing);
-        (open.len() < JSON_DEPTH_MAX).then_some(true)
-    }
-
-    /// After a value: closes what ends here and tells whether a comma calls for another value.
-    fn close(&mut self, open: &mut Vec<u8>) -> Option<bool> {
-        while let Some(closing) = open.last().copied() {
-            if self.eat_behind_blanks(b',') {
-                return Some(true);
-            }
-            self.eat_behind_blanks(closing).then_some(())?;
-            open.pop();
-        }
-        Some(false)
-    }
-
-    /// Reads `"name":` where the value stands in an object.
-    fn key(&mut self, open: &[u8]) -> Option<()> {
-        if open.last() != Some(&b'}') {
-            return Some(());
-        }
-        self.skip_blanks();
-        if self.peek()? != b'"' {
-            return None;
-        }
-        self.string()?;
-        self.eat_behind_blanks(b':').then_some(())
-    }
-
-    fn scalar(&mut self) -> Option<()> {
-        for word in ["true", "false", "null"] {
-            if self.text[self.at..].starts_with(word) {
-                self.at += word.len();
-                return Some(());
-            }
-        }
-        if self.peek()? == b'"' { self.string().map(drop) } else { self.number() }
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let start = self.at;
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        if self.eat(b'e') || self.eat(b'E') {
-            if !self.eat(b'+') {
-                self.eat(b'-');
-            }
-            self.digits()?;
-        }
-        // Go refuses numbers that do not fit.
-        self.text[start..self.at].parse::<f64>().ok().filter(|number| number.is_finite()).map(drop)
-    }
-
-    fn digits(&mut self) -> Option<()> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > start).then_some(())
-    }
-
-    fn string(&mut self) -> Option<String> {
-        let mut value = String::new();
-        self.at += 1;
-        loop {
-            let character = self.text[self.at..].chars().next()?;
-            self.at += character.len_utf8();
-            match character {
-                '"' => return Some(value),
-                '\\' => value.push(self.escaped()?),
-                control if control < ' ' => return None,
-                plain => value.push(plain),
-            }
-        }
-    }
-
-    fn escaped(&mut self) -> Option<char> {
-        let escape = self.peek()?;
-        self.at += 1;
-        Some(match escape {
-            b'"' | b'\\' | b'/' => char::from(escape),
-            b'b' => '\x08',
-            b'f' => '\x0c',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => self.unicode()?,
-            _ => return None,
-        })
-    }
-
-    /// Behind `\u`: four digits, or two pairs of four that together are one character. A lone half is U+FFFD.
-    fn unicode(&mut self) -> Option<char> {
-        let first = self.four_digits()?;
-        if let Some(character) = char::from_u32(first) {
-            return Some(character);
-        }
-        let behind = self.at;
-        if first < 0xdc00 && self.text[self.at..].starts_with("\\u") {
-            self.at += 2;
-            let second = self.four_digits()?;
-            if (0xdc00..0xe000).contains(&second) {
-                return char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
-            }
-        }
-        self.at = behind;
-        Some(char::REPLACEMENT_CHARACTER)
-    }
-
-    fn four_digits(&mut self) -> Option<u32> {
-        let digits = self.text.get(self.at..self.at + 4)?;
-        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        self.at += 4;
-        u32::from_str_radix(digits, 16).ok()
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let is_there = self.peek() == Some(byte);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    fn eat_behind_blanks(&mut self, byte: u8) -> bool {
-        self.skip_blanks();
-        self.eat(byte)
-    }
-
-    fn skip_blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.at += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,6 +69,11 @@ mod tests {
         let text = "a  \"b c\"\td\u{a0}e";
         let words: Vec<&str> = split_blanks(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(words, ["a", "\"b", "c\"", "d\u{a0}e"]);
+    }
+
+    #[test]
+    fn lower_case_is_found_character_by_character() {
+        assert_eq!(lower("RuN É İ \u{212a} ſ ẞ"), "run é i k ſ ß");
     }
 
     #[test]
@@ -317,64 +95,5 @@ mod tests {
             let words: Vec<&str> = split_quoted(text, '\\').into_iter().map(|range| &text[range]).collect();
             assert_eq!(words, *expected, "{text}");
         }
-    }
-
-    #[test]
-    fn a_list_is_json_only_where_go_says_so() {
-        let cases: &[(&str, Option<&[&str]>)] = &[
-            ("[]", Some(&[])),
-            (" [ \"a\" , \"b\" ] ", Some(&["a", "b"])),
-            (r#"["\"\\\/\b\f\n\r\t\u00e9"]"#, Some(&["\"\\/\x08\x0c\n\r\té"])),
-            (
-                r#"["\ud83d\ude00", "\ud83d", "\udc00x", "\ud83d\u0041"]"#,
-                Some(&["😀", "\u{fffd}", "\u{fffd}x", "\u{fffd}A"]),
-            ),
-            ("['a']", None),
-            (r#"["a",]"#, None),
-            (r#"["a" "b"]"#, None),
-            ("[\"a\tb\"]", None),
-            (r#"["\x"]"#, None),
-            (r#"["a"] b"#, None),
-            (r#"["a""#, None),
-            (r#"["a"#, None),
-            ("[", None),
-            ("[1e999]", None),
-            ("[01]", None),
-            ("[tru]", None),
-            ("[{\"a\":}]", None),
-            ("[{1:2}]", None),
-            ("echo [\"a\"]", None),
-        ];
-        for (text, expected) in cases {
-            let expected = match expected {
-                Some(values) => values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>(),
-                None => {
-                    assert_eq!(json_list(text), Json::Other, "{text}");
-                    continue;
-                }
-            };
-            let Json::Strings(found) = json_list(text) else { panic!("{text} is a list") };
-            assert_eq!(found.into_iter().map(|(value, _)| value).collect::<Vec<_>>(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_element_that_is_no_string_is_pointed_at() {
-        let elements = [
-            "1",
-            "-0.5e+3",
-            "true",
-            "null",
-            "[\"c\"]",
-            "{}",
-            "{\"a\": [1, {\"b\": null}], \"c\": \"d\"}",
-            "[]",
-        ];
-        for element in elements {
-            let text = format!("[\"a\", {element} , \"b\"]");
-            assert_eq!(json_list(&text), Json::NotStrings(6..6 + element.len()), "{text}");
-        }
-        let deep = format!("[{}", "[".repeat(100_000));
-        assert_eq!(json_list(&deep), Json::Other);
     }
 }

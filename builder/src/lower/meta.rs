@@ -70,10 +70,7 @@ impl Attempt<'_> {
             }
             Operation::StopSignal(word) => self.stop_signal(state, word),
             Operation::Healthcheck(check) => healthcheck(state, check),
-            Operation::Onbuild(onbuild) => {
-                state.config.config.on_build.push(onbuild.trigger.clone());
-                state.triggers.push(onbuild.trigger.clone());
-            }
+            Operation::Onbuild(onbuild) => state.config.config.on_build.push(onbuild.trigger.clone()),
             Operation::Maintainer(word) => {
                 state.config.author = Some(word.text.clone());
                 state.note(format!("MAINTAINER {}", word.text));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::name::{is_digit, is_letter};
 use super::pattern::{self, Direction};
 use super::{EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, Expansion, Misread, Variables};
 
@@ -34,10 +35,10 @@ impl Reading {
     }
 }
 
-/// Reads a whole word.
+/// Reads a whole word. A byte order mark at its start is dropped, as Go's scanner drops it.
 pub(crate) fn read(word: &str, variables: &dyn Variables, reading: Reading) -> Result<Expansion, Misread> {
     let mut reader = Reader {
-        rest: Rest(word),
+        rest: Rest(without_mark(word)),
         length: word.len(),
         blamed: None,
         keeps_escapes: reading.keeps_escapes,
@@ -77,6 +78,10 @@ impl Rest<'_> {
     fn next_if_eq(&mut self, wanted: char) -> Option<char> {
         self.next_if(|first| first == wanted)
     }
+}
+
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 struct Reader<'a> {
@@ -422,14 +427,4 @@ fn required(name: &str, value: Option<String>, is_empty: bool, word: String) -> 
     };
     let message = if word.is_empty() { usual.to_owned() } else { word };
     Err(ExpandError::Required { name: name.to_owned(), message })
-}
-
-pub(super) fn is_digit(character: char) -> bool {
-    character.is_ascii_digit()
-        || (!character.is_ascii() && character.is_numeric() && !character.is_alphabetic())
-}
-
-pub(super) fn is_letter(character: char) -> bool {
-    character.is_ascii_alphabetic()
-        || (!character.is_ascii() && character.is_alphabetic() && !character.is_numeric())
 }

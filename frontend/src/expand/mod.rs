@@ -13,6 +13,7 @@
 //! Which word of which instruction is expanded is not known here.
 
 mod lexer;
+mod name;
 mod pattern;
 
 use std::borrow::Cow;

@@ -5,13 +5,14 @@ use crate::ast::{FromInstruction, StageName};
 use crate::diagnostic::Diagnostic;
 use crate::flags::FlagKind;
 use crate::source::Word;
+use crate::words;
 
 pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Option<FromInstruction> {
     let flags = operands.check_flags(&[("platform", FlagKind::Text)], found);
     let mut words = operands.words().into_iter();
     let (base, as_keyword, name) = match (words.next(), words.next(), words.next(), words.next()) {
         (Some(base), None, None, None) => (base, None, None),
-        (Some(base), Some(keyword), Some(name), None) if keyword.text.eq_ignore_ascii_case("as") => {
+        (Some(base), Some(keyword), Some(name), None) if is_as(&keyword.text) => {
             (base, Some(keyword), Some(name))
         }
         _ => {
@@ -30,8 +31,13 @@ pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
     Some(FromInstruction { base, platform: flags?.filled("platform"), as_keyword, name })
 }
 
+/// `AS` in any case; Go folds `ſ` to `s`.
+fn is_as(keyword: &str) -> bool {
+    keyword.replace('ſ', "s").eq_ignore_ascii_case("as")
+}
+
 fn stage_name(written: Word, found: &mut Vec<Diagnostic>) -> Option<StageName> {
-    let lower = written.text.to_lowercase();
+    let lower = words::lower(&written.text);
     let is_letter = |c: char| c.is_ascii_lowercase();
     let is_allowed = |c: char| is_letter(c) || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if lower.starts_with(is_letter) && lower.chars().all(is_allowed) {

@@ -6,6 +6,7 @@ use super::Operands;
 use crate::ast::{Command, Healthcheck, HealthcheckInstruction};
 use crate::diagnostic::Diagnostic;
 use crate::flags::{Checked, FlagKind};
+use crate::words;
 
 const FLAGS: [(&str, FlagKind); 5] = [
     ("interval", FlagKind::Text),
@@ -21,8 +22,9 @@ const DURATION_MIN: Duration = Duration::from_millis(1);
 pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Option<HealthcheckInstruction> {
     let flags = operands.check_flags(&FLAGS, found);
     let text = operands.text();
-    let kind_end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
-    let rest = text.len() - text[kind_end..].trim_start().len();
+    let kind_end = text.find(words::is_blank).unwrap_or(text.len());
+    let rest = text.len() - text[kind_end..].trim_start_matches(words::is_blank).len();
+    let command = operands.command(rest, found)?;
     match text[..kind_end].to_uppercase().as_str() {
         "" => operands.needs_an_argument(found),
         "NONE" if rest < text.len() => {
@@ -30,7 +32,6 @@ pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
         }
         "NONE" => flags.map(|_| HealthcheckInstruction::None),
         "CMD" => {
-            let command = operands.command(rest, found)?;
             if matches!(&command, Command::Shell(text) if text.text.is_empty())
                 || command == Command::Exec(vec![])
             {

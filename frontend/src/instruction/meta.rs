@@ -165,9 +165,11 @@ pub(super) fn onbuild(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> O
     flags.map(|_| OnbuildInstruction { trigger: stored_trigger(operands), span: operands.span() })
 }
 
-/// The text as written (with blanks at its end), then each heredoc's body and its word.
+/// The text behind ONBUILD as written (with blanks at its end, and with a `--` at its start), then each heredoc's body and
+/// its word.
 fn stored_trigger(operands: &Operands<'_>) -> String {
-    let mut trigger = operands.line.text[operands.range.start..].to_owned();
+    let behind = &operands.line.text.trim_start()[operands.keyword.text.len()..];
+    let mut trigger = behind.trim_start_matches(['\t', '\n', '\x0c', '\r', ' ']).to_owned();
     for heredoc in operands.heredocs {
         trigger.push('\n');
         trigger.push_str(&heredoc.content);

@@ -19,9 +19,10 @@ use crate::ast::{Command, FromInstruction, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::flags::{self, Checked, Flag, FlagKind};
 use crate::heredoc::Heredoc;
+use crate::json::{self, Json};
 use crate::lines::{self, LogicalLine};
 use crate::source::{Span, Word};
-use crate::words::{self, Json};
+use crate::words;
 
 /// The names of all instructions.
 pub const NAMES: [&str; 18] = [
@@ -110,7 +111,7 @@ pub(crate) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
 impl<'a> Operands<'a> {
     /// Returns the name of the instruction in upper case.
     pub(crate) fn name(&self) -> String {
-        self.keyword.text.to_uppercase()
+        words::lower(&self.keyword.text).to_ascii_uppercase()
     }
 
     pub(crate) fn text(&self) -> &'a str {
@@ -169,7 +170,7 @@ impl<'a> Operands<'a> {
 
     /// Reads the operands from an offset on as a JSON list. Inside: `None` where it is in shell form.
     pub(crate) fn json(&self, from: usize, found: &mut Vec<Diagnostic>) -> Option<Option<Vec<Word>>> {
-        match words::json_list(&self.text()[from..]) {
+        match json::list_of_strings(&self.text()[from..]) {
             Json::Other => Some(None),
             Json::Strings(list) => {
                 let word = |(text, range): (String, Range<usize>)| Word {
@@ -190,7 +191,7 @@ impl<'a> Operands<'a> {
     /// Tells whether heredocs may stand here: not in the JSON form.
     pub(crate) fn takes_heredocs(&self) -> bool {
         match self.name().as_str() {
-            "RUN" | "COPY" | "ADD" => words::json_list(self.text()) == Json::Other,
+            "RUN" | "COPY" | "ADD" => json::list_of_strings(self.text()) == Json::Other,
             "ONBUILD" if !self.range.is_empty() => {
                 let inner = cut(self.line, self.range.clone(), self.escape);
                 inner.name() != "ONBUILD" && inner.takes_heredocs()

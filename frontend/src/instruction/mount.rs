@@ -11,6 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expand::{ExpandError, Misread};
 use crate::source::Word;
 use crate::suggest;
+use crate::words;
 use fields::fields;
 
 /// A mount of a RUN after expansion, as written: defaults that depend on the rest of the build are not filled in.
@@ -222,7 +223,7 @@ pub fn source_stage(text: &str) -> Result<Option<(String, Range<usize>)>, MountP
     let mut from = None;
     for field in fields(text)? {
         let (key, Some(value)) = field.cut() else { continue };
-        if key.eq_ignore_ascii_case("from") {
+        if words::lower(key) == "from" {
             let range = field.value_range();
             if value.find('$').is_some_and(|at| at + 1 != value.len()) {
                 return Err(MountProblem { error: MountError::VariableInFrom, range });
@@ -246,7 +247,7 @@ pub fn parse_mount(
     let mut places: Vec<(String, Range<usize>)> = Vec::new();
     for field in fields(text)? {
         let (key, value) = field.cut();
-        let key = key.to_lowercase();
+        let key = words::lower(key);
         let value = value.map(|value| expand(value).map_err(|misread| field.misread(misread))).transpose()?;
         let result = match (key.as_str(), value) {
             ("readonly" | "ro", value) => flag(&key, value).map(|on| read_only = Some(on)),
@@ -344,7 +345,7 @@ pub fn parse_device(text: &str) -> Result<(String, bool), MountProblem> {
     let mut is_required = false;
     for field in fields(text)? {
         let (key, value) = field.cut();
-        let (key, value) = (key.to_lowercase(), value.map(ToOwned::to_owned));
+        let (key, value) = (words::lower(key), value.map(ToOwned::to_owned));
         let result = match (key.as_str(), value, &name) {
             ("required", value, _) => flag("required", value).map(|on| is_required = on),
             ("name", Some(value), None) => {
@@ -379,14 +380,14 @@ fn wrong(key: &str, value: &str) -> MountError {
 }
 
 fn kind(value: String) -> Result<MountKind, MountError> {
-    let lower = value.to_lowercase();
+    let lower = words::lower(&value);
     let known = KINDS.iter().find(|(name, _)| *name == lower);
     let near = suggest::nearest(&value, KINDS.map(|(name, _)| name));
     known.map(|(_, kind)| *kind).ok_or(MountError::Kind { value, near })
 }
 
 fn sharing(value: String) -> Result<Sharing, MountError> {
-    let lower = value.to_lowercase();
+    let lower = words::lower(&value);
     let known = SHARINGS.iter().find(|(name, _)| *name == lower);
     let near = suggest::nearest(&value, SHARINGS.map(|(name, _)| name));
     known.map(|(_, sharing)| *sharing).ok_or(MountError::Sharing { value, near })

@@ -158,6 +158,8 @@ pub struct Finding {
     pub diagnostic: Diagnostic,
     /// The whole instruction that it is about: its lines are those that BuildKit reports.
     pub instruction: Span,
+    /// The base image that is not known and whose facts might take the finding away: one of [`Linted::wants`].
+    pub unknown_image: Option<String>,
 }
 
 /// A rule.

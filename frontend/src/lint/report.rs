@@ -102,12 +102,16 @@ impl<'r> Report<'r> {
                 None => diagnostic.with_label("by a trigger of this base"),
             };
         }
-        self.linted.findings.push(Finding { rule: self.rule, diagnostic, instruction: about.span });
+        let finding = Finding { rule: self.rule, diagnostic, instruction: about.span, unknown_image: None };
+        self.linted.findings.push(finding);
         true
     }
 
     /// Says that facts about an image might take the last finding away.
     pub(crate) fn want(&mut self, image: &str) {
+        if let Some(finding) = self.linted.findings.last_mut() {
+            finding.unknown_image = Some(image.to_owned());
+        }
         self.linted.wants.insert(image.to_owned());
     }
 }

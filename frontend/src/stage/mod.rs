@@ -66,7 +66,7 @@ pub struct Need {
 }
 
 /// The stages of a file and the links between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StageGraph {
     stages: Vec<StageNode>,
     /// The last stage of each name.

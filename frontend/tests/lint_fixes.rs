@@ -69,6 +69,8 @@ fn file() -> impl Strategy<Value = String> {
         "Label a b",
         "ENV a \"$x\" \\\n  'c'",
         "ENV a b \\\n# why\n  c",
+        "ENV a \\\n# why\n\n  \\\n\t# so\n  b \"c\"",
+        "ENV a \\\n# why\n  b c",
         "RUN a \\\n\n  b \\\n \t\n  c",
         "run <<E\na \\\n\nb\nE",
         "CMD [\"x\"]",

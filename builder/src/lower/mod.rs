@@ -47,8 +47,8 @@ pub use kiln_frontend::ast::Dockerfile;
 pub use kiln_frontend::diagnostic::{Diagnostic, Severity};
 pub use kiln_frontend::dockerignore::Matcher;
 pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
-pub use kiln_frontend::parse;
 pub use kiln_frontend::source::Source;
+pub use kiln_frontend::{Parsed, parse};
 
 pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};

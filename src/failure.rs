@@ -5,7 +5,7 @@
 //! | 0 | | done; also when whoever read the output went away |
 //! | 1 | [`Kind::Failed`] | the build or command failed |
 //! | 2 | [`Kind::Usage`] | wrong usage: flags, variables, configuration file |
-//! | 3 | | findings of a check; no command of today has them |
+//! | 3 | [`Kind::Findings`] | `lint` or `build --check` has findings, and no errors |
 //! | 4 | [`Kind::Machine`] | this machine cannot do it |
 //! | 70 | [`Kind::Bug`] | a mistake in kiln |
 //! | 130 | [`Kind::Interrupted`] | ended by a signal |
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Failed,
     /// Wrong usage.
     Usage,
+    /// A check has findings.
+    Findings,
     /// This machine cannot do it.
     Machine,
     /// A mistake in kiln.
@@ -43,6 +45,7 @@ impl Kind {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Findings => 3,
             Self::Machine => 4,
             Self::Bug => 70,
             Self::Interrupted => 130,
@@ -54,6 +57,7 @@ impl Kind {
         match self {
             Self::Failed => "failed",
             Self::Usage => "usage",
+            Self::Findings => "findings",
             Self::Machine => "machine",
             Self::Bug => "bug",
             Self::Interrupted => "interrupted",
@@ -328,9 +332,8 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_that_are_documented() {
-        let codes: Vec<u8> = [Kind::Failed, Kind::Usage, Kind::Machine, Kind::Bug, Kind::Interrupted]
-            .map(Kind::exit_code)
-            .into();
-        assert_eq!(codes, [1, 2, 4, 70, 130]);
+        use Kind::{Bug, Failed, Findings, Interrupted, Machine, Usage};
+        let codes = [Failed, Usage, Findings, Machine, Bug, Interrupted].map(Kind::exit_code);
+        assert_eq!(codes, [1, 2, 3, 4, 70, 130]);
     }
 }

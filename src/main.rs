@@ -8,6 +8,8 @@
 
 mod commands;
 
+mod findings;
+
 mod request;
 
 mod cli;

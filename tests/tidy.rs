@@ -8,6 +8,8 @@
 mod documents;
 #[path = "tidy/licences.rs"]
 mod licences;
+#[path = "tidy/lint_rules.rs"]
+mod lint_rules;
 #[path = "tidy/order.rs"]
 mod order;
 #[path = "tidy/places.rs"]

@@ -40,6 +40,8 @@
 //! # }
 //! ```
 
+pub mod check;
+
 pub mod build;
 
 pub mod catalog;

@@ -23,6 +23,17 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// All comment lines outside heredocs, in the order of the file, directives included.
     pub comments: Vec<Comment>,
+    /// Instructions with blank lines inside, in the order of the file; also those with errors.
+    pub gaps: Vec<Gap>,
+}
+
+/// Blank lines inside one instruction that is continued over several lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The blank lines, with their line endings.
+    pub blanks: Vec<Span>,
+    /// The last line of the instruction (heredocs come behind it); a comment or a blank line where the file ends there.
+    pub last: Span,
 }
 
 /// A stage: FROM and what follows it.
@@ -113,13 +124,20 @@ pub enum Script {
 }
 
 impl Instruction {
-    /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`. The span of the
-    /// latter is that of the whole mount.
+    /// Returns the words that name where files come from: `COPY --from` and `from` of `RUN --mount`.
     pub fn sources(&self) -> Vec<Word> {
         match &self.operation {
             Operation::Copy(copy) => copy.from.iter().cloned().collect(),
-            Operation::Run(run) => run.mounts.iter().filter_map(MountFlag::source).collect(),
+            Operation::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.clone()).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Returns the trigger of an ONBUILD.
+    pub fn trigger(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::Onbuild(onbuild) => Some(&onbuild.trigger),
+            _ => None,
         }
     }
 }
@@ -215,14 +233,8 @@ pub struct RunInstruction {
 pub struct MountFlag {
     /// The value as written.
     pub value: Word,
-    /// The value of `from=` (never expanded); the last one counts.
-    pub from: Option<String>,
-}
-
-impl MountFlag {
-    fn source(&self) -> Option<Word> {
-        Some(Word { text: self.from.clone()?, span: self.value.span })
-    }
+    /// The value of `from=` (never expanded, and never empty); the last one counts.
+    pub from: Option<Word>,
 }
 
 /// `RUN --network`

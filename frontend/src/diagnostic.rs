@@ -15,8 +15,8 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Option<String>,
-    /// A change of the text that removes the finding.
-    pub fix: Option<Edit>,
+    /// Changes of the text that together remove the finding; empty where there are none. None overlaps another.
+    pub fix: Vec<Edit>,
 }
 
 impl Diagnostic {
@@ -32,7 +32,7 @@ impl Diagnostic {
 
     fn new(severity: Severity, code: &'static str, span: Span, message: String) -> Self {
         let labels = vec![Label { span, text: String::new() }];
-        Self { severity, code, message, labels, help: None, fix: None }
+        Self { severity, code, message, labels, help: None, fix: Vec::new() }
     }
 
     /// Adds text to the first label.
@@ -58,10 +58,10 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a change of the text that removes the finding.
+    /// Adds a change of the text. All changes together remove the finding.
     #[must_use]
-    pub fn with_fix(mut self, fix: Edit) -> Self {
-        self.fix = Some(fix);
+    pub fn with_fix(mut self, edit: Edit) -> Self {
+        self.fix.push(edit);
         self
     }
 

@@ -127,9 +127,15 @@ fn without_effect(directive: &Directive) -> Diagnostic {
 
 /// Splits `# name = value`, where the mark is `#`.
 fn split(line: &str, mark: &str, at: usize) -> Option<Directive> {
-    let is_blank = |c: char| matches!(c, ' ' | '\t' | '\x0c' | '\r' | '\n');
     let body = line.strip_prefix(mark)?.trim_start();
-    let (name, rest) = body.split_once('=')?;
+    let directive = of_comment(body, at + line.len() - body.len())?;
+    Some(Directive { span: Span::new(at, at + line.len()), ..directive })
+}
+
+/// Splits the text of a comment that may be a directive in form, wherever it stands; `at` is where the text starts.
+pub(crate) fn of_comment(line: &str, at: usize) -> Option<Directive> {
+    let is_blank = |c: char| matches!(c, ' ' | '\t' | '\x0c' | '\r' | '\n');
+    let (name, rest) = line.split_once('=')?;
     let name = name.trim_end_matches(is_blank);
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric());

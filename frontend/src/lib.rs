@@ -16,10 +16,16 @@
 //! assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `COPY`?"));
 //! ```
 
+pub mod lint;
+
+pub mod outline;
+
 pub mod stage;
 
 mod parser;
 pub use parser::{Parsed, parse, parse_onbuild, parse_overridden};
+
+pub mod variables;
 
 pub mod instruction;
 
@@ -40,8 +46,6 @@ pub mod directive;
 mod json;
 
 pub mod dockerignore;
-
-pub mod glob;
 
 pub mod suggest;
 

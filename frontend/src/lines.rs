@@ -23,8 +23,10 @@ pub(crate) struct LogicalLine {
     pub(crate) text: String,
     /// Comment lines above since the last instruction.
     pub(crate) comments: Vec<Comment>,
-    /// The first blank line inside the continuation.
-    pub(crate) blank: Option<Span>,
+    /// Blank lines inside the continuation, with their line endings.
+    pub(crate) blanks: Vec<Span>,
+    /// The physical line that was read last, without its line ending.
+    pub(crate) last: Span,
     pieces: Vec<Piece>,
 }
 
@@ -141,7 +143,13 @@ impl<'a> Lines<'a> {
             if text.is_empty() && !continues {
                 continue;
             }
-            let mut line = LogicalLine { text: String::new(), comments, blank: None, pieces: Vec::new() };
+            let mut line = LogicalLine {
+                text: String::new(),
+                comments,
+                blanks: Vec::new(),
+                last: Span::new(content.start, content.end),
+                pieces: Vec::new(),
+            };
             line.push(text, content.start);
             if continues {
                 self.join(&mut line);
@@ -170,6 +178,7 @@ impl<'a> Lines<'a> {
         while let Some(raw) = self.next_raw() {
             let content = trim_newline(self.text, raw.clone());
             let text = &self.text[content.clone()];
+            line.last = Span::new(content.start, content.end);
             if text.trim_start().starts_with('#') {
                 let comment = trim_start(self.text, content.clone());
                 let is_indented = comment.start > content.start;
@@ -177,7 +186,7 @@ impl<'a> Lines<'a> {
                 continue;
             }
             if text.trim_start().is_empty() {
-                line.blank.get_or_insert(Span::new(raw.start, raw.end));
+                line.blanks.push(Span::new(raw.start, raw.end));
                 continue;
             }
             let (text, continues) = strip_continuation(text, self.escape);
@@ -207,7 +216,7 @@ fn trim_start(text: &str, range: Range<usize>) -> Range<usize> {
 
 /// Takes off an escape character at the end of a line (blanks may follow it), and tells whether there was one. An escape
 /// character before it makes it an ordinary character; BuildKit looks back no further than that, so `\\\` is none.
-fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
+pub(crate) fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
     let trimmed = line.trim_end_matches([' ', '\t']);
     match trimmed.strip_suffix(escape) {
         Some(before) if !before.ends_with(escape) => (before, true),

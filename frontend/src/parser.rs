@@ -1,7 +1,7 @@
 //! Logical lines to instructions to stages. Never fails: what cannot be read is reported and left out, and reading goes on
 //! with the next instruction.
 
-use crate::ast::{Dockerfile, FromInstruction, Instruction, Operation, Stage};
+use crate::ast::{Dockerfile, FromInstruction, Gap, Instruction, Operation, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::directive;
 use crate::heredoc::{self, Heredoc};
@@ -105,6 +105,7 @@ struct Parser<'a> {
     found: Vec<Diagnostic>,
     global_arguments: Vec<Instruction<crate::ast::ArgInstruction>>,
     stages: Vec<Stage>,
+    gaps: Vec<Gap>,
     /// Where instructions stand, also those with errors.
     spans: Vec<Span>,
     /// A FROM was there, though it may have had an error.
@@ -120,6 +121,7 @@ impl<'a> Parser<'a> {
             found: Vec::new(),
             global_arguments: Vec::new(),
             stages: Vec::new(),
+            gaps: Vec::new(),
             spans: Vec::new(),
             has_from: false,
             reported_no_stage: false,
@@ -147,11 +149,8 @@ impl<'a> Parser<'a> {
 
     /// Reads one instruction with its heredocs.
     fn instruction(&mut self, line: LogicalLine) -> Option<Instruction<Read>> {
-        if let Some(blank) = line.blank {
-            self.found.push(
-                Diagnostic::warning("NoEmptyContinuation", blank, "empty continuation line")
-                    .with_help("remove the blank line: it will become an error in a future release"),
-            );
+        if !line.blanks.is_empty() {
+            self.gaps.push(Gap { blanks: line.blanks.clone(), last: line.last });
         }
         let mut operands = instruction::cut(&line, 0..line.text.len(), self.lines.escape);
         let mut span = line.span(line.trimmed());
@@ -257,6 +256,7 @@ impl<'a> Parser<'a> {
                 global_arguments: self.global_arguments,
                 stages: self.stages,
                 comments: self.lines.comments,
+                gaps: self.gaps,
             },
             diagnostics: self.found,
         }

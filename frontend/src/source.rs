@@ -133,6 +133,17 @@ pub struct Word {
     pub span: Span,
 }
 
+impl Word {
+    /// Returns where a part of the text stands; the whole span where something was taken away, so that parts cannot be told.
+    pub fn part(&self, range: Range<usize>) -> Span {
+        let is_as_written = self.span.end - self.span.start == self.text.len();
+        if !is_as_written || range.start > range.end || range.end > self.text.len() {
+            return self.span;
+        }
+        Span::new(self.span.start + range.start, self.span.start + range.end)
+    }
+}
+
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {

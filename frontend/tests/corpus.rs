@@ -59,6 +59,11 @@ impl Printer<'_> {
                 self.instruction(instruction, &instruction.operation);
             }
         }
+        for gap in &file.gaps {
+            let blanks: Vec<String> = gap.blanks.iter().map(|blank| self.place(*blank)).collect();
+            let last = self.place(gap.last);
+            self.line(&format!("gap {} last {last}", blanks.join(" ")));
+        }
         for diagnostic in &parsed.diagnostics {
             let place = self.place(diagnostic.primary().unwrap_or_default());
             self.line(&format!(
@@ -120,8 +125,11 @@ impl Printer<'_> {
     fn operation(&self, operation: &Operation) -> String {
         match operation {
             Operation::Run(run) => {
-                let mounts: Vec<_> =
-                    run.mounts.iter().map(|mount| (&mount.value.text, &mount.from)).collect();
+                let mounts: Vec<_> = run
+                    .mounts
+                    .iter()
+                    .map(|mount| (&mount.value.text, mount.from.as_ref().map(|from| &from.text)))
+                    .collect();
                 let rest = (run.network.as_ref().map(|n| n.value), run.security.as_ref().map(|s| s.value));
                 let devices: Vec<_> = run.devices.iter().map(|d| (&d.name, d.is_required)).collect();
                 format!("{} {mounts:?} {rest:?} {devices:?}", self.command(&run.command))

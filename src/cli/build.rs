@@ -82,6 +82,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_enum, value_name = "NAME", help_heading = "Results")]
     pub(crate) compat: Option<CompatWord>,
 
+    /// Ask about the build instead of running it: check, outline or targets[,format=json][,ignorestatus=true]
+    #[arg(long, value_name = "METHOD", help_heading = "Checks")]
+    pub(crate) call: Option<String>,
+    /// Report what is wrong and what is doubtful, and run nothing: --call=check
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true,
+          help_heading = "Checks")]
+    pub(crate) check: bool,
+    /// How --check and --call print: text or json
+    #[arg(long, value_name = "FORMAT", help_heading = "Checks")]
+    pub(crate) format: Option<String>,
+
     /// How progress is shown [default: auto]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Progress")]
     pub(crate) progress: Option<ProgressWord>,

@@ -5,6 +5,7 @@
 
 mod build;
 mod image;
+mod lint;
 pub(crate) mod not_yet;
 
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,7 @@ pub(crate) use image::{
     ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub(crate) use lint::{LintArgs, LintFormat};
 
 use crate::failure::Failure;
 
@@ -46,6 +48,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Report what is wrong and what is doubtful in Dockerfiles
+    Lint(Box<LintArgs>),
     /// List the images of this store
     Images(ImagesArgs),
     /// Show all that is known about images, as JSON

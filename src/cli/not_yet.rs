@@ -29,8 +29,6 @@ const FLAGS: &[Row] = &[
         &["--ssh"],
         "hand a key to one step with `--secret id=key,src=FILE` and `RUN --mount=type=secret,id=key`",
     ),
-    row("build", &["--check"], "a build reports problems of the Dockerfile before any step runs"),
-    row("build", &["--call"], "a build reports problems of the Dockerfile before any step runs"),
     row("build", &["--sbom"], "run a scanner on the output of `-o type=oci,dest=FILE`"),
     row("build", &["--provenance"], "no attestation is made, so `--provenance=false` can be left out"),
     row("build", &["--attest"], "no attestation is made"),
@@ -70,11 +68,6 @@ const FLAGS: &[Row] = &[
     row("build", &["--env", "--unsetenv"], "write ENV in the Dockerfile"),
     row("build", &["--ignorefile"], "name it `Dockerfile.dockerignore`, beside the Dockerfile"),
     row("build", &["--layers"], "every step is cached; leave the flag out"),
-    row(
-        "build",
-        &["--format"],
-        "documents are OCI's with Docker's fields; `-o type=docker,dest=FILE` is for `docker load`",
-    ),
     row(
         "build",
         &["--source-date-epoch", "--rewrite-timestamp"],
@@ -123,7 +116,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("search", "look at the registry's own pages"),
     ("prune", "`kiln rmi` removes images"),
     ("system", "`kiln rmi` removes images"),
-    ("lint", "a build reports problems of the Dockerfile before any step runs"),
     ("manifest", "`kiln build --platform a,b` makes an image for several platforms"),
     ("doctor", "errors about this machine say what it lacks"),
     ("help", "write `kiln --help` or `kiln COMMAND --help`"),

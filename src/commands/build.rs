@@ -11,7 +11,7 @@ use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
 use kiln_builder::source::spool::{Spooled, spool};
 use serde_json::{Value, json};
 
-use super::{Context, interrupt, print, refuse_terminal, with_display};
+use super::{Context, call, interrupt, print, refuse_terminal, with_display};
 use crate::cli::BuildArgs;
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
@@ -19,6 +19,9 @@ use crate::ui::{Display, Mode, diagnostic, show_text, stderr_style};
 
 /// Builds images.
 pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure> {
+    if let Some(call) = request::call::call(&args)? {
+        return call::run(call, &args, context).await;
+    }
     let (mut request, from_stdin) = request::build(&args, &context.settings)?;
     let is_stdout_taken = request::writes_to_stdout(&request);
     if is_stdout_taken {
@@ -50,8 +53,8 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     }
 }
 
-/// Puts into the request what comes on standard input.
-fn read_stdin(
+/// Puts into the request what comes on standard input. An archive lies in the store's scratch as long as what is returned.
+pub(super) fn read_stdin(
     workshop: &Arc<Workshop>,
     request: &mut BuildRequest,
     from_stdin: FromStdin,
@@ -60,10 +63,7 @@ fn read_stdin(
     let failed = |error: stdin::InputError| Failure::of(Kind::Failed, &error);
     match from_stdin {
         FromStdin::Nothing => Ok(None),
-        FromStdin::Dockerfile => {
-            request.dockerfile = DockerfilePlace::Text(stdin::dockerfile(input).map_err(failed)?);
-            Ok(None)
-        }
+        FromStdin::Dockerfile => read_dockerfile(request, input).map(|()| None),
         FromStdin::Context => match stdin::look(input).map_err(failed)? {
             stdin::Input::Archive(reader) => {
                 let spooled = spool(workshop, reader).map_err(|error| Failure::of(Kind::Failed, &error))?;
@@ -80,6 +80,13 @@ fn read_stdin(
             }
         },
     }
+}
+
+/// Puts into the request the Dockerfile that comes on standard input.
+pub(super) fn read_dockerfile(request: &mut BuildRequest, input: impl Read) -> Result<(), Failure> {
+    let text = stdin::dockerfile(input).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    request.dockerfile = DockerfilePlace::Text(text);
+    Ok(())
 }
 
 /// Writes `--iidfile` and `--metadata-file`.

@@ -3,14 +3,17 @@
 //! What is printed comes from pure functions over plain rows, so that it is tested without a store.
 
 mod build;
+mod call;
 mod history;
 mod images;
 mod import;
 mod inspect;
+mod lint;
 mod load;
 mod login;
 mod pull;
 mod push;
+mod rewrite;
 mod rmi;
 mod save;
 mod tag;
@@ -45,6 +48,7 @@ pub(crate) struct Context {
 pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failure> {
     match command {
         Command::Build(args) => build::run(*args, context).await,
+        Command::Lint(args) => lint::run(*args, context).await,
         Command::Images(args) => images::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::History(args) => history::run(&args, context),

@@ -1,14 +1,16 @@
 //! Flags and settings → a [`BuildRequest`]: every text becomes a checked value here, and nothing is done yet.
 
+pub(crate) mod call;
 mod context;
 mod csv;
 mod limits;
+pub(crate) mod lint;
 mod output;
 mod secret;
 pub(crate) mod stdin;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use kiln_builder::plan::Network;
@@ -81,7 +83,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
     let compression = compression(args, &outputs)?;
     let tags = args.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs_of(args, outputs, &tags)?;
-    let (build_args, timestamp) = build_args(args, settings)?;
+    let (build_args, timestamp) = build_args(&args.build_arg, args.timestamp.as_deref(), settings)?;
     let request = BuildRequest {
         context,
         dockerfile,
@@ -90,7 +92,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
         target: args.target.clone(),
         labels: labels(&args.label)?,
         platforms: platforms(&args.platform)?,
-        named_contexts: named_contexts(args, base)?,
+        named_contexts: named_contexts(&args.build_context, base)?,
         secrets: secrets(args, settings)?,
         no_cache: no_cache(args),
         pull: args.pull,
@@ -235,7 +237,8 @@ const EPOCH_NAME: &str = "SOURCE_DATE_EPOCH";
 
 /// Returns the values of ARGs, and the time: from `--timestamp`, else the argument, else the variable.
 fn build_args(
-    args: &BuildArgs,
+    given: &[String],
+    flag: Option<&str>,
     settings: &Settings,
 ) -> Result<(BTreeMap<String, String>, Timestamp), Failure> {
     let mut values = BTreeMap::new();
@@ -246,7 +249,7 @@ fn build_args(
     if let Some(seconds) = variable {
         values.insert(EPOCH_NAME.to_owned(), seconds.to_string());
     }
-    for text in &args.build_arg {
+    for text in given {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text.as_str(), variable_value(text, settings)?),
@@ -266,7 +269,7 @@ fn build_args(
             Failure::from(SpecError::new("--build-arg", &value, "it must be whole seconds since 1970"))
         })?),
     };
-    Ok((values, timestamp(args.timestamp.as_deref(), argument.unwrap_or(DEFAULT_EPOCH))?))
+    Ok((values, timestamp(flag, argument.unwrap_or(DEFAULT_EPOCH))?))
 }
 
 fn variable_value(name: &str, settings: &Settings) -> Result<Option<String>, Failure> {
@@ -317,8 +320,8 @@ pub(crate) fn platforms(texts: &[String]) -> Result<Vec<Platform>, SpecError> {
     Ok(platforms)
 }
 
-fn named_contexts(args: &BuildArgs, base: &Path) -> Result<BTreeMap<String, NamedContext>, SpecError> {
-    args.build_context.iter().map(|spec| context::named(spec, base)).collect()
+fn named_contexts(specs: &[OsString], base: &Path) -> Result<BTreeMap<String, NamedContext>, SpecError> {
+    specs.iter().map(|spec| context::named(spec, base)).collect()
 }
 
 fn secrets(args: &BuildArgs, settings: &Settings) -> Result<kiln_builder::secrets::Secrets, Failure> {

@@ -7,12 +7,22 @@ const GAP: usize = 3;
 
 /// Returns lines with their cells in columns. The last cell of a line is not padded.
 pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+    laid_out(header, rows, |width| (width + GAP).max(COLUMN_WIDTH_MIN))
+}
+
+/// Returns lines with their cells in columns that are as narrow as can be, `gap` spaces apart. No line ends in spaces.
+pub(crate) fn packed(header: &[&str], rows: &[Vec<String>], gap: usize) -> String {
+    let text = laid_out(header, rows, |width| width + gap);
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn laid_out(header: &[&str], rows: &[Vec<String>], full: impl Fn(usize) -> usize) -> String {
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
     let lines = || std::iter::once(&header).chain(rows);
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
             let widest = lines().filter_map(|line| line.get(column)).map(|cell| cell.width()).max();
-            (widest.unwrap_or(0) + GAP).max(COLUMN_WIDTH_MIN)
+            full(widest.unwrap_or(0))
         })
         .collect();
     lines().map(|line| render_line(line, &widths)).collect()

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::expect_none;
 use super::tree::{TextFile, rust};
 
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "src/main.rs",
     "frontend/src/lib.rs",
+    "glob/src/lib.rs",
     "builder/src/lib.rs",
     "builder/oci/src/lib.rs",
     "builder/layer/src/lib.rs",

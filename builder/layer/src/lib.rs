@@ -26,8 +26,6 @@ pub use chmod::{Chmod, ChmodError};
 pub mod owner;
 pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
 
-pub mod glob;
-
 pub mod materialize;
 pub use materialize::{MaterializeError, MaterializeOptions, materialize};
 
@@ -47,7 +45,9 @@ pub mod content_hash;
 pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
 
 pub mod walk;
-pub use walk::{Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_origin};
+pub use walk::{
+    Rules, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_by_rules, walk_origin,
+};
 
 mod tree;
 pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};

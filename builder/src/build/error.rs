@@ -9,6 +9,7 @@ use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan};
 use crate::solve::SolveError;
 use crate::source::context::ContextError;
+use crate::source::dockerfile::NoDockerfile;
 use crate::source::http::HttpError;
 use crate::source::image::ImageError;
 use crate::transform::StepError;
@@ -61,13 +62,8 @@ pub enum BuildError {
     #[error("the build has no context to copy from")]
     NoContext,
     /// There is no Dockerfile.
-    #[error("cannot read the Dockerfile `{}`", path.display())]
-    NoDockerfile {
-        /// Where it should be.
-        path: PathBuf,
-        /// What the file system says.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    NoDockerfile(#[from] NoDockerfile),
     /// A file could not be fetched.
     #[error(transparent)]
     Http(#[from] HttpError),

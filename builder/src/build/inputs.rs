@@ -1,7 +1,6 @@
 //! What a build reads before anything runs: the Dockerfile, the contexts, files from URLs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,23 +10,22 @@ use kiln_layer::{ArchivePath, Devices, DirectoryOrigin, MaterializeOptions, NoLa
 use kiln_store::Scratch;
 
 use super::BuildError;
+use crate::ignore::Matcher;
 use crate::lanes::blocking;
 use crate::lower::{MAIN_CONTEXT, Source};
 use crate::plan::{CopySource, Op, Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
-use crate::request::{BuildRequest, ContextPlace, DockerfilePlace, NamedContext};
+use crate::request::{BuildRequest, ContextPlace, NamedContext};
 use crate::source::context::{self, Context, ContextSpec};
+use crate::source::dockerfile;
 use crate::source::http::{self, Download};
 use crate::workshop::Workshop;
 
-/// Largest Dockerfile that is read, in bytes.
-const DOCKERFILE_BYTES_MAX: u64 = 64 << 20;
-
 /// Where the inputs of a build are, and the Dockerfile's text.
 #[derive(Debug)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     /// The Dockerfile.
-    pub(super) source: Source,
+    pub(crate) source: Source,
     /// Directories of contexts by their names in the plan.
     directories: BTreeMap<String, PathBuf>,
     /// The ignore file beside the Dockerfile.
@@ -38,13 +36,20 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Opens contexts, unpacking those that are archives, and reads the Dockerfile.
-    pub(super) async fn open(workshop: &Arc<Workshop>, request: &BuildRequest) -> Result<Self, BuildError> {
+    pub(crate) async fn open(workshop: &Arc<Workshop>, request: &BuildRequest) -> Result<Self, BuildError> {
         let (workshop, request) = (Arc::clone(workshop), request.clone());
         blocking(move || open(&workshop, &request)).await
     }
 
+    /// Returns the patterns of the main context's ignore file.
+    pub(crate) fn ignored(&self) -> Result<Matcher, BuildError> {
+        let directory = self.directories.get(MAIN_CONTEXT).map(PathBuf::as_path);
+        let (ignore, _) = context::ignored(self.ignore_file.as_deref(), directory)?;
+        Ok(ignore)
+    }
+
     /// Reads the contexts that some needed step reads from.
-    pub(super) async fn read_contexts(
+    pub(crate) async fn read_contexts(
         &self,
         workshop: &Arc<Workshop>,
         plan: &Arc<Plan>,
@@ -74,7 +79,7 @@ impl Inputs {
     }
 
     /// Fetches the files that needed steps name by URL.
-    pub(super) async fn fetch_files(
+    pub(crate) async fn fetch_files(
         &self,
         workshop: &Arc<Workshop>,
         plan: &Arc<Plan>,
@@ -152,12 +157,8 @@ fn open(workshop: &Workshop, request: &BuildRequest) -> Result<Inputs, BuildErro
         directories.insert(format!("named:{name}"), directory);
     }
     let main = &directories[MAIN_CONTEXT];
-    let (source, path) = dockerfile(&request.dockerfile, main)?;
-    let ignore_file = path.map(|path| {
-        let mut name = path.into_os_string();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
+    let (source, path) = dockerfile::read(&request.dockerfile, main)?;
+    let ignore_file = path.as_deref().map(context::ignore_file_of);
     Ok(Inputs { source, directories, ignore_file, _scratch: scratch })
 }
 
@@ -185,30 +186,4 @@ fn unpack(workshop: &Workshop, path: &Path, scratch: &mut Vec<Scratch>) -> Resul
     contents.close()?;
     scratch.push(directory);
     Ok(unpacked)
-}
-
-/// Finds and reads the Dockerfile; returns its path where it has one.
-fn dockerfile(place: &DockerfilePlace, context: &Path) -> Result<(Source, Option<PathBuf>), BuildError> {
-    let (name, path) = match place {
-        DockerfilePlace::Text(bytes) => return Ok((Source::from_bytes("Dockerfile", bytes), None)),
-        DockerfilePlace::Default => {
-            let path = context.join("Dockerfile");
-            let lower = context.join("dockerfile");
-            let found = if !path.exists() && lower.exists() { lower } else { path };
-            ("Dockerfile".to_owned(), found)
-        }
-        DockerfilePlace::Path(path) => {
-            let in_context = context.join(path);
-            let found = if path.exists() || !in_context.exists() { path.clone() } else { in_context };
-            (path.display().to_string(), found)
-        }
-    };
-    let failed = |source| BuildError::NoDockerfile { path: path.clone(), source };
-    let file = std::fs::File::open(&path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(DOCKERFILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > DOCKERFILE_BYTES_MAX {
-        return Err(failed(std::io::Error::other(format!("it is larger than {DOCKERFILE_BYTES_MAX} bytes"))));
-    }
-    Ok((Source::from_bytes(name, &bytes), Some(path)))
 }

@@ -1,7 +1,7 @@
 //! The whole road on one page: text → tree → plan → layers → image.
 
 mod error;
-mod inputs;
+pub(crate) mod inputs;
 
 pub use error::BuildError;
 
@@ -17,7 +17,7 @@ use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
-use crate::lower::{self, Diagnostic, Dockerfile, Lowered, PlanOptions, Planner, Source};
+use crate::lower::{self, Diagnostic, Dockerfile, Extent, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
@@ -145,20 +145,7 @@ async fn plan(
     timestamp: Timestamp,
     progress: &Arc<dyn Progress>,
 ) -> Result<Lowered, BuildError> {
-    let options = PlanOptions {
-        target: request.target.clone(),
-        platforms: request.platforms.clone(),
-        build_platform: Platform::host(),
-        build_args: request.build_args.clone(),
-        labels: request.labels.clone(),
-        named_contexts: request.named_contexts.clone(),
-        network: request.network,
-        extra_hosts: request.extra_hosts.clone(),
-        ulimits: request.ulimits.clone(),
-        shm_size_bytes: request.shm_size_bytes,
-        epoch: timestamp.files(),
-        compat: request.compat,
-    };
+    let options = PlanOptions::of(request, timestamp, Extent::Needed);
     let failed = |diagnostics| BuildError::dockerfile(inputs.source.clone(), diagnostics);
     let mut planner = Planner::new(&inputs.source, file, options).map_err(failed)?;
     let freshness = if request.pull { Freshness::Pull } else { Freshness::Known };

@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_frontend::ast::{Dockerfile, Instruction, Operation};
+use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Word};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
+use kiln_frontend::stage::StageGraph;
 use kiln_frontend::suggest;
+use kiln_frontend::variables::{declared_names, read_globals};
 use kiln_oci::Platform;
 
-use super::bases::Base;
+use super::bases::Start;
+use super::links::From;
 use super::planner::{PlanOptions, Planner};
 use super::scope::{Expander, VariableList, automatic_arguments, unused_arguments};
-use super::stages::{ImageRequest, ResolvedImage, StageNames, StageState};
+use super::stages::{ImageRequest, ResolvedImage, StageState};
 use crate::plan::{Origin, Output, Plan};
 use crate::request::Compat;
 
-/// Most stages a Dockerfile may stack on one another.
-const STAGE_DEPTH_MAX: usize = 500;
+/// The most lines of history and variables that stages may take over from one another, all together: a file of a few thousand
+/// lines can ask for more than fits into memory.
+const INHERITED_MAX: usize = 2_000_000;
 
 /// One reading of the file for one platform, with the images known so far.
 pub(super) struct Attempt<'a> {
@@ -28,14 +32,22 @@ pub(super) struct Attempt<'a> {
     pub(super) globals: VariableList,
     /// Names that some ARG declares.
     pub(super) declared: BTreeSet<String>,
-    pub(super) names: StageNames,
+    /// The FROM of every stage.
+    pub(super) froms: Vec<From>,
+    pub(super) graph: StageGraph,
     pub(super) source: &'a Source,
     pub(super) file: &'a Dockerfile,
     pub(super) known: &'a BTreeMap<ImageRequest, ResolvedImage>,
     pub(super) wants: BTreeSet<ImageRequest>,
+    /// Images that stages are based on, by their expanded names.
+    pub(super) bases: BTreeMap<String, ImageRequest>,
+    /// Names of stages and bases that named contexts replace.
+    pub(super) replaced: BTreeSet<String>,
     pub(super) target: Platform,
-    pub(super) stages: BTreeMap<usize, Option<StageState>>,
-    pub(super) depth: usize,
+    /// The stages that are read, as far as their bases are known.
+    pub(super) stages: BTreeMap<usize, StageState>,
+    /// What stages took over so far.
+    inherited: usize,
     pub(super) epoch: Option<i64>,
 }
 
@@ -53,25 +65,33 @@ impl<'a> Attempt<'a> {
             plan,
             globals: VariableList::default(),
             declared,
-            names: StageNames::new(&planner.file.stages),
+            froms: Vec::new(),
+            graph: StageGraph::default(),
             source: planner.source,
             file: planner.file,
             known: &planner.known,
             wants: BTreeSet::new(),
+            bases: BTreeMap::new(),
+            replaced: BTreeSet::new(),
             target,
             stages: BTreeMap::new(),
-            depth: 0,
+            inherited: 0,
             epoch: None,
         }
     }
 
     /// Lowers the target stage and what it needs, and adds it to the plan's outputs.
     pub(super) fn output(&mut self) {
-        let Some(index) = self.target_stage() else { return };
-        self.read_globals(index);
-        let state = self.stage(index);
+        self.read_globals();
+        self.read_stages();
+        let Some(target) = self.target_stage() else { return };
+        for index in self.needed(target) {
+            if let Some(state) = self.stage(index) {
+                self.stages.insert(index, state);
+            }
+        }
         self.warn_unused();
-        let Some(mut state) = state else { return };
+        let Some(mut state) = self.stages.remove(&target) else { return };
         if !self.options.platforms.is_empty() {
             let target = &self.target;
             let same = state.config.os == target.os && state.config.architecture == target.architecture;
@@ -94,46 +114,35 @@ impl<'a> Attempt<'a> {
         });
     }
 
-    pub(super) fn target_stage(&mut self) -> Option<usize> {
-        let last = self.file.stages.len().checked_sub(1);
-        let Some(wanted) = &self.options.target else { return last };
-        let found = self.names.last(wanted);
-        if found.is_none() {
-            let span = self.file.stages.last().map_or(Span::new(0, 0), |stage| stage.from.span);
-            let meant = suggest::nearest_in_case(wanted, self.names.names());
-            self.expander.push(
-                Diagnostic::error(
-                    "undefined-target",
-                    span,
-                    format!("target stage `{wanted}` could not be found"),
-                )
-                .with_suggestion(meant),
-            );
-        }
-        found
-    }
-
-    pub(super) fn read_globals(&mut self, target: usize) {
-        let name = self.file.stages[target].name().unwrap_or("default");
-        self.globals =
-            automatic_arguments(&self.options.build_platform, &self.target, name, &self.options.build_args);
-        for instruction in &self.file.global_arguments {
-            for declaration in &instruction.operation.declarations {
-                let name = &declaration.name.text;
-                self.declared.insert(name.clone());
-                let value = match (self.options.build_args.get(name), &declaration.default) {
-                    (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => Some(self.expander.word(default, &self.globals)),
-                    (None, None) => None,
-                };
-                if let Some(value) = value {
-                    self.globals.set(name, &value);
-                }
-                if name == "SOURCE_DATE_EPOCH" {
-                    self.read_epoch(declaration.name.span);
-                }
+    fn target_stage(&mut self) -> Option<usize> {
+        match self.graph.target(self.options.target.as_deref()) {
+            Ok(target) => Some(target),
+            Err(error) => {
+                let mut diagnostic =
+                    Diagnostic::error("undefined-target", Span::default(), error.to_string());
+                diagnostic.labels.clear();
+                diagnostic.help = Some(match &error.near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => stage_list(&self.graph),
+                });
+                self.expander.push(diagnostic);
+                None
             }
         }
+    }
+
+    fn read_globals(&mut self) {
+        let last = || self.file.stages.last().and_then(|stage| stage.name());
+        let name = self.options.target.as_deref().or_else(last).unwrap_or("default");
+        let automatic =
+            automatic_arguments(&self.options.build_platform, &self.target, name, &self.options.build_args);
+        let mut expand = |word: &Word, variables: &VariableList| self.expander.expansion(word, variables);
+        let globals = read_globals(self.file, &automatic, &self.options.build_args, &mut expand);
+        self.globals = globals.list;
+        if let Some(epoch) = globals.arguments.iter().rfind(|argument| argument.name == "SOURCE_DATE_EPOCH") {
+            self.read_epoch(epoch.declared);
+        }
+        self.declared.extend(globals.arguments.into_iter().map(|argument| argument.name));
     }
 
     pub(super) fn read_epoch(&mut self, span: Span) {
@@ -156,21 +165,9 @@ impl<'a> Attempt<'a> {
             return;
         }
         let unused = unused_arguments(&self.options.build_args, &self.declared, &self.globals);
-        let declared_anywhere = |name: &str| {
-            let in_stage = |operation: &Operation| match operation {
-                Operation::Arg(arg) => {
-                    arg.declarations.iter().any(|declaration| declaration.name.text == name)
-                }
-                _ => false,
-            };
-            self.file
-                .stages
-                .iter()
-                .flat_map(|stage| &stage.instructions)
-                .any(|other| in_stage(&other.operation))
-        };
+        let declared = declared_names(self.file);
         let unused: Vec<_> =
-            unused.into_iter().filter(|name| !declared_anywhere(name)).map(str::to_owned).collect();
+            unused.into_iter().filter(|name| !declared.contains(name)).map(str::to_owned).collect();
         for name in unused {
             let meant = suggest::nearest(&name, self.declared.iter().map(String::as_str));
             let message = format!("build argument `{name}` is not used: no ARG declares it");
@@ -182,45 +179,37 @@ impl<'a> Attempt<'a> {
     }
 
     /// Returns a stage with all its instructions applied, or `None` when something is missing or wrong.
-    pub(super) fn stage(&mut self, index: usize) -> Option<StageState> {
-        if let Some(done) = self.stages.get(&index) {
-            return done.clone();
-        }
-        let stage = &self.file.stages[index];
-        if self.depth > STAGE_DEPTH_MAX {
-            let message = format!("stages are based on one another more than {STAGE_DEPTH_MAX} deep");
-            self.expander.error("stage-depth", stage.from.span, message);
-            return None;
-        }
-        self.depth += 1;
-        let state = self.base(index);
-        self.depth -= 1;
-        let state = match state {
-            Base::Replaced(state) => Some(*state),
-            Base::Ready(state, triggers) => Some(self.instructions(index, *state, &triggers)),
-            Base::Missing => {
+    fn stage(&mut self, index: usize) -> Option<StageState> {
+        match self.start(index) {
+            Start::Replaced(state) => Some(*state),
+            Start::Ready(state) => {
+                self.inherited += state.history.len() + state.variables.pairs().len();
+                if self.inherited > INHERITED_MAX {
+                    let message = "the stages of this file take over too much from one another";
+                    self.expander.error("too-large", self.file.stages[index].from.span, message);
+                    return None;
+                }
+                Some(self.instructions(index, *state))
+            }
+            Start::Missing => {
                 self.look_ahead(index);
                 None
             }
-        };
-        self.stages.insert(index, state.clone());
-        state
+        }
     }
 
     /// Asks for the images that a stage names besides its base, while the base is not known yet.
-    pub(super) fn look_ahead(&mut self, index: usize) {
+    fn look_ahead(&mut self, index: usize) {
         for instruction in &self.file.stages[index].instructions {
             match &instruction.operation {
                 Operation::Copy(copy) => {
                     if let Some(from) = &copy.from {
-                        self.copy_from(from, index);
+                        self.copy_from(from);
                     }
                 }
                 Operation::Run(run) => {
-                    for mount in &run.mounts {
-                        if let Some(from) = &mount.from {
-                            self.mount_from(from, mount.value.span, index);
-                        }
+                    for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
+                        self.mount_from(from);
                     }
                 }
                 _ => {}
@@ -228,35 +217,30 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub(super) fn instructions(
-        &mut self,
-        index: usize,
-        mut state: StageState,
-        triggers: &[String],
-    ) -> StageState {
+    fn instructions(&mut self, index: usize, mut state: StageState) -> StageState {
         let stage = &self.file.stages[index];
-        let triggered = self.triggers(triggers, stage.from.span);
+        let triggers = self.triggers(index);
         let makes_step = |instruction: &&Instruction| {
             use Operation::{Add, Copy, Run, Workdir};
             matches!(instruction.operation, Run(_) | Copy(_) | Add(_) | Workdir(_))
         };
-        let count = triggered.iter().chain(&stage.instructions).filter(makes_step).count();
+        let count = triggers.iter().chain(&stage.instructions).filter(makes_step).count();
         state.progress = (state.progress.1, state.progress.1 + u32::try_from(count).unwrap_or(u32::MAX));
         self.expander.place = Some(stage.from.span);
-        for instruction in &triggered {
-            self.instruction(&mut state, instruction, index);
+        for instruction in &triggers {
+            self.instruction(&mut state, instruction);
         }
         self.expander.place = None;
         for instruction in &stage.instructions {
-            self.instruction(&mut state, instruction, index);
+            self.instruction(&mut state, instruction);
         }
         state
     }
 
-    pub(super) fn instruction(&mut self, state: &mut StageState, instruction: &Instruction, index: usize) {
+    fn instruction(&mut self, state: &mut StageState, instruction: &Instruction) {
         match &instruction.operation {
-            Operation::Run(run) => self.run(state, instruction, run, index),
-            Operation::Copy(copy) => self.copy(state, instruction, copy, index),
+            Operation::Run(run) => self.run(state, instruction, run),
+            Operation::Copy(copy) => self.copy(state, instruction, copy),
             Operation::Add(add) => self.add(state, instruction, add),
             Operation::Workdir(word) => self.workdir(state, instruction, word),
             _ => self.metadata(state, instruction),
@@ -300,5 +284,15 @@ impl<'a> Attempt<'a> {
         self.expander.push(
             Diagnostic::error("unsupported", span, format!("{what} is not supported yet")).with_help(instead),
         );
+    }
+}
+
+/// Returns the names that could have been asked for.
+fn stage_list(graph: &StageGraph) -> String {
+    const SHOWN_MAX: usize = 10;
+    let names: Vec<String> = graph.names().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] => "no stage of this file has a name".to_owned(),
+        names => format!("the stages are {}", names.join(", ")),
     }
 }

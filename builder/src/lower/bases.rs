@@ -1,26 +1,21 @@
 //! What a stage begins with: another stage, an image, a named context, or nothing.
 
-use kiln_frontend::ast::Word;
-use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::source::Span;
-use kiln_frontend::suggest;
-use kiln_oci::{ImageConfig, Platform};
+use kiln_frontend::stage::Base;
+use kiln_frontend::variables::DEFAULT_PATH;
+use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::attempt::Attempt;
+use super::links::From;
 use super::meta::set_env;
 use super::names::{clean, named_context};
 use super::scope::VariableList;
-use super::stages::{ImageRequest, StageState};
+use super::stages::{ImageRequest, ImageSource, StageState};
 use crate::plan::{CopyOp, CopySource, HistoryLine, Op, Origin, StepId, Unpack};
-use crate::request::NamedContext;
-
-/// `PATH` of an image whose base has none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a stage begins with.
-pub(super) enum Base {
-    /// A file system and configuration, and the triggers to run first.
-    Ready(Box<StageState>, Vec<String>),
+pub(super) enum Start {
+    /// A file system and a configuration.
+    Ready(Box<StageState>),
     /// A named context stands for the whole stage.
     Replaced(Box<StageState>),
     /// Something is not known yet, or wrong.
@@ -28,105 +23,57 @@ pub(super) enum Base {
 }
 
 impl Attempt<'_> {
-    pub(super) fn base(&mut self, index: usize) -> Base {
-        let from = &self.file.stages[index].from;
-        let written = &from.operation.base;
-        let expansion = self.expander.expansion(written, &self.globals.clone());
-        let base = expansion.text;
-        if base.is_empty() {
-            let meant =
-                expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
-            let mut error = Diagnostic::error(
-                "blank-base",
-                written.span,
-                format!("base name (`{}`) should not be blank", written.text),
-            );
-            error.help = Some(meant.map_or_else(
-                || "set the ARG before the first FROM, or give `--build-arg`".to_owned(),
-                |meant| format!("did you mean `{meant}`?"),
-            ));
-            self.expander.push(error);
-            return Base::Missing;
-        }
-        let Ok(wanted) = self.stage_platform(from.operation.platform.as_ref()) else { return Base::Missing };
-        let name = self.file.stages[index].name().unwrap_or_default().to_owned();
-        let platform = wanted.clone().unwrap_or_else(|| self.target.clone());
-        if !name.is_empty()
-            && let Some((key, context)) = named_context(&self.options.named_contexts, &name, &platform)
-        {
-            return match self.context_base(index, key, context.clone(), &platform) {
-                Some(state) => Base::Replaced(Box::new(state)),
-                None => Base::Missing,
-            };
-        }
-        if let Some(earlier) = self.names.before(&base, index) {
-            let Some(mut state) = self.stage(earlier) else { return Base::Missing };
-            state.config.config.on_build.clear();
-            state.cmd_is_set = false;
-            let triggers = std::mem::take(&mut state.triggers);
-            self.name_stage(index, &mut state, 0);
-            return Base::Ready(Box::new(state), triggers);
-        }
-        if base == "scratch" {
-            let mut config = ImageConfig::empty(&self.target);
-            config.config.working_dir = "/".to_owned();
-            let root = self.plan.push(Op::Scratch, Origin::default());
-            return Base::Ready(
-                Box::new(self.start(index, root, self.target.clone(), config, 0)),
-                Vec::new(),
-            );
-        }
-        let state = match named_context(&self.options.named_contexts, &base, &platform) {
-            Some((key, context)) => self.context_base(index, key, context.clone(), &platform),
-            None => self.image_base(index, &base, written.span, platform, wanted.is_none()),
-        };
-        match state {
-            Some(mut state) => {
-                let triggers = std::mem::take(&mut state.config.config.on_build);
-                Base::Ready(Box::new(state), triggers)
+    pub(super) fn start(&mut self, index: usize) -> Start {
+        let state = match self.graph.stages()[index].base.clone() {
+            Base::Unknown => None,
+            Base::Stage(earlier) => self.stages.get(&earlier).cloned().map(|mut state| {
+                state.config.config.on_build.clear();
+                state.cmd_is_set = false;
+                self.name_stage(index, &mut state, 0);
+                state
+            }),
+            Base::Scratch => {
+                let mut config = ImageConfig::empty(&self.target);
+                config.config.working_dir = "/".to_owned();
+                let root = self.plan.push(Op::Scratch, Origin::default());
+                Some(self.begin(index, root, self.target.clone(), config, 0))
             }
-            None => Base::Missing,
-        }
-    }
-
-    pub(super) fn stage_platform(&mut self, word: Option<&Word>) -> Result<Option<Platform>, ()> {
-        let Some(word) = word else { return Ok(None) };
-        let expansion = self.expander.expansion(word, &self.globals.clone());
-        let result = match expansion.text.as_str() {
-            "" => Err(format!("empty platform value from expression `{}`", word.text)),
-            text => {
-                text.parse().map_err(|error| format!("failed to parse platform `{}`: {error}", word.text))
+            Base::Context => {
+                self.replaced.extend(self.file.stages[index].name().map(str::to_owned));
+                let state = self.froms[index].context.clone().and_then(|key| self.context_base(index, &key));
+                return state.map_or(Start::Missing, |state| Start::Replaced(Box::new(state)));
+            }
+            Base::Image(name) => {
+                let platform = &self.froms[index].platform;
+                let context = named_context(&self.options.named_contexts, &name, platform);
+                match context.map(|(key, _)| key.to_owned()) {
+                    Some(key) => {
+                        self.replaced.insert(name);
+                        self.context_base(index, &key)
+                    }
+                    None => self.image_base(index, &name),
+                }
             }
         };
-        result.map(Some).map_err(|message| {
-            let meant =
-                expansion.undefined.iter().find_map(|name| suggest::nearest(name, self.globals.names()));
-            let mut error = Diagnostic::error("platform", word.span, message);
-            error.help = meant.map(|meant| format!("did you mean `{meant}`?"));
-            self.expander.push(error);
-        })
+        state.map_or(Start::Missing, |state| Start::Ready(Box::new(state)))
     }
 
     /// Returns a stage whose base is a named context.
-    pub(super) fn context_base(
-        &mut self,
-        index: usize,
-        key: &str,
-        context: NamedContext,
-        platform: &Platform,
-    ) -> Option<StageState> {
+    fn context_base(&mut self, index: usize, key: &str) -> Option<StageState> {
         let span = self.file.stages[index].from.operation.base.span;
+        let platform = &self.froms[index].platform.clone();
+        let context = self.options.named_contexts.get(key)?.clone();
         match self.context_image(context, platform) {
             Some(request) => {
                 let image = self.image(request)?;
                 let root = self.image_step(&image, span);
-                Some(self.start(index, root, image.config.platform(), without_time(image.config), 1))
+                Some(self.begin(index, root, image.config.platform(), inherited(image.config), 1))
             }
             None => {
                 let mut config = ImageConfig::empty(platform);
                 config.config.working_dir = "/".to_owned();
                 let root = self.plan.push(Op::Scratch, Origin::default());
-                let mut state = self.start(index, root, platform.clone(), config, 1);
+                let mut state = self.begin(index, root, platform.clone(), config, 1);
                 let from = self.named_step(key);
                 let source = CopySource::Path { from, pattern: "/".to_owned() };
                 let op = CopyOp {
@@ -149,23 +96,20 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn image_base(
-        &mut self,
-        index: usize,
-        base: &str,
-        span: Span,
-        platform: Platform,
-        any_platform: bool,
-    ) -> Option<StageState> {
-        let source = self.image_named(base, span)?;
-        let any_platform = any_platform && self.options.platforms.is_empty();
-        let image = self.image(ImageRequest { source, platform: platform.clone(), any_platform })?;
+    fn image_base(&mut self, index: usize, name: &str) -> Option<StageState> {
+        let span = self.file.stages[index].from.operation.base.span;
+        let From { platform, is_given, .. } = self.froms[index].clone();
+        let source = ImageSource::Named(name.parse::<Reference>().ok()?.or_latest());
+        let any_platform = !is_given && self.options.platforms.is_empty();
+        let request = ImageRequest { source, platform: platform.clone(), any_platform };
+        self.bases.insert(name.to_owned(), request.clone());
+        let image = self.image(request)?;
         let root = self.image_step(&image, span);
         let platform = if any_platform { image.config.platform() } else { platform };
-        Some(self.start(index, root, platform, without_time(image.config), 1))
+        Some(self.begin(index, root, platform, inherited(image.config), 1))
     }
 
-    pub(super) fn start(
+    pub(super) fn begin(
         &mut self,
         index: usize,
         root: StepId,
@@ -194,7 +138,6 @@ impl Attempt<'_> {
             variables,
             arguments: Vec::new(),
             cmd_is_set: false,
-            triggers: Vec::new(),
             label: String::new(),
             name: String::new(),
             progress: (0, 0),
@@ -218,7 +161,9 @@ impl Attempt<'_> {
     }
 }
 
-fn without_time(mut config: ImageConfig) -> ImageConfig {
+/// Returns what a stage takes over: not the time, nor the triggers, which run in this stage and are then gone.
+fn inherited(mut config: ImageConfig) -> ImageConfig {
     config.created = None;
+    config.config.on_build.clear();
     config
 }

@@ -6,7 +6,7 @@ use kiln_frontend::source::Source;
 use kiln_oci::Platform;
 use kiln_oci::config::RunConfig;
 
-use super::planner::{PlanOptions, Planner};
+use super::planner::{Extent, PlanOptions, Planner};
 use crate::plan::Network;
 use crate::request::Compat;
 
@@ -90,6 +90,7 @@ fn plan(changes: &[String], platform: &Platform) -> Result<RunConfig, String> {
     }
     let options = PlanOptions {
         target: None,
+        extent: Extent::Needed,
         platforms: vec![platform.clone()],
         build_platform: platform.clone(),
         build_args: BTreeMap::new(),

@@ -37,16 +37,10 @@ impl Attempt<'_> {
         self.transform(state, instruction, Op::MakeDir(op), created_by);
     }
 
-    pub(super) fn copy(
-        &mut self,
-        state: &mut StageState,
-        instruction: &Instruction,
-        copy: &CopyInstruction,
-        stage: usize,
-    ) {
+    pub(super) fn copy(&mut self, state: &mut StageState, instruction: &Instruction, copy: &CopyInstruction) {
         let from = match &copy.from {
             None => Some(self.context()),
-            Some(from) => self.copy_from(from, stage),
+            Some(from) => self.copy_from(from),
         };
         let Some(from) = from else { return };
         let shape = Shape {

@@ -1,15 +1,13 @@
 //! Where copied and mounted files come from: contexts, stages, images.
 
 use kiln_frontend::ast::Word;
-use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Span;
-use kiln_frontend::suggest;
+use kiln_frontend::stage::Supplier;
 use kiln_oci::Platform;
 
 use super::attempt::Attempt;
 use super::names::named_context;
 use super::planner::MAIN_CONTEXT;
-use super::scope::VariableList;
 use super::stages::{ImageRequest, ImageSource, ResolvedImage};
 use crate::plan::{ContextOp, ImageOp, Op, Origin, StepId};
 use crate::request::NamedContext;
@@ -27,68 +25,26 @@ impl Attempt<'_> {
         self.plan.push(Op::Context(ContextOp { name: format!("named:{key}") }), origin)
     }
 
-    /// Returns the step whose files `COPY --from` names.
-    pub(super) fn copy_from(&mut self, from: &Word, stage: usize) -> Option<StepId> {
-        if self.expander.word(from, &VariableList::default()) != from.text {
-            self.expander.push(
-                Diagnostic::error("copy-from", from.span, "variable expansion is not supported for --from")
-                    .with_help(
-                        "define a new stage with FROM using an ARG from global scope, and name that stage",
-                    ),
-            );
-            return None;
-        }
-        let numbered = from.text.parse::<usize>().is_ok();
-        match self.names.named_or_numbered(&from.text) {
-            Some(index) => self.files_of_stage(&from.text, from.span, index, stage),
-            None if numbered => {
-                let message =
-                    format!("invalid stage index {}: there are {} stages", from.text, self.file.stages.len());
-                self.expander.error("stage-index", from.span, message);
-                None
-            }
-            None => self.files_of_image(&from.text, from.span),
-        }
+    /// Returns the step whose files `COPY --from` names. What is wrong with the name was said when stages were linked.
+    pub(super) fn copy_from(&mut self, from: &Word) -> Option<StepId> {
+        let supplier = self.graph.copy_source(from).ok()?;
+        self.files_of(supplier, from.span)
     }
 
     /// Returns the step whose files a mount's `from=` names.
-    pub(super) fn mount_from(&mut self, from: &str, span: Span, stage: usize) -> Option<StepId> {
-        // A number is no stage here, as in BuildKit.
-        match self.names.last(from) {
-            Some(index) => self.files_of_stage(from, span, index, stage),
-            None => self.files_of_image(from, span),
+    pub(super) fn mount_from(&mut self, from: &Word) -> Option<StepId> {
+        let supplier = self.graph.mount_source(&from.text);
+        self.files_of(supplier, from.span)
+    }
+
+    fn files_of(&mut self, supplier: Supplier, span: Span) -> Option<StepId> {
+        match supplier {
+            Supplier::Stage(index) => self.stages.get(&index).map(|state| state.root),
+            Supplier::Image(name) => self.files_of_image(&name, span),
         }
     }
 
-    pub(super) fn files_of_stage(
-        &mut self,
-        name: &str,
-        span: Span,
-        index: usize,
-        current: usize,
-    ) -> Option<StepId> {
-        // Of several stages of one name, the last one above counts where there is one.
-        let index = if index >= current { self.names.before(name, current).unwrap_or(index) } else { index };
-        if index == current {
-            self.expander.error(
-                "circular-stage",
-                span,
-                format!("circular dependency detected on stage: `{name}` copies from itself"),
-            );
-            return None;
-        }
-        if index > current {
-            self.expander.error(
-                "later-stage",
-                span,
-                format!("cannot copy from stage `{name}`, it needs to be defined before the current stage"),
-            );
-            return None;
-        }
-        self.stage(index).map(|state| state.root)
-    }
-
-    pub(super) fn files_of_image(&mut self, name: &str, span: Span) -> Option<StepId> {
+    fn files_of_image(&mut self, name: &str, span: Span) -> Option<StepId> {
         if name == "scratch" {
             return Some(self.plan.push(Op::Scratch, Origin::default()));
         }
@@ -100,37 +56,10 @@ impl Attempt<'_> {
                 None => Some(self.named_step(&key)),
             };
         }
-        let source = match name.parse::<kiln_oci::Reference>() {
-            Ok(reference) => ImageSource::Named(reference.or_latest()),
-            Err(error) => {
-                self.expander.push(
-                    Diagnostic::error(
-                        "undefined-stage",
-                        span,
-                        format!("no stage, context or image is named so: {error}"),
-                    )
-                    .with_suggestion(suggest::nearest_in_case(name, self.names.names())),
-                );
-                return None;
-            }
-        };
+        let source = self.image_named(name, span)?;
         let any_platform = self.options.platforms.is_empty();
         let image = self.image(ImageRequest { source, platform, any_platform })?;
         Some(self.image_step(&image, span))
-    }
-
-    pub(super) fn image_named(&mut self, name: &str, span: Span) -> Option<ImageSource> {
-        match name.parse::<kiln_oci::Reference>() {
-            Ok(reference) => Some(ImageSource::Named(reference.or_latest())),
-            Err(error) => {
-                let meant = suggest::nearest_in_case(name, self.names.names());
-                self.expander.push(
-                    Diagnostic::error("image-name", span, format!("failed to parse stage name: {error}"))
-                        .with_suggestion(meant),
-                );
-                None
-            }
-        }
     }
 
     pub(super) fn context_image(&self, context: NamedContext, platform: &Platform) -> Option<ImageRequest> {

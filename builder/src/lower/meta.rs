@@ -7,11 +7,12 @@ use std::time::Duration;
 use kiln_frontend::ast::{
     ArgInstruction, Command, HealthcheckInstruction, Instruction, Operation, Pair, Word,
 };
+use kiln_frontend::variables::{ArgumentSources, read_argument};
 use kiln_oci::config::{Empty, Healthcheck};
 
 use super::attempt::Attempt;
 use super::ports::parse_ports;
-use super::scope::CONTROL_ARGUMENTS;
+use super::scope::VariableList;
 use super::stages::StageState;
 use crate::plan::HistoryLine;
 
@@ -69,10 +70,7 @@ impl Attempt<'_> {
             }
             Operation::StopSignal(word) => self.stop_signal(state, word),
             Operation::Healthcheck(check) => healthcheck(state, check),
-            Operation::Onbuild(onbuild) => {
-                state.config.config.on_build.push(onbuild.trigger.clone());
-                state.triggers.push(onbuild.trigger.clone());
-            }
+            Operation::Onbuild(onbuild) => state.config.config.on_build.push(onbuild.trigger.clone()),
             Operation::Maintainer(word) => {
                 state.config.author = Some(word.text.clone());
                 state.note(format!("MAINTAINER {}", word.text));
@@ -109,23 +107,15 @@ impl Attempt<'_> {
     }
 
     fn argument(&mut self, state: &mut StageState, arg: &ArgInstruction) {
+        let sources = ArgumentSources { globals: &self.globals, build_arguments: &self.options.build_args };
         let mut texts = Vec::new();
         for declaration in &arg.declarations {
-            let name = &declaration.name.text;
-            let given = self.options.build_args.get(name).cloned();
-            let value = match (given, &declaration.default) {
-                (Some(given), _) => Some(given),
-                (None, Some(default)) => Some(self.expander.word(default, &state.variables)),
-                (None, None) => self.globals.value(name).map(str::to_owned),
-            };
-            if let Some(value) = &value
-                && !CONTROL_ARGUMENTS.contains(&name.as_str())
-            {
-                state.variables.set(name, value);
-            }
+            let mut expand = |word: &Word, variables: &VariableList| self.expander.expansion(word, variables);
+            let argument = read_argument(declaration, sources, &mut state.variables, &mut expand);
+            let (name, value) = (argument.name, argument.value);
             texts.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-            state.arguments.push((name.clone(), value));
             self.declared.insert(name.clone());
+            state.arguments.push((name, value));
         }
         state.note(format!("ARG {}", texts.join(" ")));
     }

@@ -4,7 +4,7 @@
 //! it, [`Planner::finish`] gives the plan. No I/O. Words of the Dockerfile end here; nothing below names an instruction.
 //!
 //! ```text
-//!  Dockerfile ─► planner ─► attempt ─► bases ─► run, copy, meta ─► Plan
+//!  Dockerfile ─► planner ─► attempt ─► links ─► bases ─► run, copy, meta ─► Plan
 //!                   ▲            │
 //!        images ────┘            └─ wants: images not known yet
 //! ```
@@ -13,6 +13,10 @@
 //! base is not known yet are left out of that attempt, and what they name besides is asked for in the same round.
 
 mod changes;
+
+mod outline;
+
+mod lint;
 
 mod places;
 
@@ -23,9 +27,10 @@ mod attempt;
 mod bases;
 mod files;
 
+mod links;
+
 mod copy;
 mod meta;
-mod onbuild;
 mod run;
 
 mod ports;
@@ -37,11 +42,15 @@ mod scope;
 
 // The door to the language: whoever is above takes it from here.
 pub use kiln_frontend::ast::Dockerfile;
-pub use kiln_frontend::diagnostic::Diagnostic;
+pub use kiln_frontend::diagnostic::{Diagnostic, Severity};
+pub use kiln_frontend::dockerignore::Matcher;
+pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
 pub use kiln_frontend::parse;
 pub use kiln_frontend::source::Source;
 
 pub use changes::{ChangeError, changed_config, nearest};
+pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
+pub use outline::outline;
 pub use places::named_at;
-pub use planner::{Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};

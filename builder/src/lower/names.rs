@@ -7,11 +7,15 @@ use kiln_oci::{Platform, Reference};
 use crate::request::NamedContext;
 
 /// Returns the context that `name` stands for: first the one for the platform (`name::platform`), then the one for all.
+/// `scratch` and `context` have a meaning of their own and are never replaced.
 pub(super) fn named_context<'a>(
     contexts: &'a BTreeMap<String, NamedContext>,
     name: &str,
     platform: &Platform,
 ) -> Option<(&'a str, &'a NamedContext)> {
+    if ["scratch", "context"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return None;
+    }
     let find = |wanted: &str| contexts.iter().find(|(key, _)| normalized(key) == wanted);
     let short = normalized(name);
     let found = find(&format!("{short}::{platform}")).or_else(|| find(&short));
@@ -85,6 +89,7 @@ mod tests {
             ("alpine".to_owned(), context("one")),
             ("debian::linux/arm64".to_owned(), context("two")),
             ("base".to_owned(), context("three")),
+            ("scratch".to_owned(), context("four")),
         ]);
         let find = |name: &str, platform: &str| {
             named_context(&contexts, name, &platform.parse().unwrap()).map(|(name, _)| name.to_owned())
@@ -94,5 +99,6 @@ mod tests {
         assert_eq!(find("debian", "linux/arm64").as_deref(), Some("debian::linux/arm64"));
         assert_eq!(find("debian", "linux/amd64"), None);
         assert_eq!(find("base", "linux/amd64").as_deref(), Some("base"));
+        assert_eq!(find("Scratch", "linux/amd64"), None);
     }
 }

@@ -29,8 +29,8 @@ fn read_from(instruction: &Instruction) -> Vec<(Span, &str)> {
     match &instruction.operation {
         Operation::Copy(copy) => copy.from.iter().map(|from| (from.span, from.text.as_str())).collect(),
         Operation::Run(run) => {
-            let mounts = run.mounts.iter().map(|mount| (mount.value.span, mount.from.as_deref()));
-            mounts.filter_map(|(span, from)| Some((span, from?))).collect()
+            let sources = run.mounts.iter().filter_map(|mount| mount.from.as_ref());
+            sources.map(|from| (from.span, from.text.as_str())).collect()
         }
         _ => Vec::new(),
     }

@@ -10,7 +10,7 @@ use kiln_oci::Platform;
 use super::attempt::Attempt;
 use super::stages::{ImageRequest, ResolvedImage};
 use crate::plan::{Network, Plan, Ulimit};
-use crate::request::{Compat, NamedContext};
+use crate::request::{BuildRequest, Compat, NamedContext, Timestamp};
 
 /// Name of the main context in a plan.
 pub const MAIN_CONTEXT: &str = "context";
@@ -20,6 +20,8 @@ pub const MAIN_CONTEXT: &str = "context";
 pub struct PlanOptions {
     /// Stage to build; the last one when absent.
     pub target: Option<String>,
+    /// Which stages are read.
+    pub extent: Extent,
     /// Platforms asked for; empty means `build_platform`, and what a base image has instead.
     pub platforms: Vec<Platform>,
     /// The platform of this machine.
@@ -44,6 +46,37 @@ pub struct PlanOptions {
     pub compat: Compat,
 }
 
+impl PlanOptions {
+    /// Returns what of a request matters to the planner.
+    pub fn of(request: &BuildRequest, timestamp: Timestamp, extent: Extent) -> Self {
+        Self {
+            target: request.target.clone(),
+            extent,
+            platforms: request.platforms.clone(),
+            build_platform: Platform::host(),
+            build_args: request.build_args.clone(),
+            labels: request.labels.clone(),
+            named_contexts: request.named_contexts.clone(),
+            network: request.network,
+            extra_hosts: request.extra_hosts.clone(),
+            ulimits: request.ulimits.clone(),
+            shm_size_bytes: request.shm_size_bytes,
+            epoch: timestamp.files(),
+            compat: request.compat,
+        }
+    }
+}
+
+/// Which stages are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// The one to build and those it needs.
+    #[default]
+    Needed,
+    /// All, so that what is wrong with any of them is found.
+    Whole,
+}
+
 /// A plan and what was noticed on the way.
 #[derive(Debug, Clone)]
 pub struct Lowered {
@@ -63,6 +96,9 @@ pub struct Planner<'a> {
     pub(super) options: PlanOptions,
     pub(super) known: BTreeMap<ImageRequest, ResolvedImage>,
     wants: Vec<ImageRequest>,
+    bases: BTreeMap<String, ImageRequest>,
+    replaced: BTreeSet<String>,
+    errors: Vec<Diagnostic>,
     lowered: Option<Lowered>,
 }
 
@@ -76,10 +112,26 @@ impl<'a> Planner<'a> {
         file: &'a Dockerfile,
         options: PlanOptions,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let mut planner =
-            Self { source, file, options, known: BTreeMap::new(), wants: Vec::new(), lowered: None };
-        planner.attempt()?;
+        let planner = Self::survey(source, file, options);
+        planner.checked()?;
         Ok(planner)
+    }
+
+    /// Reads the file as far as it goes without images, and keeps what is wrong with it: see [`Planner::errors`].
+    pub fn survey(source: &'a Source, file: &'a Dockerfile, options: PlanOptions) -> Self {
+        let mut planner = Self {
+            source,
+            file,
+            options,
+            known: BTreeMap::new(),
+            wants: Vec::new(),
+            bases: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            errors: Vec::new(),
+            lowered: None,
+        };
+        planner.attempt();
+        planner
     }
 
     /// Returns the images it must know to go on; empty when it knows enough.
@@ -92,8 +144,44 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Everything that is wrong with the file, now that more of it can be read.
     pub fn provide(&mut self, images: Vec<ResolvedImage>) -> Result<(), Vec<Diagnostic>> {
+        self.learn(images);
+        self.checked()
+    }
+
+    /// Tells it images, and keeps what is wrong with the file now that more of it can be read.
+    pub fn learn(&mut self, images: Vec<ResolvedImage>) {
         self.known.extend(images.into_iter().map(|image| (image.request.clone(), image)));
-        self.attempt()
+        self.attempt();
+    }
+
+    /// Returns everything that is wrong with the file as far as it can be read.
+    pub fn errors(&self) -> &[Diagnostic] {
+        &self.errors
+    }
+
+    /// Returns what was noticed; nothing as long as images are wanted, or something is wrong.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        self.lowered.as_ref().map_or(&[], |lowered| &lowered.warnings)
+    }
+
+    /// Returns the images that stages are based on, by the names that their FROM has after expansion.
+    pub fn bases(&self) -> &BTreeMap<String, ImageRequest> {
+        &self.bases
+    }
+
+    /// Returns the names of stages and base images that named contexts replace.
+    pub fn replaced(&self) -> &BTreeSet<String> {
+        &self.replaced
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &PlanOptions {
+        &self.options
+    }
+
+    /// Returns what it was told of an image.
+    pub fn known(&self, request: &ImageRequest) -> Option<&ResolvedImage> {
+        self.known.get(request)
     }
 
     /// Returns the plan.
@@ -104,10 +192,15 @@ impl<'a> Planner<'a> {
         self.lowered.expect("`finish` is called when nothing is wanted any more")
     }
 
-    fn attempt(&mut self) -> Result<(), Vec<Diagnostic>> {
+    fn checked(&self) -> Result<(), Vec<Diagnostic>> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors.clone()) }
+    }
+
+    fn attempt(&mut self) {
         let mut plan = Plan::default();
         let mut declared = BTreeSet::new();
-        let (mut wants, mut warnings, mut epoch) = (BTreeSet::new(), Vec::new(), None);
+        let (mut wants, mut bases, mut replaced) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let (mut errors, mut warnings, mut epoch) = (Vec::new(), Vec::new(), None);
         let platforms = match self.options.platforms.as_slice() {
             [] => vec![self.options.build_platform.clone()],
             platforms => platforms.to_vec(),
@@ -115,19 +208,23 @@ impl<'a> Planner<'a> {
         for target in platforms {
             let mut attempt = Attempt::new(self, target, plan, declared);
             attempt.output();
-            let (errors, more): (Vec<_>, Vec<_>) =
+            let (wrong, noticed): (Vec<_>, Vec<_>) =
                 attempt.expander.diagnostics.into_iter().partition(Diagnostic::is_error);
-            if !errors.is_empty() {
-                return Err(errors);
-            }
-            warnings.extend(more);
+            errors.extend(wrong);
+            warnings.extend(noticed);
             wants.extend(attempt.wants);
+            bases.extend(attempt.bases);
+            replaced.extend(attempt.replaced);
             epoch = attempt.epoch;
             (plan, declared) = (attempt.plan, attempt.declared);
         }
         warnings.dedup();
         self.wants = wants.into_iter().collect();
-        self.lowered = self.wants.is_empty().then_some(Lowered { plan, warnings, epoch });
-        Ok(())
+        (self.bases, self.replaced) = (bases, replaced);
+        errors.sort_by_key(Diagnostic::primary);
+        errors.dedup();
+        let is_done = self.wants.is_empty() && errors.is_empty();
+        self.errors = errors;
+        self.lowered = is_done.then_some(Lowered { plan, warnings, epoch });
     }
 }

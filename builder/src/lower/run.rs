@@ -22,17 +22,11 @@ const CACHE_NAMESPACE_ARGUMENT: &str = "BUILDKIT_CACHE_MOUNT_NS";
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
 
 impl Attempt<'_> {
-    pub(super) fn run(
-        &mut self,
-        state: &mut StageState,
-        instruction: &Instruction,
-        run: &RunInstruction,
-        stage: usize,
-    ) {
+    pub(super) fn run(&mut self, state: &mut StageState, instruction: &Instruction, run: &RunInstruction) {
         self.refuse(run);
-        let Some(mounts) = self.mounts(state, &run.mounts, stage) else { return };
+        let Some(mounts) = self.mounts(state, &run.mounts) else { return };
         let (argv, script) = command(state, instruction, run);
-        let mut env = state.variables.pairs().to_vec();
+        let mut env = state.variables.pairs();
         if let Some(epoch) = self.options.epoch
             && state.variables.value("SOURCE_DATE_EPOCH").is_none()
         {
@@ -88,20 +82,20 @@ impl Attempt<'_> {
         }
     }
 
-    fn mounts(&mut self, state: &StageState, flags: &[MountFlag], stage: usize) -> Option<Vec<RunMount>> {
+    fn mounts(&mut self, state: &StageState, flags: &[MountFlag]) -> Option<Vec<RunMount>> {
         let mut mounts = Some(Vec::with_capacity(flags.len()));
         for flag in flags {
             let lexer = Lexer::new(self.escape);
             let mut expand =
-                |text: &str| lexer.expand(text, &state.variables).map(|expansion| expansion.text);
+                |text: &str| lexer.expand_located(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
-                Ok(parsed) => match (self.mount(state, &parsed, flag, stage), &mut mounts) {
+                Ok(parsed) => match (self.mount(state, &parsed, flag), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
                     (None, _) => mounts = None,
                     (Some(_), None) => {}
                 },
-                Err(error) => {
-                    self.expander.error("mount", flag.value.span, error.to_string());
+                Err(problem) => {
+                    self.expander.push(problem.diagnostic("mount", &flag.value));
                     mounts = None;
                 }
             }
@@ -109,13 +103,7 @@ impl Attempt<'_> {
         mounts
     }
 
-    fn mount(
-        &mut self,
-        state: &StageState,
-        mount: &Mount,
-        flag: &MountFlag,
-        stage: usize,
-    ) -> Option<RunMount> {
+    fn mount(&mut self, state: &StageState, mount: &Mount, flag: &MountFlag) -> Option<RunMount> {
         use mount::MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
         let span = flag.value.span;
         if matches!(mount.kind, Secret) {
@@ -135,9 +123,9 @@ impl Attempt<'_> {
             self.expander.error("mount", span, "invalid mount target `/`: name a directory below it");
             return None;
         }
-        let from = match (&mount.from, mount.kind) {
+        let from = match (&flag.from, mount.kind) {
             (_, Tmpfs) | (None, Cache) => None,
-            (Some(from), _) => Some(self.mount_from(from, span, stage)?),
+            (Some(from), _) => Some(self.mount_from(from)?),
             (None, _) => Some(self.context()),
         };
         let kind = match mount.kind {

@@ -1,51 +1,15 @@
 //! The variables that an instruction sees, and the expansion of its words.
 //!
-//! As in BuildKit, ENV and ARG write into one list: whichever comes later wins. What was in force before an instruction is
-//! what all of its words see.
+//! What was in force before an instruction is what all of its words see.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_frontend::ast::Word;
 use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::expand::{Expansion, Lexer, Variables};
+use kiln_frontend::expand::{Expansion, Lexer};
 use kiln_frontend::source::Span;
+pub(super) use kiln_frontend::variables::VariableList;
 use kiln_oci::Platform;
-
-/// Variables in the order in which they were first set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct VariableList(Vec<(String, String)>);
-
-impl VariableList {
-    /// Sets a variable: in its place if it is there, else at the end.
-    pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
-    }
-
-    /// Returns the value of a variable.
-    pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Returns the variables in order.
-    pub(super) fn pairs(&self) -> &[(String, String)] {
-        &self.0
-    }
-
-    /// Returns the names, for suggestions.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
-    }
-}
-
-impl Variables for VariableList {
-    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.value(name).map(Cow::Borrowed)
-    }
-}
 
 /// Expands words of one file and collects what is wrong with them.
 #[derive(Debug)]
@@ -109,9 +73,6 @@ impl Expander {
         self.diagnostics.push(diagnostic);
     }
 }
-
-/// Arguments that mean something to the builder itself and are never variables of a process.
-pub(super) const CONTROL_ARGUMENTS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Proxy settings: usable without ARG, never in a key or the history unless declared.
 const PROXY_ARGUMENTS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
@@ -177,15 +138,6 @@ pub(super) fn unused_arguments<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn later_settings_replace_earlier_ones_in_place() {
-        let mut list = VariableList::default();
-        for (name, value) in [("A", "1"), ("B", "2"), ("A", "3")] {
-            list.set(name, value);
-        }
-        assert_eq!(list.pairs(), [("A".into(), "3".into()), ("B".into(), "2".into())]);
-    }
 
     #[test]
     fn automatic_arguments_can_be_overridden() {

@@ -1,8 +1,5 @@
 //! Stages: what they are based on, what they hand on, and the images they ask for.
 
-use std::collections::BTreeMap;
-
-use kiln_frontend::ast::Stage;
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
 
 use super::scope::VariableList;
@@ -74,54 +71,10 @@ pub(super) struct StageState {
     pub(super) arguments: Vec<(String, Option<String>)>,
     /// Whether CMD was set in this stage: then ENTRYPOINT leaves it.
     pub(super) cmd_is_set: bool,
-    /// ONBUILD instructions of this stage, which run in a stage based on it.
-    pub(super) triggers: Vec<String>,
     /// Name for display.
     pub(super) label: String,
     /// Name for options that name stages; empty when it has none.
     pub(super) name: String,
     /// Instructions that made steps so far, and how many there will be.
     pub(super) progress: (u32, u32),
-}
-
-/// Which stages there are, by name.
-#[derive(Debug, Default)]
-pub(super) struct StageNames {
-    by_name: BTreeMap<String, Vec<usize>>,
-    count: usize,
-}
-
-impl StageNames {
-    pub(super) fn new(stages: &[Stage]) -> Self {
-        let mut by_name = BTreeMap::<_, Vec<usize>>::new();
-        for (index, stage) in stages.iter().enumerate() {
-            if let Some(name) = stage.name() {
-                by_name.entry(name.to_owned()).or_default().push(index);
-            }
-        }
-        Self { by_name, count: stages.len() }
-    }
-
-    /// Returns the last stage of this name before `limit`.
-    pub(super) fn before(&self, name: &str, limit: usize) -> Option<usize> {
-        self.by_name.get(name)?.iter().rev().find(|index| **index < limit).copied()
-    }
-
-    /// Returns the last stage of this name.
-    pub(super) fn last(&self, name: &str) -> Option<usize> {
-        self.before(&name.to_lowercase(), usize::MAX)
-    }
-
-    /// Returns the stage that `COPY --from` names: by number or by name.
-    pub(super) fn named_or_numbered(&self, text: &str) -> Option<usize> {
-        match text.parse::<usize>() {
-            Ok(index) => (index < self.count).then_some(index),
-            Err(_) => self.last(text),
-        }
-    }
-
-    /// Returns the names, for suggestions.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
-    }
 }

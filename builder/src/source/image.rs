@@ -27,6 +27,12 @@ const INDEX_DEPTH_MAX: u32 = 4;
 /// Why an image could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
+    /// It is not in this store, and nobody else is asked.
+    #[error("image `{image}` is not in this store")]
+    Absent {
+        /// The name.
+        image: String,
+    },
     /// The registry does not have it, or failed.
     #[error("cannot resolve image `{reference}`")]
     Registry {
@@ -75,6 +81,10 @@ pub enum ImageError {
 /// Whether a name is asked for again at its registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
+    /// What is known is good enough, and nothing else will do: no registry is asked.
+    Offline,
+    /// What is known is good enough; what a registry says otherwise is not kept for later.
+    Glance,
     /// What is known is good enough.
     Known,
     /// The registry is asked.
@@ -159,11 +169,14 @@ pub async fn find(
     freshness: Freshness,
     progress: &Arc<dyn Progress>,
 ) -> Result<Found, ImageError> {
-    if freshness == Freshness::Known
+    if freshness != Freshness::Pull
         && let Some(top) = known(workshop, reference)?
         && let Some(found) = known_image(workshop, reference, &top, wanted)?
     {
         return Ok(found);
+    }
+    if freshness == Freshness::Offline {
+        return Err(ImageError::Absent { image: reference.familiar() });
     }
     let failed = |source: kiln_registry::Error| ImageError::Registry {
         reference: Box::new(reference.clone()),
@@ -178,8 +191,18 @@ pub async fn find(
         reference,
         found.manifest.value().layers.iter().map(|l| &l.digest),
     )?;
-    remember(workshop, reference, &top)?;
+    if freshness != Freshness::Glance {
+        remember(workshop, reference, &top)?;
+    }
     Ok(found)
+}
+
+/// Returns the configuration of an image in an OCI layout; its layers stay there.
+///
+/// # Errors
+/// [`ImageError`], which names the layout.
+pub fn look_into_layout(path: &Path, name: Option<&str>, wanted: Wanted<'_>) -> Result<Found, ImageError> {
+    follow_layout(path, name, wanted, &mut |_| Ok(()))
 }
 
 /// Forgets what a name stood for, so that the registry is asked again.
@@ -282,20 +305,34 @@ fn find_in_layout(
     name: Option<&str>,
     wanted: Wanted<'_>,
 ) -> Result<Found, ImageError> {
+    let found = follow_layout(path, name, wanted, &mut |bytes| {
+        workshop.store.blobs().put_bytes(bytes)?;
+        Ok(())
+    })?;
+    for layer in &found.manifest.value().layers {
+        layout::copy_blob(path, layer, &workshop.store)?;
+    }
+    Ok(found)
+}
+
+/// Follows indexes to the manifest of the platform; each document is handed to `keep`.
+fn follow_layout(
+    path: &Path,
+    name: Option<&str>,
+    wanted: Wanted<'_>,
+    keep: &mut dyn FnMut(&Bytes) -> Result<(), ImageError>,
+) -> Result<Found, ImageError> {
     let shown = path.display().to_string();
     let top = layout::find(path, name)?;
     let mut descriptor = top.clone();
     for _ in 0..=INDEX_DEPTH_MAX {
         let bytes = Bytes::from(layout::read_document(path, &descriptor)?);
-        workshop.store.blobs().put_bytes(&bytes)?;
+        keep(&bytes)?;
         if descriptor.media_type.is_manifest() {
             let manifest = parse::<Manifest>(&shown, bytes)?;
-            let config = layout::read_document(path, &manifest.value().config)?;
-            workshop.store.blobs().put_bytes(&config)?;
-            for layer in &manifest.value().layers {
-                layout::copy_blob(path, layer, &workshop.store)?;
-            }
-            let config = parse::<ImageConfig>(&shown, Bytes::from(config))?;
+            let config = Bytes::from(layout::read_document(path, &manifest.value().config)?);
+            keep(&config)?;
+            let config = parse::<ImageConfig>(&shown, config)?;
             return checked(&shown, Found { top, descriptor, manifest, config }, wanted);
         }
         descriptor = select(&shown, &parse::<Index>(&shown, bytes)?, wanted)?;

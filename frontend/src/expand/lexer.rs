@@ -1,12 +1,11 @@
 //! The reader of one word, character by character.
 
 use std::collections::BTreeSet;
-use std::iter::Peekable;
-use std::str::Chars;
+use std::ops::Range;
 
 use super::name::{is_digit, is_letter};
 use super::pattern::{self, Direction};
-use super::{EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, Expansion, Variables};
+use super::{EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, Expansion, Misread, Variables};
 
 /// How a word is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +36,11 @@ impl Reading {
 }
 
 /// Reads a whole word. A byte order mark at its start is dropped, as Go's scanner drops it.
-pub(crate) fn read(
-    word: &str,
-    variables: &dyn Variables,
-    reading: Reading,
-) -> Result<Expansion, ExpandError> {
+pub(crate) fn read(word: &str, variables: &dyn Variables, reading: Reading) -> Result<Expansion, Misread> {
     let mut reader = Reader {
-        rest: without_mark(word).chars().peekable(),
+        rest: Rest(without_mark(word)),
+        length: word.len(),
+        blamed: None,
         keeps_escapes: reading.keeps_escapes,
         reading,
         variables,
@@ -53,8 +50,34 @@ pub(crate) fn read(
         bytes: 0,
         depth: 0,
     };
-    let (text, words) = reader.until(None, reading.keeps_escapes)?;
-    Ok(Expansion { text, words, used: reader.used, undefined: reader.undefined })
+    match reader.until(None, reading.keeps_escapes) {
+        Ok((text, words)) => Ok(Expansion { text, words, used: reader.used, undefined: reader.undefined }),
+        Err(error) => Err(Misread { error, range: reader.blamed.unwrap_or(0..word.len()) }),
+    }
+}
+
+/// What is still to be read.
+#[derive(Clone, Copy)]
+struct Rest<'a>(&'a str);
+
+impl Rest<'_> {
+    fn peek(self) -> Option<char> {
+        self.0.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let first = self.peek()?;
+        self.0 = &self.0[first.len_utf8()..];
+        Some(first)
+    }
+
+    fn next_if(&mut self, is_wanted: impl FnOnce(char) -> bool) -> Option<char> {
+        self.peek().filter(|first| is_wanted(*first)).and_then(|_| self.next())
+    }
+
+    fn next_if_eq(&mut self, wanted: char) -> Option<char> {
+        self.next_if(|first| first == wanted)
+    }
 }
 
 pub(super) fn without_mark(text: &str) -> &str {
@@ -62,7 +85,11 @@ pub(super) fn without_mark(text: &str) -> &str {
 }
 
 struct Reader<'a> {
-    rest: Peekable<Chars<'a>>,
+    rest: Rest<'a>,
+    /// Bytes of the whole word.
+    length: usize,
+    /// The innermost part that an error arose in.
+    blamed: Option<Range<usize>>,
     reading: Reading,
     keeps_escapes: bool,
     variables: &'a dyn Variables,
@@ -127,7 +154,7 @@ impl Reader<'_> {
         let mut text = String::new();
         let mut words = Words::default();
         self.word.clear();
-        while let Some(character) = self.rest.peek().copied() {
+        while let Some(character) = self.rest.peek() {
             if stop == Some(character) {
                 self.rest.next();
                 return Ok((text, words.finish(&mut self.word)));
@@ -139,7 +166,10 @@ impl Reader<'_> {
                     self.append(&mut text, &value)?;
                 }
                 '\'' | '"' if !self.reading.keeps_quotes_plain => {
-                    let quoted = if character == '"' { self.double_quoted()? } else { self.single_quoted()? };
+                    let quoted = match character {
+                        '"' => self.blame(Self::double_quoted)?,
+                        _ => self.blame(Self::single_quoted)?,
+                    };
                     words.push_raw(&mut self.word, &quoted);
                     self.append(&mut text, &quoted)?;
                 }
@@ -227,7 +257,7 @@ impl Reader<'_> {
             if self.keeps_escapes {
                 text.push(character);
             }
-            match self.rest.peek().copied() {
+            match self.rest.peek() {
                 None => return,
                 Some(next) if next == '"' || next == '$' || next == escape => {
                     self.rest.next();
@@ -250,7 +280,7 @@ impl Reader<'_> {
     /// `<`, or `<<` with the blanks behind it, so that `<< WORD` is one word.
     fn heredoc_mark(&mut self) -> String {
         self.rest.next();
-        if self.rest.next_if_eq(&'<').is_none() {
+        if self.rest.next_if_eq('<').is_none() {
             return "<".to_owned();
         }
         let mut mark = "<<".to_owned();
@@ -260,9 +290,22 @@ impl Reader<'_> {
         mark
     }
 
+    /// Remembers which part an error arose in, unless a part of that part is to blame already.
+    fn blame<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ExpandError>) -> Result<T, ExpandError> {
+        let start = self.length - self.rest.0.len();
+        read(self).inspect_err(|_| {
+            let end = self.length - self.rest.0.len();
+            self.blamed.get_or_insert(start..end);
+        })
+    }
+
     fn dollar(&mut self) -> Result<String, ExpandError> {
+        self.blame(Self::substitution)
+    }
+
+    fn substitution(&mut self) -> Result<String, ExpandError> {
         self.rest.next();
-        if self.rest.next_if_eq(&'{').is_some() {
+        if self.rest.next_if_eq('{').is_some() {
             return self.braces();
         }
         let name = self.name();
@@ -323,7 +366,7 @@ impl Reader<'_> {
 
     /// `${x/p/r}` and `${x//p/r}`, behind the first `/`.
     fn replaced(&mut self, name: &str) -> Result<String, ExpandError> {
-        let is_all = self.rest.next_if_eq(&'/').is_some();
+        let is_all = self.rest.next_if_eq('/').is_some();
         let search = self.operand('/', true)?;
         let replacement = self.operand('}', true)?;
         match self.value(name) {
@@ -339,7 +382,10 @@ impl Reader<'_> {
         match self.until(Some(stop), keeps_escapes) {
             Ok((word, _)) => Ok(word),
             Err(error @ (ExpandError::TooDeep | ExpandError::TooLarge)) => Err(error),
-            Err(_) if self.rest.peek().is_none() => Err(missing),
+            Err(_) if self.rest.peek().is_none() => {
+                self.blamed = None;
+                Err(missing)
+            }
             Err(error) => Err(error),
         }
     }
@@ -347,15 +393,15 @@ impl Reader<'_> {
     /// Letters, digits and `_`; or digits alone; or one of the shell's special characters.
     fn name(&mut self) -> String {
         let mut name = String::new();
-        match self.rest.peek().copied() {
+        match self.rest.peek() {
             Some(first) if is_digit(first) => {
-                while let Some(digit) = self.rest.next_if(|c| is_digit(*c)) {
+                while let Some(digit) = self.rest.next_if(is_digit) {
                     name.push(digit);
                 }
             }
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => name.extend(self.rest.next()),
             _ => {
-                while let Some(c) = self.rest.next_if(|c| is_letter(*c) || is_digit(*c) || *c == '_') {
+                while let Some(c) = self.rest.next_if(|c| is_letter(c) || is_digit(c) || c == '_') {
                     name.push(c);
                 }
             }

@@ -18,6 +18,7 @@ mod pattern;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use thiserror::Error;
 
@@ -74,6 +75,14 @@ impl Lexer {
     /// # Errors
     /// For wrong syntax, for `${x?}` of an unset variable, and for a result above [`EXPANSION_BYTES_MAX`].
     pub fn expand(self, word: &str, variables: &dyn Variables) -> Result<Expansion, ExpandError> {
+        self.expand_located(word, variables).map_err(|misread| misread.error)
+    }
+
+    /// Expands a word as [`Lexer::expand`] does, and tells which part of it an error concerns.
+    ///
+    /// # Errors
+    /// As [`Lexer::expand`].
+    pub fn expand_located(self, word: &str, variables: &dyn Variables) -> Result<Expansion, Misread> {
         lexer::read(word, variables, Reading::word(self.escape))
     }
 
@@ -82,13 +91,21 @@ impl Lexer {
     /// # Errors
     /// As [`Lexer::expand`].
     pub fn expand_body(body: &str, variables: &dyn Variables) -> Result<Expansion, ExpandError> {
+        Self::expand_body_located(body, variables).map_err(|misread| misread.error)
+    }
+
+    /// Expands the body of a heredoc as [`Lexer::expand_body`] does, and tells which part of it an error concerns.
+    ///
+    /// # Errors
+    /// As [`Lexer::expand`].
+    pub fn expand_body_located(body: &str, variables: &dyn Variables) -> Result<Expansion, Misread> {
         lexer::read(body, variables, Reading { keeps_quotes_plain: true, ..Reading::word('\\') })
     }
 }
 
 /// Reads a word with no variable set, under the given rules.
 pub(crate) fn read_plain(word: &str, reading: Reading) -> Result<Expansion, ExpandError> {
-    lexer::read(word, &NoVariables, reading)
+    lexer::read(word, &NoVariables, reading).map_err(|misread| misread.error)
 }
 
 /// What became of a word.
@@ -102,6 +119,16 @@ pub struct Expansion {
     pub used: BTreeSet<String>,
     /// The variables that were looked up and not found.
     pub undefined: BTreeSet<String>,
+}
+
+/// Why a word cannot be expanded, and which bytes of it are to blame: the innermost `${…}` or quote.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{error}")]
+pub struct Misread {
+    /// What is wrong.
+    pub error: ExpandError,
+    /// Where.
+    pub range: Range<usize>,
 }
 
 /// Why a word cannot be expanded.

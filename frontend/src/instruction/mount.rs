@@ -1,11 +1,18 @@
 //! The values of `RUN --mount` and `RUN --device`: comma-separated `key=value`. Values of a mount may contain variables, so
 //! a mount is parsed in two steps: [`source_stage`] when the file is read, [`parse_mount`] when the step is made.
 
+mod fields;
+
+use std::ops::Range;
+
 use thiserror::Error;
 
-use crate::expand::ExpandError;
+use crate::diagnostic::Diagnostic;
+use crate::expand::{ExpandError, Misread};
+use crate::source::Word;
 use crate::suggest;
 use crate::words;
+use fields::fields;
 
 /// A mount of a RUN after expansion, as written: defaults that depend on the rest of the build are not filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,7 +128,7 @@ pub enum MountError {
     #[error("invalid field '{0}' must be a key=value pair")]
     NotAPair(String),
     /// An unknown type.
-    #[error("unsupported mount type \"{value}\"{}", did_you_mean(*.near))]
+    #[error("unsupported mount type \"{value}\"")]
     Kind {
         /// As written.
         value: String,
@@ -129,7 +136,7 @@ pub enum MountError {
         near: Option<&'static str>,
     },
     /// An unknown `sharing`.
-    #[error("unsupported sharing value \"{value}\"{}", did_you_mean(*.near))]
+    #[error("unsupported sharing value \"{value}\"")]
     Sharing {
         /// As written.
         value: String,
@@ -137,7 +144,7 @@ pub enum MountError {
         near: Option<&'static str>,
     },
     /// An unknown key.
-    #[error("unexpected key '{key}' in '{field}'{}", did_you_mean(*.near))]
+    #[error("unexpected key '{key}' in '{field}'")]
     Key {
         /// The key.
         key: String,
@@ -147,12 +154,14 @@ pub enum MountError {
         near: Option<&'static str>,
     },
     /// A key that this type of mount does not have.
-    #[error("unexpected key '{key}' for mount type '{kind}'")]
+    #[error("unexpected key '{key}' for mount type '{}'", .kind.name())]
     KeyOfOtherKind {
         /// The key.
         key: String,
         /// The type.
-        kind: &'static str,
+        kind: MountKind,
+        /// The types that have it.
+        kinds: &'static [MountKind],
     },
     /// A value that is none of its key.
     #[error("invalid value for {key}: {value}")]
@@ -161,6 +170,8 @@ pub enum MountError {
         key: String,
         /// The value.
         value: String,
+        /// Something similar.
+        near: Option<&'static str>,
     },
     /// A combination that makes no sense.
     #[error("{0}")]
@@ -170,26 +181,57 @@ pub enum MountError {
     SecondName(String),
 }
 
-fn did_you_mean(near: Option<&'static str>) -> String {
-    near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
+/// What is wrong with a mount or a device, and which bytes of its value that is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{error}")]
+pub struct MountProblem {
+    /// What is wrong.
+    pub error: MountError,
+    /// The part that it concerns.
+    pub range: Range<usize>,
 }
 
-/// Returns the `from` of a mount before expansion.
+impl MountProblem {
+    /// Returns the finding about the value of a flag.
+    pub fn diagnostic(&self, code: &'static str, value: &Word) -> Diagnostic {
+        let found = Diagnostic::error(code, value.part(self.range.clone()), self.error.to_string());
+        match &self.error {
+            MountError::Kind { near, .. }
+            | MountError::Sharing { near, .. }
+            | MountError::Key { near, .. }
+            | MountError::Value { near, .. } => found.with_suggestion(near.map(ToOwned::to_owned)),
+            MountError::KeyOfOtherKind { key, kinds, .. } => {
+                let kinds: Vec<String> = kinds.iter().map(|kind| format!("`type={}`", kind.name())).collect();
+                found.with_help(format!("`{key}` is for {}", kinds.join(" and ")))
+            }
+            MountError::VariableInFrom => found
+                .with_help("define a stage with FROM using an ARG from global scope, and name that stage"),
+            MountError::Expand(_)
+            | MountError::Csv(_)
+            | MountError::NotAPair(_)
+            | MountError::Combination(_)
+            | MountError::SecondName(_) => found,
+        }
+    }
+}
+
+/// Returns the `from` of a mount before expansion, and the bytes in which it stands.
 ///
 /// # Errors
 /// For wrong quotes and for a variable in `from`; everything else is for [`parse_mount`].
-pub fn source_stage(text: &str) -> Result<Option<String>, MountError> {
+pub fn source_stage(text: &str) -> Result<Option<(String, Range<usize>)>, MountProblem> {
     let mut from = None;
     for field in fields(text)? {
-        let Some((key, value)) = field.split_once('=') else { continue };
+        let (key, Some(value)) = field.cut() else { continue };
         if words::lower(key) == "from" {
+            let range = field.value_range();
             if value.find('$').is_some_and(|at| at + 1 != value.len()) {
-                return Err(MountError::VariableInFrom);
+                return Err(MountProblem { error: MountError::VariableInFrom, range });
             }
-            from = Some(value.to_owned());
+            from = Some((value.to_owned(), range));
         }
     }
-    Ok(from.filter(|from| !from.is_empty()))
+    Ok(from.filter(|(from, _)| !from.is_empty()))
 }
 
 /// Parses the value of `--mount`; `expand` is applied to the value of every key.
@@ -198,29 +240,37 @@ pub fn source_stage(text: &str) -> Result<Option<String>, MountError> {
 /// For the first thing that is wrong.
 pub fn parse_mount(
     text: &str,
-    expand: &mut dyn FnMut(&str) -> Result<String, ExpandError>,
-) -> Result<Mount, MountError> {
+    expand: &mut dyn FnMut(&str) -> Result<String, Misread>,
+) -> Result<Mount, MountProblem> {
     let mut mount = Mount::default();
     let mut read_only = None;
+    let mut places: Vec<(String, Range<usize>)> = Vec::new();
     for field in fields(text)? {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (words::lower(key), Some(expand(value)?)),
-            None => (words::lower(&field), None),
+        let (key, value) = field.cut();
+        let key = words::lower(key);
+        let value = value.map(|value| expand(value).map_err(|misread| field.misread(misread))).transpose()?;
+        let result = match (key.as_str(), value) {
+            ("readonly" | "ro", value) => flag(&key, value).map(|on| read_only = Some(on)),
+            ("readwrite" | "rw", value) => flag(&key, value).map(|on| read_only = Some(!on)),
+            ("required", value) => only_for(&key, mount.kind, &[MountKind::Secret, MountKind::Ssh])
+                .and_then(|()| flag(&key, value))
+                .map(|on| mount.is_required = on),
+            (_, None) => Err(MountError::NotAPair(field.text.clone())),
+            (_, Some(value)) => mount.set(&key, value, &field.text),
         };
-        match (key.as_str(), value) {
-            ("readonly" | "ro", value) => read_only = Some(flag(&key, value)?),
-            ("readwrite" | "rw", value) => read_only = Some(!flag(&key, value)?),
-            ("required", value) => {
-                only_for(&key, mount.kind, &[MountKind::Secret, MountKind::Ssh])?;
-                mount.is_required = flag(&key, value)?;
-            }
-            (_, None) => return Err(MountError::NotAPair(field)),
-            (_, Some(value)) => mount.set(&key, value, &field)?,
-        }
+        result.map_err(|error| field.problem(error))?;
+        places.push((key, field.key_range()));
     }
     let usually_read_only = !matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs);
     mount.is_read_only = read_only.unwrap_or(usually_read_only);
-    mount.check()?;
+    mount.check().map_err(|error| {
+        let named = match &error {
+            MountError::KeyOfOtherKind { key, .. } => places.iter().rev().find(|(known, _)| known == key),
+            _ => None,
+        };
+        let range = named.map_or(0..text.len(), |(_, range)| range.clone());
+        MountProblem { error, range }
+    })?;
     Ok(mount)
 }
 
@@ -290,38 +340,43 @@ impl Mount {
 ///
 /// # Errors
 /// For the first thing that is wrong.
-pub fn parse_device(text: &str) -> Result<(String, bool), MountError> {
+pub fn parse_device(text: &str) -> Result<(String, bool), MountProblem> {
     let mut name: Option<String> = None;
     let mut is_required = false;
     for field in fields(text)? {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (words::lower(key), Some(value.to_owned())),
-            None => (words::lower(&field), None),
-        };
-        match (key.as_str(), value, &name) {
-            ("required", value, _) => is_required = flag("required", value)?,
-            ("name", Some(value), None) => name = Some(value),
-            ("name", Some(_), Some(name)) => return Err(MountError::SecondName(name.clone())),
-            (_, _, None) => name = Some(field),
-            (_, None, Some(_)) => return Err(MountError::NotAPair(field)),
+        let (key, value) = field.cut();
+        let (key, value) = (words::lower(key), value.map(ToOwned::to_owned));
+        let result = match (key.as_str(), value, &name) {
+            ("required", value, _) => flag("required", value).map(|on| is_required = on),
+            ("name", Some(value), None) => {
+                name = Some(value);
+                Ok(())
+            }
+            ("name", Some(_), Some(name)) => Err(MountError::SecondName(name.clone())),
+            (_, _, None) => {
+                name = Some(field.text.clone());
+                Ok(())
+            }
+            (_, None, Some(_)) => Err(MountError::NotAPair(field.text.clone())),
             (_, Some(_), Some(_)) => {
                 let near = suggest::nearest(&key, ["name", "required"]);
-                return Err(MountError::Key { key, field, near });
+                Err(MountError::Key { key, field: field.text.clone(), near })
             }
-        }
+        };
+        result.map_err(|error| field.problem(error))?;
     }
     Ok((name.unwrap_or_default(), is_required))
 }
 
-fn only_for(key: &str, kind: MountKind, kinds: &[MountKind]) -> Result<(), MountError> {
+fn only_for(key: &str, kind: MountKind, kinds: &'static [MountKind]) -> Result<(), MountError> {
     if kinds.contains(&kind) {
         return Ok(());
     }
-    Err(MountError::KeyOfOtherKind { key: key.to_owned(), kind: kind.name() })
+    Err(MountError::KeyOfOtherKind { key: key.to_owned(), kind, kinds })
 }
 
 fn wrong(key: &str, value: &str) -> MountError {
-    MountError::Value { key: key.to_owned(), value: value.to_owned() }
+    MountError::Value { key: key.to_owned(), value: value.to_owned(), near: None }
 }
 
 fn kind(value: String) -> Result<MountKind, MountError> {
@@ -343,7 +398,10 @@ fn flag(key: &str, value: Option<String>) -> Result<bool, MountError> {
     match value.as_deref() {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(other) => Err(wrong(key, other)),
+        Some(other) => {
+            let near = suggest::nearest(other, ["true", "false"]);
+            Err(MountError::Value { key: key.to_owned(), value: other.to_owned(), near })
+        }
     }
 }
 
@@ -378,55 +436,6 @@ fn size(text: &str) -> Option<u64> {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked above")]
     Some(bytes as u64)
-}
-
-/// Cuts one line of CSV: commas, quotes around a field, `""` for a quote inside.
-fn fields(text: &str) -> Result<Vec<String>, MountError> {
-    if text.is_empty() {
-        return Err(MountError::Csv("there is nothing"));
-    }
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let Some(quoted) = rest.strip_prefix('"') else {
-            let (field, behind) = rest.split_once(',').map_or((rest, None), |(f, b)| (f, Some(b)));
-            if field.contains('"') {
-                return Err(MountError::Csv("a quote inside a field that is not quoted"));
-            }
-            fields.push(field.to_owned());
-            match behind {
-                Some(behind) => rest = behind,
-                None => return Ok(fields),
-            }
-            continue;
-        };
-        let (field, behind) = quoted_field(quoted)?;
-        fields.push(field);
-        match behind.strip_prefix(',') {
-            Some(behind) => rest = behind,
-            None if behind.is_empty() => return Ok(fields),
-            None => return Err(MountError::Csv("text behind a quoted field")),
-        }
-    }
-}
-
-/// Reads up to the closing quote; returns the field and the text behind.
-fn quoted_field(text: &str) -> Result<(String, &str), MountError> {
-    let mut field = String::new();
-    let mut rest = text;
-    loop {
-        let Some((part, behind)) = rest.split_once('"') else {
-            return Err(MountError::Csv("a quote without its partner"));
-        };
-        field.push_str(part);
-        match behind.strip_prefix('"') {
-            Some(behind) => {
-                field.push('"');
-                rest = behind;
-            }
-            None => return Ok((field, behind)),
-        }
-    }
 }
 
 #[cfg(test)]

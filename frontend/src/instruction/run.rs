@@ -31,9 +31,12 @@ pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
 
 fn mount_flag(value: Word, found: &mut Vec<Diagnostic>) -> Option<MountFlag> {
     match mount::source_stage(&value.text) {
-        Ok(from) => Some(MountFlag { value, from }),
-        Err(error) => {
-            found.push(Diagnostic::error("mount", value.span, error.to_string()));
+        Ok(from) => {
+            let from = from.map(|(text, range)| Word { text, span: value.part(range) });
+            Some(MountFlag { value, from })
+        }
+        Err(problem) => {
+            found.push(problem.diagnostic("mount", &value));
             None
         }
     }
@@ -77,8 +80,8 @@ fn security(value: &Word, found: &mut Vec<Diagnostic>) -> Option<Spanned<Securit
 fn device(value: &Word, found: &mut Vec<Diagnostic>) -> Option<Device> {
     match mount::parse_device(&value.text) {
         Ok((name, is_required)) => Some(Device { name, is_required, span: value.span }),
-        Err(error) => {
-            found.push(Diagnostic::error("device", value.span, error.to_string()));
+        Err(problem) => {
+            found.push(problem.diagnostic("device", value));
             None
         }
     }

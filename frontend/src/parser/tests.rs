@@ -36,9 +36,9 @@ fn an_empty_file_is_an_error_of_its_own() {
 fn a_suggestion_can_be_applied() {
     let source = Source::new("Dockerfile", "FORM a\n");
     let parsed = parse(&source);
-    let fix = parsed.diagnostics[0].fix.clone().unwrap();
+    let [edit] = parsed.diagnostics[0].fix.as_slice() else { panic!("one change") };
     let mut text = source.text().to_owned();
-    text.replace_range(fix.span.range(), &fix.replacement);
+    text.replace_range(edit.span.range(), &edit.replacement);
     assert_eq!(text, "FROM a\n");
     assert!(!parse(&Source::new("Dockerfile", text)).has_errors());
 }

@@ -22,11 +22,11 @@ mod source;
 
 use std::collections::BTreeMap;
 
+use kiln_glob::BadPattern;
 use kiln_oci::{Digest, Hasher};
 
 use crate::chmod::Chmod;
 use crate::entry::{Entry, Kind, WithTime};
-use crate::glob::BadPattern;
 use crate::owner::Owner;
 use crate::path::{ArchivePath, PathError, PathMatcher};
 use crate::tree::{Changes, ResolveError, Tree};
@@ -133,8 +133,13 @@ pub enum CopyError {
         source: PathError,
     },
     /// A wildcard that is malformed.
-    #[error(transparent)]
-    Pattern(#[from] BadPattern),
+    #[error("`{pattern}` is not a pattern")]
+    Pattern {
+        /// The pattern, escaped.
+        pattern: String,
+        /// What is wrong.
+        source: BadPattern,
+    },
     /// A destination that cannot be reached.
     #[error("destination `/{destination}` cannot be reached")]
     Destination {

@@ -1,8 +1,9 @@
 //! Which entries of a tree a COPY source names.
 
+use kiln_glob::{DoubleStar, PathGlob, has_wildcards};
+
 use crate::copy::CopyError;
 use crate::entry::Kind;
-use crate::glob::{self, DoubleStar};
 use crate::path::{ArchivePath, escape};
 use crate::tree::Tree;
 
@@ -29,7 +30,7 @@ pub(super) fn select(tree: &Tree, pattern: &[u8], parents: bool) -> Result<Vec<F
     let path = ArchivePath::clamp(pattern)
         .map_err(|source| CopyError::NotAPath { text: escape(pattern), source })?;
     let pivot = if parents { pivot_of(pattern)? } else { 0 };
-    if glob::has_wildcards(path.as_bytes()) {
+    if has_wildcards(path.as_bytes()) {
         return wildcard(tree, &path, pivot, parents);
     }
     let place = if parents { keep_last(tree, &path)? } else { follow(tree, &path)? };
@@ -78,9 +79,10 @@ fn wildcard(
     pivot: usize,
     parents: bool,
 ) -> Result<Vec<Found>, CopyError> {
-    glob::check(pattern.as_bytes())?;
-    let base: Vec<&[u8]> =
-        pattern.components().take_while(|component| !glob::has_wildcards(component)).collect();
+    let double_star = if parents { DoubleStar::Spans } else { DoubleStar::Star };
+    let glob = PathGlob::new(pattern.as_bytes(), double_star)
+        .map_err(|source| CopyError::Pattern { pattern: escape(pattern.as_bytes()), source })?;
+    let base: Vec<&[u8]> = pattern.components().take_while(|component| !has_wildcards(component)).collect();
     let base_named = ArchivePath::clamp(&base.join(&b'/'))
         .map_err(|source| CopyError::NotAPath { text: escape(pattern.as_bytes()), source })?;
     let base_place = match follow(tree, &base_named) {
@@ -88,17 +90,15 @@ fn wildcard(
         Err(CopyError::SourceNotFound { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let double_star = if parents { DoubleStar::Yes } else { DoubleStar::No };
-    let spans = parents && pattern.components().any(|component| component == b"**");
     let depth = pattern.components().count();
     let mut found = Vec::new();
     for (place, _) in tree.below(&base_place) {
         let below = place.strip_prefix(&base_place).unwrap_or_else(|| place.clone());
-        if !spans && base.len() + below.components().count() != depth {
+        if !glob.spans() && base.len() + below.components().count() != depth {
             continue;
         }
         let named = base_named.join_path(&below);
-        if glob::matches(pattern.as_bytes(), named.as_bytes(), double_star)? {
+        if glob.matches(named.as_bytes()) {
             let path = if parents { place.clone() } else { follow(tree, place)? };
             found.push(Found { path, named, pivot });
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::Span;
 
 fn parse(text: &str) -> Result<Mount, String> {
     let mut expand = |value: &str| Ok(value.replace("$N", "7"));
@@ -42,29 +43,66 @@ fn mounts_are_read_with_every_key_under_all_its_names() {
 }
 
 #[test]
-fn a_wrong_mount_names_what_is_wrong_with_it() {
+fn a_wrong_mount_names_what_is_wrong_with_it_and_where() {
     let cases = [
-        ("type=bnid,target=/x", "unsupported mount type \"bnid\" (did you mean bind?)"),
-        ("type=cache,sharing=lokced", "unsupported sharing value \"lokced\" (did you mean locked?)"),
-        ("tagret=/x", "unexpected key 'tagret' in 'tagret=/x' (did you mean target?)"),
-        ("target", "invalid field 'target' must be a key=value pair"),
-        ("target=/x,ro=maybe", "invalid value for ro: maybe"),
-        ("target=/x,required", "unexpected key 'required' for mount type 'bind'"),
-        ("target=/x,size=1m", "unexpected key 'size' for mount type 'bind'"),
-        ("target=/x,uid=1", "unexpected key 'uid' for mount type 'bind'"),
-        ("type=cache,uid=root", "invalid value for uid: root"),
-        ("type=cache,mode=0o7", "invalid value for mode: 0o7"),
-        ("type=tmpfs,size=many", "invalid value for size: many"),
-        ("type=tmpfs,sharing=shared", "unexpected key 'sharing' for mount type 'tmpfs'"),
-        ("type=secret", "invalid secret mount. one of source, target required"),
-        ("type=secret,id=a,source=b", "both source and id can't be set"),
-        ("type=secret,id=a,from=b", "secret mount should not have a from"),
-        ("", "failed to parse csv: there is nothing"),
-        ("target=\"/x\"", "failed to parse csv: a quote inside a field that is not quoted"),
-        ("\"target=/x", "failed to parse csv: a quote without its partner"),
+        ("type=bnid,target=/x", "unsupported mount type \"bnid\" at `bnid`: did you mean `bind`?"),
+        (
+            "type=cache,sharing=lokced",
+            "unsupported sharing value \"lokced\" at `lokced`: did you mean `locked`?",
+        ),
+        ("a=1,tagret=/x", "unexpected key 'a' in 'a=1' at `a`"),
+        ("rw,tagret=/x", "unexpected key 'tagret' in 'tagret=/x' at `tagret`: did you mean `target`?"),
+        ("type=bind,target", "invalid field 'target' must be a key=value pair at `target`"),
+        ("target=/x,ro=flase", "invalid value for ro: flase at `flase`: did you mean `false`?"),
+        (
+            "target=/x,required",
+            "unexpected key 'required' for mount type 'bind' at `required`: `required` is for `type=secret` and `type=ssh`",
+        ),
+        (
+            "target=/x,size=1m",
+            "unexpected key 'size' for mount type 'bind' at `size`: `size` is for `type=tmpfs`",
+        ),
+        (
+            "uid=1,target=/x",
+            "unexpected key 'uid' for mount type 'bind' at `uid`: `uid` is for `type=secret` and `type=ssh` and `type=cache`",
+        ),
+        ("type=cache,uid=root", "invalid value for uid: root at `root`"),
+        ("type=cache,mode=0o7", "invalid value for mode: 0o7 at `0o7`"),
+        ("type=tmpfs,size=many", "invalid value for size: many at `many`"),
+        (
+            "type=tmpfs,sharing=shared",
+            "unexpected key 'sharing' for mount type 'tmpfs' at `sharing`: `sharing` is for `type=cache`",
+        ),
+        ("type=secret", "invalid secret mount. one of source, target required at `type=secret`"),
+        ("type=secret,id=a,source=b", "both source and id can't be set at `type=secret,id=a,source=b`"),
+        ("type=secret,id=a,from=b", "secret mount should not have a from at `type=secret,id=a,from=b`"),
+        ("", "failed to parse csv: there is nothing at ``"),
+        (
+            "rw,target=\"/x\"",
+            "failed to parse csv: a quote inside a field that is not quoted at `target=\"/x\"`",
+        ),
+        ("rw,\"target=/x", "failed to parse csv: a quote without its partner at `\"target=/x`"),
+        ("\"rw\"x", "failed to parse csv: text behind a quoted field at `x`"),
+        ("\"type=bnid\"", "unsupported mount type \"bnid\" at `bnid`: did you mean `bind`?"),
+        (
+            "\"type=b\"\"nid\"",
+            "unexpected end of statement while looking for matching double-quote at `type=b\"\"nid`",
+        ),
+        ("target=/x/${E?}", "E: is not allowed to be unset at `${E?}`"),
     ];
     for (text, expected) in cases {
-        assert_eq!(parse(text), Err(expected.to_owned()), "{text}");
+        let mut expand = |value: &str| {
+            let expanded = crate::expand::Lexer::new('\\').expand_located(value, &crate::expand::NoVariables);
+            expanded.map(|expansion| expansion.text)
+        };
+        let problem = parse_mount(text, &mut expand).unwrap_err();
+        let said =
+            problem.diagnostic("mount", &Word { text: text.to_owned(), span: Span::new(0, text.len()) });
+        let mut found = format!("{} at `{}`", said.message, &text[said.primary().unwrap().range()]);
+        if let Some(help) = said.help {
+            found.push_str(&format!(": {help}"));
+        }
+        assert_eq!(found, expected, "{text}");
     }
 }
 
@@ -91,9 +129,12 @@ fn sizes_count_in_steps_of_1024() {
 
 #[test]
 fn the_stage_of_a_mount_is_known_before_expansion() {
-    assert_eq!(source_stage("type=bind,FROM=one,from=two,target=$x"), Ok(some("two")));
+    let two = ("two".to_owned(), 24..27);
+    assert_eq!(source_stage("type=bind,FROM=one,from=two,target=$x"), Ok(Some(two)));
     assert_eq!(source_stage("target=/x"), Ok(None));
-    assert_eq!(source_stage("from=$x"), Err(MountError::VariableInFrom));
+    assert_eq!(source_stage("from="), Ok(None));
+    let error = MountError::VariableInFrom;
+    assert_eq!(source_stage("rw,from=$x"), Err(MountProblem { error, range: 8..10 }));
 }
 
 #[test]
@@ -103,10 +144,7 @@ fn a_device_has_a_name_and_may_be_required() {
         ("gpu,required", Ok(("gpu".to_owned(), true))),
         ("name=gpu,required=false", Ok(("gpu".to_owned(), false))),
         ("gpu,name=other", Err("device name already set to gpu".to_owned())),
-        (
-            "gpu,requierd=true",
-            Err("unexpected key 'requierd' in 'requierd=true' (did you mean required?)".to_owned()),
-        ),
+        ("gpu,requierd=true", Err("unexpected key 'requierd' in 'requierd=true'".to_owned())),
         ("gpu,more", Err("invalid field 'more' must be a key=value pair".to_owned())),
     ];
     for (text, expected) in cases {

@@ -37,6 +37,8 @@ mod rules;
 
 mod casing;
 
+mod installs;
+
 mod place;
 
 mod ports;

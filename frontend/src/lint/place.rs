@@ -1,31 +1,53 @@
 //! Where in the file a part of a word stands, also where continuations make the word shorter than what is written.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::lines::strip_continuation;
 use crate::source::{Source, Span, Word};
 
-/// Returns where a variable is used in a place of the file: `$name` or `${name}`, or the place itself where continuations
-/// or quotes hide it.
-pub(crate) fn of_variable(name: &str, place: Span, source: &Source) -> Span {
-    let text = source.slice(place);
-    let found = text.match_indices('$').find_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        let (braces, rest) = rest.strip_prefix('{').map_or((0, rest), |rest| (1, rest));
-        let behind = rest.strip_prefix(name)?;
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        if behind.starts_with(is_name) && name.chars().all(is_name) {
-            return None;
+/// Where the variables of one place of the file are used: `$name` or `${name}`.
+pub(crate) struct Uses<'s> {
+    place: Span,
+    first: BTreeMap<&'s str, Span>,
+}
+
+impl<'s> Uses<'s> {
+    /// Finds them, whether they are quoted or not.
+    pub(crate) fn new(place: Span, source: &'s Source) -> Self {
+        let text = source.slice(place);
+        let mut first = BTreeMap::new();
+        for (at, _) in text.match_indices('$') {
+            let rest = &text[at + 1..];
+            let braces = usize::from(rest.starts_with('{'));
+            let name = name(&rest[braces..]);
+            let start = place.start + at;
+            let end = start + 1 + braces + name.len();
+            let span = match (braces, rest[braces + name.len()..].starts_with('}')) {
+                (1, true) => Span::new(start, end + 1),
+                (1, false) => Span::new(start + 2, end),
+                _ => Span::new(start, end),
+            };
+            first.entry(name).or_insert(span);
         }
-        let start = place.start + at;
-        let end = start + 1 + braces + name.len();
-        match (braces, behind.starts_with('}')) {
-            (1, true) => Some(Span::new(start, end + 1)),
-            (1, false) => Some(Span::new(start + 2, end)),
-            _ => Some(Span::new(start, end)),
-        }
-    });
-    found.unwrap_or(place)
+        Self { place, first }
+    }
+
+    /// Returns where a variable is used first; the whole place where continuations or quotes hide it.
+    pub(crate) fn of(&self, name: &str) -> Span {
+        self.first.get(name).copied().unwrap_or(self.place)
+    }
+}
+
+/// Returns the name of a variable at the start of a text, as expansion reads it.
+fn name(text: &str) -> &str {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let length = match text.chars().next() {
+        Some(first) if first.is_ascii_digit() => text.find(|c: char| !c.is_ascii_digit()),
+        Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => Some(1),
+        _ => text.find(|c: char| !is_name(c)),
+    };
+    &text[..length.unwrap_or(text.len())]
 }
 
 /// Returns where a part of a word stands; all of the word where that cannot be told.
@@ -80,11 +102,8 @@ mod tests {
         ];
         for (text, name, expected) in cases {
             let source = Source::new("Dockerfile", text);
-            assert_eq!(
-                source.slice(of_variable(name, Span::new(0, text.len()), &source)),
-                expected,
-                "{text}"
-            );
+            let uses = Uses::new(Span::new(0, text.len()), &source);
+            assert_eq!(source.slice(uses.of(name)), expected, "{text}");
         }
     }
 

@@ -44,9 +44,15 @@ impl Port<'_> {
     }
 }
 
+/// The most ports of an EXPOSE that are changed together.
+const CHANGED_MAX: usize = 100;
+
 /// Takes changes of the ports of an EXPOSE together if they are safe together: ports are handled in the order of their texts,
 /// which the history of the image shows.
 pub(crate) fn in_same_order(step: &Step<'_>, edits: Vec<Edit>, source: &Source) -> Vec<Edit> {
+    if edits.len() > CHANGED_MAX {
+        return Vec::new();
+    }
     let changed = step.words_as(Role::Port).map(|word| {
         let span = word.written.span;
         let edit = edits.iter().find(|edit| span.start <= edit.span.start && edit.span.end <= span.end);

@@ -1,6 +1,8 @@
 //! Where rules put what they find: says it in the name of the rule, leaves out what is switched off, and moves findings in
 //! ONBUILD triggers to the FROM that runs them.
 
+use std::cell::Cell;
+
 use super::scene::{Step, TriggerPlace};
 use super::{Config, Finding, Linted, Rule, config};
 use crate::ast::{Comment, Instruction};
@@ -12,8 +14,8 @@ pub(crate) struct Report<'r> {
     rule: &'static Rule,
     config: &'r Config,
     linted: &'r mut Linted,
-    /// The comments that were read last, and what they say: many findings may stand below the same ones.
-    last: Option<(*const [Comment], bool)>,
+    /// The comments that were read last, by where they begin, and what they say.
+    last: Cell<Option<(usize, bool)>>,
 }
 
 /// The instruction that a finding is about.
@@ -59,7 +61,7 @@ impl<'a, T> From<&'a Instruction<T>> for Anchor<'a> {
 
 impl<'r> Report<'r> {
     pub(super) fn new(rule: &'static Rule, config: &'r Config, linted: &'r mut Linted) -> Self {
-        Self { rule, config, linted, last: None }
+        Self { rule, config, linted, last: Cell::new(None) }
     }
 
     /// Starts a finding at a place: lowercase, no full stop, names in backticks.
@@ -68,14 +70,21 @@ impl<'r> Report<'r> {
     }
 
     /// Tells whether the rule is looked at below comments.
-    pub(crate) fn is_on(&mut self, comments: &[Comment]) -> bool {
-        if let Some((_, is_on)) = self.last.filter(|(last, _)| std::ptr::eq(*last, comments)) {
-            return is_on;
+    pub(crate) fn is_on(&self, comments: &[Comment]) -> bool {
+        let Some(place) = comments.first().map(|comment| comment.span.start) else {
+            return self.config.allows(self.rule);
+        };
+        // One instruction may have many findings and many comments.
+        match self.last.get() {
+            Some((last, is_on)) if last == place => is_on,
+            _ => {
+                let inline = config::of_comments(comments);
+                let merged = inline.map(|inline| self.config.merged(&inline));
+                let is_on = merged.as_ref().unwrap_or(self.config).allows(self.rule);
+                self.last.set(Some((place, is_on)));
+                is_on
+            }
         }
-        let merged = config::of_comments(comments).map(|inline| self.config.merged(&inline));
-        let is_on = merged.as_ref().unwrap_or(self.config).allows(self.rule);
-        self.last = Some((comments, is_on));
-        is_on
     }
 
     /// Takes a finding about an instruction (or a step), unless the rule is switched off there. Tells whether it was taken.

@@ -117,6 +117,7 @@ fn what_a_stage_defines_is_defined_in_the_stages_on_it() {
         ("FROM a\nCOPY <<E <<'F' /x/\n$Y\nE\n$Z\nF\n", &["3 $Y | `$Y` is not defined"]),
         ("FROM a\nENV X=${Y:-1}", &["2 Y | `$Y` is not defined"]),
         ("FROM a\nENV X='$Y' Z=\\$Y", &[]),
+        ("FROM a\nARG BUILDKIT_SBOM_SCAN_STAGE=1\nENV X=$BUILDKIT_SBOM_SCAN_STAGE", &[]),
     ];
     check("UndefinedVar", &World::default(), cases);
 }
@@ -131,4 +132,15 @@ fn an_unknown_image_is_wanted_where_it_could_take_a_finding_away() {
     let env = vec![("HOME_OF_BASE".to_owned(), "/".to_owned())];
     let facts = ImageFacts { env, has_shell: true, ..ImageFacts::default() };
     assert_eq!(World::default().with_image("base", facts).lint(text, Reach::All), Linted::default());
+}
+
+#[test]
+fn what_an_image_says_counts_again_in_the_next_stage() {
+    let relative = "5 $P | `rel` is relative to whatever directory the base image names (begin the first WORKDIR with `/`)";
+    let cases: &[(&str, &[&str])] = &[
+        ("FROM a AS b\nENV P=rel\nARG P=/abs\nFROM b\nWORKDIR $P", &[relative]),
+        ("FROM a AS b\nENV P=rel\nARG P=/abs\nENV P=$P\nFROM b\nWORKDIR $P", &[]),
+        ("FROM a AS b\nENV P=rel\nARG P=/abs\nWORKDIR $P", &[]),
+    ];
+    check("WorkdirRelativePath", &World::default(), cases);
 }

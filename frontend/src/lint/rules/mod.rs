@@ -1,5 +1,7 @@
 //! The rules, one file each. A rule is a `const RULE` and a function that reads the scene and reports.
 
+mod cache_breaking_copy;
+
 mod consistent_instruction_casing;
 
 mod copy_ignored_file;
@@ -44,12 +46,15 @@ mod undefined_var;
 
 mod unnoticed_command_failure;
 
+mod unpinned_base_image;
+
 mod workdir_relative_path;
 
 use super::Rule;
 
 /// All rules, by name.
 pub static RULES: &[&Rule] = &[
+    &cache_breaking_copy::RULE,
     &consistent_instruction_casing::RULE,
     &copy_ignored_file::RULE,
     &duplicate_stage_name::RULE,
@@ -72,5 +77,6 @@ pub static RULES: &[&Rule] = &[
     &undefined_arg_in_from::RULE,
     &undefined_var::RULE,
     &unnoticed_command_failure::RULE,
+    &unpinned_base_image::RULE,
     &workdir_relative_path::RULE,
 ];

@@ -1,8 +1,9 @@
 //! A variable in FROM that is no global argument. Stage arguments do not count there: they come after FROM.
 
+use crate::lint::place::Uses;
 use crate::lint::report::{Anchor, Report};
 use crate::lint::scene::{Scene, nearest_bounded};
-use crate::lint::{Level, Rule, place};
+use crate::lint::{Level, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "UndefinedArgInFrom",
@@ -16,11 +17,12 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
     let mut comparisons = 0;
     for stage in &scene.stages {
         for word in std::iter::once(stage.base).chain(stage.platform_flag) {
+            let uses = Uses::new(word.written.span, scene.request.source);
             for name in &word.expansion.undefined {
                 if scene.global_names.contains(name.as_str()) {
                     continue;
                 }
-                let place = place::of_variable(name, word.written.span, scene.request.source);
+                let place = uses.of(name);
                 let mut found =
                     report.warning(place, format!("`${name}` is not declared before the first FROM"));
                 let names = scene.global_names.iter().copied();

@@ -1,9 +1,10 @@
 //! A variable that no ENV, no ARG and not the base image sets. RUN is not looked at (its variables are the shell's), nor is
 //! EXPOSE, as in BuildKit.
 
+use crate::lint::place::Uses;
 use crate::lint::report::Report;
 use crate::lint::scene::Scene;
-use crate::lint::{Level, Rule, place};
+use crate::lint::{Level, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "UndefinedVar",
@@ -16,9 +17,10 @@ pub(super) const RULE: Rule = Rule {
 fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
     for stage in &scene.stages {
         for step in &stage.steps {
-            for word in &step.words {
+            for word in step.words.iter().filter(|word| !word.undefined.is_empty()) {
+                let uses = Uses::new(word.written.span, scene.request.source);
                 for variable in &word.undefined {
-                    let place = place::of_variable(&variable.name, word.written.span, scene.request.source);
+                    let place = uses.of(&variable.name);
                     let mut found = report.warning(place, format!("`${}` is not defined", variable.name));
                     if let Some(near) = &variable.near {
                         found = found.with_help(format!("did you mean `${near}`?"));

@@ -12,6 +12,7 @@ use crate::ast::{
 use crate::expand::{Expansion, Misread};
 use crate::instruction::mount::parse_mount;
 use crate::lint::{LintRequest, PlatformWords};
+use crate::source::Span;
 use crate::stage::Base;
 use crate::variables::{ArgumentSources, DEFAULT_PATH, VariableList, read_argument};
 
@@ -49,6 +50,10 @@ struct Walk<'a> {
 #[derive(Clone)]
 struct State<'a> {
     variables: Arc<VariableList>,
+    /// Those of the image: without ARG.
+    environment: Arc<VariableList>,
+    /// Names in the environment that an ARG of this stage gave another value.
+    overridden: BTreeSet<String>,
     /// Names that ARG declares in this stage or below, with or without a value.
     declared: Arc<VariableList>,
     has_shell: bool,
@@ -56,6 +61,23 @@ struct State<'a> {
     has_working_directory: bool,
     platform: Option<PlatformWords>,
     unknown_image: Option<&'a str>,
+}
+
+impl State<'_> {
+    fn set_env(&mut self, name: &str, value: &str) {
+        own(&mut self.variables).set(name, value);
+        own(&mut self.environment).set(name, value);
+        self.overridden.remove(name);
+    }
+
+    /// Ends a stage. In those on it, what its image says counts again, whatever ARG made of it here: as in BuildKit.
+    fn hand_on(&mut self) {
+        for name in std::mem::take(&mut self.overridden) {
+            if let Some(value) = self.environment.value(&name) {
+                own(&mut self.variables).set(&name, value);
+            }
+        }
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -74,6 +96,7 @@ impl<'a> Walk<'a> {
             true => triggers.chain(own).map(|(one, trigger)| self.step(&mut state, one, trigger)).collect(),
             false => Vec::new(),
         };
+        state.hand_on();
         self.ends.push(state);
         let link = &node.base;
         let facts = match link {
@@ -104,6 +127,8 @@ impl<'a> Walk<'a> {
         let mut variables = VariableList::default();
         let mut state = State {
             variables: Arc::default(),
+            environment: Arc::default(),
+            overridden: BTreeSet::new(),
             declared: Arc::default(),
             has_shell: false,
             shell: None,
@@ -123,7 +148,8 @@ impl<'a> Walk<'a> {
         if variables.value("PATH").is_none() && !is_windows(state.platform.as_ref()) {
             variables.set("PATH", DEFAULT_PATH);
         }
-        state.variables = Arc::new(variables);
+        state.environment = Arc::new(variables);
+        state.variables = Arc::clone(&state.environment);
         state
     }
 
@@ -145,10 +171,9 @@ impl<'a> Walk<'a> {
             Operation::Env(pairs) => {
                 let words = self.words_of(state, instruction);
                 // All words see the variables as they were before the instruction.
-                let variables = own(&mut state.variables);
                 for pair in words.chunks(2).take(pairs.len()) {
                     if let [key, value] = pair {
-                        variables.set(&key.expansion.text, &value.expansion.text);
+                        state.set_env(&key.expansion.text, &value.expansion.text);
                     }
                 }
                 words
@@ -185,7 +210,9 @@ impl<'a> Walk<'a> {
                 expansion
             };
             let argument = read_argument(declaration, sources, own(&mut state.variables), &mut expand);
-            if argument.value.is_none() || state.variables.value(&argument.name).is_none() {
+            if state.environment.value(&argument.name).is_some() {
+                state.overridden.insert(argument.name);
+            } else if state.variables.value(&argument.name).is_none() {
                 own(&mut state.declared).set(&argument.name, "");
             }
         }
@@ -217,8 +244,10 @@ impl<'a> Walk<'a> {
         if let Operation::Copy(CopyInstruction { transfer, .. })
         | Operation::Add(AddInstruction { transfer, .. }) = &instruction.operation
         {
-            let bodies = transfer.files.iter().filter(|file| file.is_expanded);
-            words.extend(bodies.map(|file| self.body(state, instruction, file)));
+            // Every file has its heredoc, in the same order.
+            let bodies =
+                transfer.files.iter().zip(&instruction.heredocs).filter(|(file, _)| file.is_expanded);
+            words.extend(bodies.map(|(file, heredoc)| self.body(state, file, heredoc.span)));
         }
         words
     }
@@ -233,9 +262,7 @@ impl<'a> Walk<'a> {
         Expanded { role, written, expansion, is_wrong, undefined }
     }
 
-    fn body(&mut self, state: &State<'a>, instruction: &'a Instruction, file: &InlineFile) -> Expanded<'a> {
-        let heredoc = instruction.heredocs.iter().find(|heredoc| heredoc.name == file.name);
-        let span = heredoc.map_or(file.span, |heredoc| heredoc.span);
+    fn body(&mut self, state: &State<'a>, file: &InlineFile, span: Span) -> Expanded<'a> {
         let written = Word { text: file.content.clone(), span };
         let (expansion, is_wrong) = self.words.expand_body(&written, &state.variables);
         let undefined = self.words.undefined(&expansion, &state.variables, &state.declared);

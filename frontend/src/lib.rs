@@ -16,6 +16,9 @@
 //! assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `COPY`?"));
 //! ```
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
+
 pub mod lint;
 
 pub mod outline;

@@ -353,3 +353,30 @@ fn hostile_files_are_refused_before_they_fill_the_memory() {
         assert_eq!(said.lines().count(), 1);
     }
 }
+
+#[test]
+fn every_example_of_the_manual_has_its_error() {
+    let page = include_str!("../../../docs/errors.md");
+    let (mut count, mut wrong) = (0, Vec::new());
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (code, rest) = row.split_once('`').unwrap();
+        let example = rest.rsplit(" | ").next().unwrap().trim_end_matches('|').trim();
+        if example.is_empty() {
+            continue;
+        }
+        let lines = example.split("<br>").map(|line| line.trim_matches('`'));
+        let mut text = lines.collect::<Vec<_>>().join("\n");
+        let begins = ["FROM", "ARG", "#"].iter().any(|first| text.starts_with(first));
+        if !begins && !text.contains("\nFROM scratch") {
+            text.insert_str(0, "FROM scratch\n");
+        }
+        let errors = Asked::default().errors(&text);
+        let has_it = errors.lines().any(|error| error.starts_with(&format!("{code}:")));
+        if !has_it {
+            wrong.push(format!("{code}: {text:?} gives {errors:?}"));
+        }
+        count += 1;
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count > 40, "{count} examples");
+}

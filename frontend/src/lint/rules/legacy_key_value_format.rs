@@ -97,6 +97,10 @@ fn rewritten(value: &str, escape: char) -> Option<String> {
     if split_quoted(value, escape).first() == Some(&(0..value.len())) {
         return Some(value.to_owned());
     }
+    // A byte order mark is dropped at the start of a word only.
+    if value.starts_with('\u{feff}') {
+        return None;
+    }
     let is_simple = !value.contains(['\'', '"', escape]);
     if is_simple {
         return Some(format!("\"{value}\""));
@@ -249,6 +253,7 @@ mod tests {
             ("ENV $a b", "ENV $a=b"),
             ("ENV a\\b c", "ENV a\\b c"),
             ("ENV a\u{a0}b c", "ENV a\u{a0}b c"),
+            ("ENV a \u{feff}b c", "ENV a \u{feff}b c"),
             ("ENV a \u{a0}b", "ENV a=\"\u{a0}b\""),
             ("ENV a b c\\\\", "ENV a=\"b c\\\\\""),
             ("LABEL a \\\n  b \\\n  c\nCMD []", "LABEL a=\"b \\\n  c\"\nCMD []"),

@@ -52,6 +52,28 @@ enum Token {
     Class { is_negated: bool, ranges: Vec<(char, char)> },
 }
 
+/// Matches a name as Go does, which reads a pattern only as far as the name leads: what is wrong behind the first star that
+/// nothing fits is not found. Patterns of ignore files are checked in this way.
+///
+/// # Errors
+/// For what is wrong in the part that was read.
+pub fn matches_lazily(pattern: &[u8], name: &[u8]) -> Result<bool, BadPattern> {
+    let (mut pattern, mut name) = (pattern, name);
+    while !pattern.is_empty() {
+        let follows_star = pattern.starts_with(b"*");
+        let stars = pattern.iter().take_while(|byte| **byte == b'*').count();
+        let behind = &pattern[stars..];
+        let (text, rest) = behind.split_at(chunk_length(behind));
+        pattern = rest;
+        let chunk = Chunk { follows_star, tokens: tokens(text)? };
+        match chunk.matches(name, rest.is_empty()) {
+            Some(behind) => name = behind,
+            None => return Ok(false),
+        }
+    }
+    Ok(name.is_empty())
+}
+
 /// Tells whether a pattern has wildcards at all; without, it names one path.
 pub fn has_wildcards(pattern: &[u8]) -> bool {
     let mut bytes = pattern.iter();
@@ -94,29 +116,57 @@ impl Glob {
 
     /// Tells whether a whole name matches.
     pub fn matches(&self, name: &[u8]) -> bool {
-        let mut rest = name;
-        for (index, chunk) in self.chunks.iter().enumerate() {
-            let is_last = index + 1 == self.chunks.len();
-            if chunk.follows_star && chunk.tokens.is_empty() {
-                return !rest.contains(&b'/');
-            }
-            // Without a star the chunk must match here; behind one it may match further on, but not behind a `/`.
-            let reach = if chunk.follows_star {
-                rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
-            } else {
-                0
-            };
-            let accepts = |start: usize| {
-                let behind = matches_tokens(&chunk.tokens, &rest[start..])?;
-                (!is_last || behind.is_empty()).then_some(behind)
-            };
-            match (0..=reach).find_map(accepts) {
-                Some(behind) => rest = behind,
-                None => return false,
-            }
-        }
-        rest.is_empty()
+        let last = self.chunks.len() - 1;
+        let mut chunks = self.chunks.iter().enumerate();
+        let rest = chunks.try_fold(name, |rest, (index, chunk)| chunk.matches(rest, index == last));
+        rest.is_some_and(<[u8]>::is_empty)
     }
+}
+
+impl Chunk {
+    /// Returns what a name has behind these tokens, the first time that they fit; the last ones must fit its end.
+    fn matches<'a>(&self, name: &'a [u8], is_last: bool) -> Option<&'a [u8]> {
+        if self.follows_star && self.tokens.is_empty() {
+            return (!name.contains(&b'/')).then_some(&[]);
+        }
+        // Without a star the chunk must match here; behind one it may match further on, but not behind a `/`.
+        let reach = match self.follows_star {
+            true => name.iter().position(|byte| *byte == b'/').unwrap_or(name.len()),
+            false => 0,
+        };
+        (0..=reach).find_map(|start| {
+            let behind = matches_tokens(&self.tokens, &name[start..])?;
+            (!is_last || behind.is_empty()).then_some(behind)
+        })
+    }
+}
+
+/// Returns how long the text before the next star is. A star in a class is none.
+fn chunk_length(pattern: &[u8]) -> usize {
+    let mut is_class = false;
+    let mut at = 0;
+    while let Some(byte) = pattern.get(at) {
+        match byte {
+            b'\\' => at += 1,
+            b'[' => is_class = true,
+            b']' => is_class = false,
+            b'*' if !is_class => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    at.min(pattern.len())
+}
+
+fn tokens(pattern: &[u8]) -> Result<Vec<Token>, BadPattern> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    while !rest.is_empty() {
+        let (token, behind) = token(rest)?;
+        tokens.push(token);
+        rest = behind;
+    }
+    Ok(tokens)
 }
 
 fn matches_tokens<'a>(tokens: &[Token], name: &'a [u8]) -> Option<&'a [u8]> {
@@ -249,6 +299,26 @@ mod tests {
             assert_eq!(found, *expected, "{pattern} {name}");
         }
         assert!(Glob::new(b"a?b").is_ok_and(|glob| glob.matches(b"a\xffb")));
+    }
+
+    #[test]
+    fn what_go_does_not_read_is_not_found_wrong() {
+        for (pattern, expected) in [
+            (".", Ok(true)),
+            ("*", Ok(true)),
+            (".*", Ok(true)),
+            ("x", Ok(false)),
+            ("x[", Err(BadPattern)),
+            ("x*[", Ok(false)),
+            (".*[", Err(BadPattern)),
+            ("x*\\", Ok(false)),
+            ("x\\", Err(BadPattern)),
+            ("**/\\", Err(BadPattern)),
+            ("x[*]*[]", Ok(false)),
+            ("", Ok(false)),
+        ] {
+            assert_eq!(matches_lazily(pattern.as_bytes(), b"."), expected, "{pattern}");
+        }
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub mod content_hash;
 pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
 
 pub mod walk;
-pub use walk::{Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_origin};
+pub use walk::{
+    Rules, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_by_rules, walk_origin,
+};
 
 mod tree;
 pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};

@@ -106,6 +106,37 @@ pub enum WalkError {
 /// Decides what is in the tree: called with the path and whether it is a directory, from several threads.
 pub type Filter<'a> = dyn Fn(&ArchivePath, bool) -> Verdict + Sync + 'a;
 
+/// Decides what is in the tree, and remembers on the way down: what is known of a directory is given with every name in it.
+/// Asked from several threads.
+pub trait Rules: Sync {
+    /// What is known of a directory.
+    type Directory: Send + Sync;
+
+    /// Returns what is known of the walk's root.
+    fn root(&self) -> Self::Directory;
+
+    /// Judges something that is no directory.
+    fn judge(&self, above: &Self::Directory, path: &ArchivePath) -> Verdict;
+
+    /// Judges a directory; also returns what is known of it.
+    fn enter(&self, above: &Self::Directory, path: &ArchivePath) -> (Verdict, Self::Directory);
+}
+
+/// A filter knows nothing but the path.
+impl Rules for Filter<'_> {
+    type Directory = ();
+
+    fn root(&self) {}
+
+    fn judge(&self, (): &(), path: &ArchivePath) -> Verdict {
+        self(path, false)
+    }
+
+    fn enter(&self, (): &(), path: &ArchivePath) -> (Verdict, ()) {
+        (self(path, true), ())
+    }
+}
+
 /// Walks the directory at `root`. The tree has an entry for the root and for every parent of what is kept.
 ///
 /// # Errors
@@ -125,11 +156,23 @@ pub fn walk_origin(
     filter: &Filter<'_>,
     options: WalkOptions,
 ) -> Result<Tree, WalkError> {
+    walk_by_rules(origin, filter, options)
+}
+
+/// Walks an open directory, remembering on the way down; see [`walk`].
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_by_rules<R: Rules + ?Sized>(
+    origin: &Arc<DirectoryOrigin>,
+    rules: &R,
+    options: WalkOptions,
+) -> Result<Tree, WalkError> {
     let root = ArchivePath::root();
     let stat = rustix::fs::fstat(origin.as_fd())
         .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
-    let walker = Walker { origin, filter, options };
-    let below = walker.directory(&root)?;
+    let walker = Walker { origin, rules, options };
+    let below = walker.directory(&root, &rules.root())?;
     let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
     let mut found = Vec::with_capacity(below.len() + 1);
     found.extend(root_entry.map(|entry| Found { path: root, entry, links: None, kept: true }));
@@ -146,11 +189,14 @@ struct Found {
     kept: bool,
 }
 
-struct Walker<'a> {
+struct Walker<'a, R: ?Sized> {
     origin: &'a Arc<DirectoryOrigin>,
-    filter: &'a Filter<'a>,
+    rules: &'a R,
     options: WalkOptions,
 }
+
+/// What stands for a name in the tree; with a directory, what is known of it.
+type Looked<D> = (Found, Option<D>);
 
 /// Drops skipped directories without kept entries below, and joins hard links.
 fn assemble(found: Vec<Found>) -> Tree {
@@ -174,23 +220,32 @@ fn assemble(found: Vec<Found>) -> Tree {
     }))
 }
 
-impl Walker<'_> {
+/// A name that a directory lists.
+struct Name<'a, D> {
+    path: ArchivePath,
+    kind: FileType,
+    /// What is known of the directory.
+    known: &'a D,
+}
+
+fn is_left_out(verdict: Verdict, is_directory: bool) -> bool {
+    verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory)
+}
+
+impl<R: Rules + ?Sized> Walker<'_, R> {
     /// Everything below `path`, in order.
-    fn directory(&self, path: &ArchivePath) -> Result<Vec<Found>, WalkError> {
-        let mut found = self.one_directory(path)?;
-        found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-        let directories: Vec<&Found> = found.iter().filter(|item| item.entry.is_directory()).collect();
-        if directories.is_empty() {
-            return Ok(found);
-        }
+    fn directory(&self, path: &ArchivePath, known: &R::Directory) -> Result<Vec<Found>, WalkError> {
+        let mut found = self.one_directory(path, known)?;
+        found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+        let directories: Vec<(&ArchivePath, &R::Directory)> =
+            found.iter().filter_map(|(item, known)| Some((&item.path, known.as_ref()?))).collect();
         let nested: Result<Vec<Vec<Found>>, WalkError> =
-            directories.par_iter().with_max_len(1).map(|item| self.directory(&item.path)).collect();
+            directories.par_iter().with_max_len(1).map(|(path, known)| self.directory(path, known)).collect();
         let mut nested = nested?.into_iter();
-        let mut all = Vec::new();
-        for item in found {
-            let is_directory = item.entry.is_directory();
+        let mut all = Vec::with_capacity(found.len());
+        for (item, known) in found {
             all.push(item);
-            if is_directory {
+            if known.is_some() {
                 all.extend(nested.next().unwrap_or_default());
             }
         }
@@ -198,7 +253,11 @@ impl Walker<'_> {
     }
 
     /// What lies directly in `path`, in no order. Its handle is closed before anything below is opened.
-    fn one_directory(&self, path: &ArchivePath) -> Result<Vec<Found>, WalkError> {
+    fn one_directory(
+        &self,
+        path: &ArchivePath,
+        known: &R::Directory,
+    ) -> Result<Vec<Looked<R::Directory>>, WalkError> {
         let fail = |source: io::Error| WalkError::ReadDirectory { path: self.origin.display(path), source };
         let directory = self.origin.open_directory(path).map_err(fail)?;
         let mut found = Vec::new();
@@ -213,37 +272,52 @@ impl Walker<'_> {
             let path = path
                 .join(name.to_bytes())
                 .map_err(|source| WalkError::Name { path: self.origin.display(path), source })?;
-            self.name(&directory, name, path, item.file_type(), &mut found)?;
+            found.extend(self.name(&directory, name, Name { path, kind: item.file_type(), known })?);
         }
         Ok(found)
     }
 
+    /// Looks at a name, if it is to be in the tree.
     fn name(
         &self,
         directory: &OwnedFd,
         name: &CStr,
-        path: ArchivePath,
-        hint: FileType,
-        found: &mut Vec<Found>,
-    ) -> Result<(), WalkError> {
+        Name { path, kind, known }: Name<'_, R::Directory>,
+    ) -> Result<Option<Looked<R::Directory>>, WalkError> {
         // The directory says what kind of thing it is, so what is pruned need not be looked at.
-        let known = (hint != FileType::Unknown).then(|| (self.filter)(&path, hint == FileType::Directory));
-        if known == Some(Verdict::Prune) || (known == Some(Verdict::Skip) && hint != FileType::Directory) {
-            return Ok(());
+        let mut judged = (kind != FileType::Unknown).then(|| self.judge(known, &path, kind));
+        if judged.as_ref().is_some_and(|(verdict, below)| is_left_out(*verdict, below.is_some())) {
+            return Ok(None);
         }
         let fail = |source: io::Error| WalkError::Stat { path: self.origin.display(&path), source };
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| fail(error.into()))?;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let verdict = known.unwrap_or_else(|| (self.filter)(&path, is_directory));
-        if verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory) {
-            return Ok(());
+        let found = FileType::from_raw_mode(stat.st_mode);
+        // It may have become something else meanwhile.
+        if found != kind {
+            judged = None;
         }
-        if let Some(entry) = self.entry(directory.as_fd(), name, &path, &stat)? {
-            let links = (!is_directory && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-            found.push(Found { path, entry, links, kept: verdict == Verdict::Keep });
+        let (verdict, below) = judged.unwrap_or_else(|| self.judge(known, &path, found));
+        if is_left_out(verdict, below.is_some()) {
+            return Ok(None);
         }
-        Ok(())
+        let entry = self.entry(directory.as_fd(), name, &path, &stat)?;
+        let links = (below.is_none() && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        let kept = verdict == Verdict::Keep;
+        Ok(entry.map(|entry| (Found { path, entry, links, kept }, below)))
+    }
+
+    fn judge(
+        &self,
+        known: &R::Directory,
+        path: &ArchivePath,
+        kind: FileType,
+    ) -> (Verdict, Option<R::Directory>) {
+        if kind != FileType::Directory {
+            return (self.rules.judge(known, path), None);
+        }
+        let (verdict, below) = self.rules.enter(known, path);
+        (verdict, Some(below))
     }
 
     /// The entry for a name, or none for a socket.

@@ -3,19 +3,19 @@
 //! A context is walked once a build, with its ignore file. Only what some step can select is hashed, and a file whose
 //! identity (device, inode, size, times) is known from an earlier build is not read at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kiln_layer::content_hash::{CLOCK_SLACK_NS, HashError};
 use kiln_layer::{
-    ArchivePath, DirectoryOrigin, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner,
-    WalkXattrs, hash_contents, walk_origin,
+    ArchivePath, DirectoryOrigin, NoLayers, Rules, StatCache, Tree, Verdict, WalkError, WalkOptions,
+    WalkOwner, WalkXattrs, hash_contents, walk_by_rules,
 };
 use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
 
-use crate::ignore::{Inherited, Matcher};
+use crate::ignore::{Directory, Matcher};
 use crate::workshop::Workshop;
 
 const STAT_CACHES: &str = "files";
@@ -83,14 +83,12 @@ pub struct ContextSpec {
 pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextError> {
     let (ignore, ignore_name) = ignored(spec.ignore_file.as_deref(), Some(&spec.directory))?;
     let ignore = Arc::new(ignore);
-    let ignored = Ignored::new(&ignore);
-    let filter = |path: &ArchivePath, is_directory: bool| ignored.verdict(path, is_directory);
     let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::Layer };
     // Whoever changes a file later than this gives it a newer time, so unchanged identity means unchanged bytes.
     let origin = DirectoryOrigin::open(&spec.directory)
         .map_err(|source| WalkError::Root { path: spec.directory.clone(), source })?
         .trusting(workshop.started_ns - CLOCK_SLACK_NS);
-    let mut tree = walk_origin(&Arc::new(origin), &filter, options)?;
+    let mut tree = walk_by_rules(&Arc::new(origin), &Ignored(&ignore), options)?;
     let key = Digest::of(spec.directory.as_os_str().as_encoded_bytes());
     let cache = stat_cache(workshop, &key);
     let selected = Selected::new(&tree, &spec.selections);
@@ -101,37 +99,31 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     Ok(Context { tree: Arc::new(tree), ignore, ignore_name })
 }
 
-/// Applies an ignore file to a walk: what a directory's own match means for what is below is remembered until it is walked.
-struct Ignored<'a> {
-    matcher: &'a Matcher,
-    inherited: Mutex<HashMap<ArchivePath, Inherited>>,
-}
+/// Applies an ignore file to a walk.
+struct Ignored<'a>(&'a Matcher);
 
-impl<'a> Ignored<'a> {
-    fn new(matcher: &'a Matcher) -> Self {
-        Self { matcher, inherited: Mutex::default() }
+impl<'a> Rules for Ignored<'a> {
+    type Directory = Directory<'a>;
+
+    fn root(&self) -> Directory<'a> {
+        self.0.top()
     }
 
-    fn verdict(&self, path: &ArchivePath, is_directory: bool) -> Verdict {
-        if self.matcher.is_empty() || path.is_root() {
-            return Verdict::Keep;
-        }
-        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
-        let above = path.parent().and_then(|parent| inherited.get(&parent)).cloned().unwrap_or_default();
-        if !is_directory {
-            return if self.matcher.is_excluded(path.as_bytes(), &above) {
-                Verdict::Skip
-            } else {
-                Verdict::Keep
-            };
-        }
-        let (excluded, below) = self.matcher.enter(path.as_bytes(), &above);
-        inherited.insert(path.clone(), below);
-        match excluded {
-            false => Verdict::Keep,
-            true if self.matcher.can_prune(path.as_bytes()) => Verdict::Prune,
+    fn judge(&self, above: &Directory<'a>, path: &ArchivePath) -> Verdict {
+        match above.excludes(path.file_name().unwrap_or_default()) {
             true => Verdict::Skip,
+            false => Verdict::Keep,
         }
+    }
+
+    fn enter(&self, above: &Directory<'a>, path: &ArchivePath) -> (Verdict, Directory<'a>) {
+        let directory = above.enter(path.file_name().unwrap_or_default());
+        let verdict = match (directory.is_excluded(), directory.can_prune()) {
+            (false, _) => Verdict::Keep,
+            (true, false) => Verdict::Skip,
+            (true, true) => Verdict::Prune,
+        };
+        (verdict, directory)
     }
 }
 

@@ -1,289 +1,235 @@
-//! The few regular expressions that patterns of ignore files turn into, matched in time proportional to path times
-//! expression. Written for exactly what [`super::pattern`] makes: characters, `\x`, `[classes]`, `[…]*`, `.*`, `(.*/)?`
-//! and anchors, with the meaning of Go's `regexp` (`.` is anything but a newline; a byte that is not UTF-8 is U+FFFD).
+//! The regular expressions that BuildKit makes of wild patterns, read as Go's `regexp` reads them: characters, escapes,
+//! `[classes]`, `[…]*`, `.*`, `(.*/)?` and `^…$`, which the translation in [`super::pattern`] writes, and what it lets through:
+//! assertions, `\Q…\E`, `a{2,3}` and `a|b`. Everything else is refused, and so are `\pL` and its like, which would need
+//! tables of Unicode.
 
-use kiln_glob::first_character;
+use super::class::{Class, Named, perl, posix};
+
+/// Highest count of a repetition, as in Go.
+const COUNT_MAX: u32 = 1000;
 
 /// An expression that Go's `regexp` refuses, or that no sensible pattern turns into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadExpression;
 
-/// A compiled expression. A position is a place that takes one character; sets of positions are bit sets.
+/// One of the ways to match: parts one behind the other.
+pub(super) type Alternative = Vec<Part>;
+
+/// A part of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Expression {
-    positions: Vec<Position>,
-    start: BitSet,
-    /// What every match starts and ends with.
-    prefix: Vec<u8>,
-    suffix: Vec<u8>,
-    /// For each ASCII character the positions that take it, where a set fits in one word.
-    takers: Vec<u64>,
+pub(super) struct Part {
+    pub(super) atom: Atom,
+    pub(super) times: Times,
 }
 
+/// What is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Position {
-    takes: Taken,
-    /// Where matching may go on; the number behind the last position means "at the end".
-    next: BitSet,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Taken {
+pub(super) enum Atom {
+    /// This character.
     One(char),
+    /// One character of a set.
     Class(Class),
+    /// `.*/`
+    Directories,
+    /// Nothing, where something is true of the place.
+    Assert(Assertion),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Class {
-    is_negated: bool,
-    ranges: Vec<(char, char)>,
+/// How often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) min: u32,
+    /// None is any number.
+    pub(super) max: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
-    Once(Taken),
-    Repeated(Taken),
-    /// `(.*/)?`
-    AnyDirectories,
-    /// `^`
+impl Times {
+    pub(super) const ONCE: Self = Self { min: 1, max: Some(1) };
+    pub(super) const ANY: Self = Self { min: 0, max: None };
+    const MAYBE: Self = Self { min: 0, max: Some(1) };
+}
+
+/// What can be asked of a place between two characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Assertion {
     Start,
+    End,
+    WordBoundary,
+    NoWordBoundary,
 }
 
-type BitSet = Vec<u64>;
-
-fn insert(set: &mut BitSet, bit: usize) {
-    set[bit / 64] |= 1 << (bit % 64);
-}
-
-fn unite(set: &mut BitSet, other: &BitSet) {
-    set.iter_mut().zip(other).for_each(|(word, more)| *word |= more);
-}
-
-impl Expression {
-    /// Compiles `^…$`.
-    pub(super) fn new(text: &str) -> Result<Self, BadExpression> {
-        let body = text.strip_prefix('^').and_then(|text| text.strip_suffix('$')).ok_or(BadExpression)?;
-        Ok(Self::link(parse(body)?))
-    }
-
-    /// Returns what every match starts with.
-    pub(super) fn prefix(&self) -> &[u8] {
-        &self.prefix
-    }
-
-    /// Returns what every match ends with.
-    pub(super) fn suffix(&self) -> &[u8] {
-        &self.suffix
-    }
-
-    /// Tells whether a whole path matches.
-    pub(super) fn matches(&self, path: &[u8]) -> bool {
-        if !path.starts_with(&self.prefix) || !path.ends_with(&self.suffix) {
-            return false;
-        }
-        match self.start.as_slice() {
-            [start] => self.matches_narrow(path, *start),
-            _ => self.matches_wide(path),
-        }
-    }
-
-    /// The same as [`Self::matches_wide`] where a set fits in one word.
-    fn matches_narrow(&self, path: &[u8], start: u64) -> bool {
-        let mut current = start;
-        let mut rest = path;
-        while let Some((character, length)) = first_character(rest) {
-            let mut left = current & self.takers_of(character);
-            current = 0;
-            while left != 0 {
-                current |= self.positions[left.trailing_zeros() as usize].next[0];
-                left &= left - 1;
-            }
-            if current == 0 {
-                return false;
-            }
-            rest = &rest[length..];
-        }
-        current >> self.positions.len() & 1 == 1
-    }
-
-    fn takers_of(&self, character: char) -> u64 {
-        match self.takers.get(character as usize) {
-            Some(takers) => *takers,
-            None => takers(&self.positions, character),
-        }
-    }
-
-    fn matches_wide(&self, path: &[u8]) -> bool {
-        let end = self.positions.len();
-        let mut current = self.start.clone();
-        let mut rest = path;
-        while let Some((character, length)) = first_character(rest) {
-            let mut next = vec![0; current.len()];
-            for (index, position) in self.positions.iter().enumerate() {
-                if current[index / 64] >> (index % 64) & 1 == 1 && position.takes.accepts(character) {
-                    unite(&mut next, &position.next);
-                }
-            }
-            current = next;
-            rest = &rest[length..];
-        }
-        current[end / 64] >> (end % 64) & 1 == 1
-    }
-
-    /// Numbers the positions and works out which may follow which, from the last node to the first.
-    fn link(nodes: Vec<Node>) -> Self {
-        let count: usize = nodes.iter().map(Node::position_count).sum();
-        let empty = || vec![0; count / 64 + 1];
-        let (prefix, suffix) = literal_ends(&nodes);
-        let mut enter = empty();
-        insert(&mut enter, count);
-        let mut enter_at_start = enter.clone();
-        let mut positions = Vec::with_capacity(count);
-        let mut first = count;
-        for node in nodes.into_iter().rev() {
-            first -= node.position_count();
-            match node {
-                Node::Start => {
-                    enter = empty();
-                    continue;
-                }
-                Node::Once(takes) => {
-                    positions.push(Position { takes, next: enter });
-                    enter = empty();
-                    enter_at_start = empty();
-                }
-                Node::Repeated(takes) => {
-                    let mut next = enter.clone();
-                    insert(&mut next, first);
-                    positions.push(Position { takes, next });
-                }
-                Node::AnyDirectories => {
-                    let mut inside = empty();
-                    insert(&mut inside, first);
-                    insert(&mut inside, first + 1);
-                    positions.push(Position { takes: Taken::One('/'), next: enter.clone() });
-                    positions.push(Position { takes: Taken::Class(Class::not('\n')), next: inside });
-                    insert(&mut enter, first + 1);
-                    insert(&mut enter_at_start, first + 1);
-                }
-            }
-            insert(&mut enter, first);
-            insert(&mut enter_at_start, first);
-        }
-        positions.reverse();
-        let is_narrow = enter_at_start.len() == 1;
-        let ascii = '\0'..='\x7f';
-        let takers = ascii.filter(|_| is_narrow).map(|character| takers(&positions, character)).collect();
-        Self { positions, start: enter_at_start, prefix, suffix, takers }
-    }
-}
-
-/// Returns the positions, fewer than 64, that take a character.
-fn takers(positions: &[Position], character: char) -> u64 {
-    let bits = positions.iter().enumerate().map(|(at, position)| (at, position.takes.accepts(character)));
-    bits.fold(0, |set, (at, accepts)| set | u64::from(accepts) << at)
-}
-
-impl Node {
-    fn position_count(&self) -> usize {
-        match self {
-            Self::Start => 0,
-            Self::Once(_) | Self::Repeated(_) => 1,
-            Self::AnyDirectories => 2,
-        }
-    }
-
-    /// Returns the character that this node always is. U+FFFD may also stand for a byte that is not UTF-8.
-    fn literal(&self) -> Option<char> {
-        match self {
-            Self::Once(Taken::One(character)) if *character != char::REPLACEMENT_CHARACTER => {
-                Some(*character)
-            }
-            _ => None,
-        }
-    }
-}
-
-fn literal_ends(nodes: &[Node]) -> (Vec<u8>, Vec<u8>) {
-    let prefix: String = nodes.iter().map_while(Node::literal).collect();
-    let mut suffix: Vec<char> = nodes.iter().rev().map_while(Node::literal).collect();
-    suffix.reverse();
-    (prefix.into_bytes(), suffix.into_iter().collect::<String>().into_bytes())
-}
-
-impl Taken {
-    fn accepts(&self, character: char) -> bool {
-        match self {
-            Self::One(one) => *one == character,
-            Self::Class(class) => class.accepts(character),
-        }
-    }
-}
-
-impl Class {
-    fn not(character: char) -> Self {
-        Self { is_negated: true, ranges: vec![(character, character)] }
-    }
-
-    fn accepts(&self, character: char) -> bool {
-        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&character)) != self.is_negated
-    }
-}
-
-fn parse(text: &str) -> Result<Vec<Node>, BadExpression> {
-    let mut nodes = Vec::new();
+/// Reads an expression.
+pub(super) fn read(text: &str) -> Result<Vec<Alternative>, BadExpression> {
+    let mut alternatives = vec![Vec::new()];
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
-        if let Some(behind) = rest.strip_prefix("(.*/)?") {
-            nodes.push(Node::AnyDirectories);
-            rest = behind;
-            continue;
-        }
-        let (taken, behind) = match character {
-            '^' => {
-                nodes.push(Node::Start);
-                rest = &rest[1..];
-                continue;
+        let parts = alternatives.last_mut().ok_or(BadExpression)?;
+        let behind = &rest[character.len_utf8()..];
+        rest = match character {
+            '(' => directories(rest, parts)?,
+            '[' => {
+                let (class, behind) = class(behind)?;
+                repeatable(class, behind, parts)
             }
-            '[' => class(&rest[1..])?,
-            '\\' => escaped(&rest[1..])?,
-            '.' => (Taken::Class(Class::not('\n')), &rest[1..]),
-            plain => (Taken::One(plain), &rest[plain.len_utf8()..]),
+            '.' => repeatable(Class::not('\n'), behind, parts),
+            '\\' => escape(behind, parts)?,
+            '^' => push(parts, Atom::Assert(Assertion::Start), behind),
+            '$' => push(parts, Atom::Assert(Assertion::End), behind),
+            '|' => {
+                alternatives.push(Vec::new());
+                behind
+            }
+            '{' => match times(behind)? {
+                Some((times, behind)) => {
+                    // What is repeated already cannot be repeated again.
+                    let last =
+                        parts.last_mut().filter(|last| last.times == Times::ONCE).ok_or(BadExpression)?;
+                    last.times = times;
+                    // A count of one leaves it repeated all the same.
+                    if times == Times::ONCE && behind.starts_with('{') && self::times(&behind[1..])?.is_some()
+                    {
+                        return Err(BadExpression);
+                    }
+                    behind
+                }
+                None => push(parts, Atom::One('{'), behind),
+            },
+            plain => push(parts, Atom::One(plain), behind),
         };
-        rest = behind;
-        match rest.strip_prefix('*') {
-            Some(behind) => {
-                nodes.push(Node::Repeated(taken));
-                rest = behind;
-            }
-            None => nodes.push(Node::Once(taken)),
-        }
     }
-    Ok(nodes)
+    Ok(alternatives)
+}
+
+fn push<'a>(parts: &mut Alternative, atom: Atom, behind: &'a str) -> &'a str {
+    parts.push(Part { atom, times: Times::ONCE });
+    behind
+}
+
+fn directories<'a>(text: &'a str, parts: &mut Alternative) -> Result<&'a str, BadExpression> {
+    let behind = text.strip_prefix("(.*/)?").ok_or(BadExpression)?;
+    let part = Part { atom: Atom::Directories, times: Times::MAYBE };
+    // Twice is the same as once, and keeps what can be skipped short.
+    if parts.last() != Some(&part) {
+        parts.push(part);
+    }
+    Ok(behind)
+}
+
+fn repeatable<'a>(class: Class, behind: &'a str, parts: &mut Alternative) -> &'a str {
+    let (times, behind) = match behind.strip_prefix('*') {
+        Some(behind) => (Times::ANY, behind),
+        None => (Times::ONCE, behind),
+    };
+    parts.push(Part { atom: Atom::Class(class), times });
+    behind
+}
+
+/// Reads `2}`, `2,}` or `2,3}`; what does not look like that is no repetition, but text.
+fn times(text: &str) -> Result<Option<(Times, &str)>, BadExpression> {
+    let Some((min, rest)) = count(text) else { return Ok(None) };
+    let (max, rest) = match rest.strip_prefix(',') {
+        None => (Some(min), rest),
+        Some(rest) if rest.starts_with('}') => (None, rest),
+        Some(rest) => match count(rest) {
+            Some((max, rest)) => (Some(max), rest),
+            None => return Ok(None),
+        },
+    };
+    let Some(behind) = rest.strip_prefix('}') else { return Ok(None) };
+    let is_sensible = min <= COUNT_MAX && max.is_none_or(|max| max <= COUNT_MAX && min <= max);
+    if is_sensible { Ok(Some((Times { min, max }, behind))) } else { Err(BadExpression) }
+}
+
+/// Reads a number without leading zeros; one that is too large stays too large.
+fn count(text: &str) -> Option<(u32, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 || (digits > 1 && text.starts_with('0')) {
+        return None;
+    }
+    Some((text[..digits].parse().unwrap_or(u32::MAX), &text[digits..]))
+}
+
+/// Reads what follows a backslash outside of a class.
+fn escape<'a>(text: &'a str, parts: &mut Alternative) -> Result<&'a str, BadExpression> {
+    let letter = text.chars().next().ok_or(BadExpression)?;
+    let behind = &text[letter.len_utf8()..];
+    let assertion = match letter {
+        'A' => Assertion::Start,
+        'z' => Assertion::End,
+        'b' => Assertion::WordBoundary,
+        'B' => Assertion::NoWordBoundary,
+        'Q' => {
+            let (literal, behind) = behind.split_once("\\E").unwrap_or((behind, ""));
+            parts.extend(literal.chars().map(|one| Part { atom: Atom::One(one), times: Times::ONCE }));
+            return Ok(behind);
+        }
+        _ => {
+            if let Some(set) = perl(letter) {
+                let mut class = Class::default();
+                class.add(set);
+                return Ok(push(parts, Atom::Class(class), behind));
+            }
+            let (character, behind) = escaped_character(text)?;
+            return Ok(push(parts, Atom::One(character), behind));
+        }
+    };
+    Ok(push(parts, Atom::Assert(assertion), behind))
+}
+
+/// Reads an escape that is one character: octal, hexadecimal, a control character, or punctuation.
+fn escaped_character(text: &str) -> Result<(char, &str), BadExpression> {
+    let letter = text.chars().next().ok_or(BadExpression)?;
+    let behind = &text[letter.len_utf8()..];
+    let character = match letter {
+        // A single digit that is not 0 would be a reference to a group.
+        '1'..='7' if !behind.starts_with(|next| matches!(next, '0'..='7')) => return Err(BadExpression),
+        '0'..='7' => return number(text, 3, 8),
+        'x' => {
+            let is_number =
+                behind.len() >= 2 && behind.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+            return if is_number { number(behind, 2, 16) } else { Err(BadExpression) };
+        }
+        'a' => '\x07',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
+        plain if plain.is_ascii() && !plain.is_ascii_alphanumeric() => plain,
+        _ => return Err(BadExpression),
+    };
+    Ok((character, behind))
+}
+
+/// Reads a number of at most so many digits, as the character that has it.
+fn number(text: &str, digits_max: usize, radix: u32) -> Result<(char, &str), BadExpression> {
+    let digits = text.chars().take(digits_max).take_while(|digit| digit.is_digit(radix)).count();
+    let value = u32::from_str_radix(&text[..digits], radix).map_err(|_| BadExpression)?;
+    Ok((char::from_u32(value).ok_or(BadExpression)?, &text[digits..]))
 }
 
 /// Reads a class behind its `[`.
-fn class(text: &str) -> Result<(Taken, &str), BadExpression> {
+fn class(text: &str) -> Result<(Class, &str), BadExpression> {
     let (is_negated, mut rest) = text.strip_prefix('^').map_or((false, text), |rest| (true, rest));
-    let mut class = Class { is_negated, ranges: Vec::new() };
+    let mut class = Class { is_negated, ..Class::default() };
     let mut is_first = true;
     loop {
         if let (Some(behind), false) = (rest.strip_prefix(']'), is_first) {
-            return Ok((Taken::Class(class), behind));
+            return Ok((class, behind));
         }
         is_first = false;
-        if rest.starts_with("[:") && rest.contains(":]") {
-            rest = named(rest, &mut class)?;
+        if let Some((set, behind)) = named(rest)? {
+            class.add(set);
+            rest = behind;
             continue;
         }
-        let (low, behind) = class_item(rest, &mut class)?;
+        let (low, behind) = class_character(rest)?;
         rest = behind;
-        let Some(low) = low else { continue };
         let high = match rest.strip_prefix('-') {
-            Some(behind) if !behind.starts_with(']') => {
-                let (high, behind) = class_item(behind, &mut class)?;
+            Some(behind) if !behind.is_empty() && !behind.starts_with(']') => {
+                let (high, behind) = class_character(behind)?;
                 rest = behind;
-                high.ok_or(BadExpression)?
+                high
             }
             _ => low,
         };
@@ -294,66 +240,21 @@ fn class(text: &str) -> Result<(Taken, &str), BadExpression> {
     }
 }
 
-/// Reads a character of a class, or a set such as `\d`, which is added to it.
-fn class_item<'a>(text: &'a str, class: &mut Class) -> Result<(Option<char>, &'a str), BadExpression> {
-    let character = text.chars().next().ok_or(BadExpression)?;
-    if character != '\\' {
-        return Ok((Some(character), &text[character.len_utf8()..]));
+/// Reads `[:name:]` or `\d` inside of a class, if one stands there.
+fn named(text: &str) -> Result<Option<(Named, &str)>, BadExpression> {
+    if let Some((name, behind)) = text.strip_prefix("[:").and_then(|name| name.split_once(":]")) {
+        return posix(name).map(|set| Some((set, behind))).ok_or(BadExpression);
     }
-    match escaped(&text[1..])? {
-        (Taken::One(character), rest) => Ok((Some(character), rest)),
-        (Taken::Class(set), rest) if !set.is_negated => {
-            class.ranges.extend(set.ranges);
-            Ok((None, rest))
+    let letter = text.strip_prefix('\\').and_then(|text| text.chars().next());
+    Ok(letter.and_then(perl).map(|set| (set, &text[2..])))
+}
+
+fn class_character(text: &str) -> Result<(char, &str), BadExpression> {
+    match text.strip_prefix('\\') {
+        Some(escaped) => escaped_character(escaped),
+        None => {
+            let character = text.chars().next().ok_or(BadExpression)?;
+            Ok((character, &text[character.len_utf8()..]))
         }
-        _ => Err(BadExpression),
     }
-}
-
-/// Reads `[:name:]` inside a class.
-fn named<'a>(text: &'a str, class: &mut Class) -> Result<&'a str, BadExpression> {
-    let (name, rest) = text[2..].split_once(":]").ok_or(BadExpression)?;
-    let ranges: &[(char, char)] = match name {
-        "alnum" => &[('0', '9'), ('A', 'Z'), ('a', 'z')],
-        "alpha" => &[('A', 'Z'), ('a', 'z')],
-        "ascii" => &[('\0', '\x7f')],
-        "blank" => &[('\t', '\t'), (' ', ' ')],
-        "cntrl" => &[('\0', '\x1f'), ('\x7f', '\x7f')],
-        "digit" => &[('0', '9')],
-        "graph" => &[('!', '~')],
-        "lower" => &[('a', 'z')],
-        "print" => &[(' ', '~')],
-        "punct" => &[('!', '/'), (':', '@'), ('[', '`'), ('{', '~')],
-        "space" => &[('\t', '\r'), (' ', ' ')],
-        "upper" => &[('A', 'Z')],
-        "word" => &[('0', '9'), ('A', 'Z'), ('a', 'z'), ('_', '_')],
-        "xdigit" => &[('0', '9'), ('A', 'F'), ('a', 'f')],
-        _ => return Err(BadExpression),
-    };
-    class.ranges.extend_from_slice(ranges);
-    Ok(rest)
-}
-
-/// Reads what a backslash escapes. Letters and digits have the meaning of Go's `regexp` where it is a character or a simple
-/// set; all others are refused rather than misread.
-fn escaped(text: &str) -> Result<(Taken, &str), BadExpression> {
-    let character = text.chars().next().ok_or(BadExpression)?;
-    let set =
-        |is_negated, ranges: &[(char, char)]| Taken::Class(Class { is_negated, ranges: ranges.to_vec() });
-    let blanks = [('\t', '\n'), ('\x0c', '\r'), (' ', ' ')];
-    let words = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
-    let taken = match character {
-        'd' | 'D' => set(character == 'D', &[('0', '9')]),
-        's' | 'S' => set(character == 'S', &blanks),
-        'w' | 'W' => set(character == 'W', &words),
-        'a' => Taken::One('\x07'),
-        'f' => Taken::One('\x0c'),
-        'n' => Taken::One('\n'),
-        'r' => Taken::One('\r'),
-        't' => Taken::One('\t'),
-        'v' => Taken::One('\x0b'),
-        plain if plain.is_ascii() && !plain.is_ascii_alphanumeric() => Taken::One(plain),
-        _ => return Err(BadExpression),
-    };
-    Ok((taken, &text[character.len_utf8()..]))
 }

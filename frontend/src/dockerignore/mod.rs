@@ -3,16 +3,57 @@
 //!
 //! Follows `moby/patternmatcher` and the walk of `tonistiigi/fsutil`: patterns apply in order and the last match wins; a
 //! pattern that matches a directory matches everything in it; `!` takes back. A path is judged with what its directory
-//! inherited ([`Inherited`]), which is also how BuildKit judges it: a pattern that had nothing to decide at a directory is
-//! not looked at again for that directory when a path below it is judged.
+//! inherited, which is also how BuildKit judges it: a pattern that had nothing to decide at a directory is not looked at
+//! again for that directory when a path below it is judged.
+//!
+//! Made for walks. A [`Directory`] carries what is still undecided, so a name costs a few look-ups, whatever the number of
+//! patterns.
+//!
+//! ```
+//! use kiln_frontend::dockerignore::Matcher;
+//!
+//! let matcher = Matcher::parse(b"# everything but the documentation\ntarget\n!target/doc\n*.log\n")?;
+//! let top = matcher.top();
+//! assert!(top.excludes(b"build.log") && !top.excludes(b"Cargo.toml"));
+//!
+//! let target = top.enter(b"target");
+//! assert!(target.is_excluded() && !target.can_prune());
+//! assert!(target.enter(b"debug").can_prune());
+//! assert!(!target.enter(b"doc").is_excluded());
+//!
+//! let rule = matcher.excluded_by(b"target/debug/app").expect("it is excluded");
+//! assert_eq!((rule.line, rule.text()), (2, b"target".as_slice()));
+//! # Ok::<(), kiln_frontend::dockerignore::IgnoreError>(())
+//! ```
+
+mod directory;
+pub use directory::Directory;
+
+mod tree;
 
 mod pattern;
 
+mod name;
+
+mod automaton;
+
 mod expression;
+
+mod class;
+
+mod read;
 
 use thiserror::Error;
 
-use pattern::Pattern;
+use pattern::{Pattern, Whole};
+use tree::{RuleIndex, Tree};
+
+/// Longest line of an ignore file, in bytes; BuildKit's is the same.
+pub const LINE_BYTES_MAX: usize = (64 << 10) - 1;
+/// All patterns of a list together may not be longer, in bytes.
+pub const LIST_BYTES_MAX: usize = 4 << 20;
+/// Most steps of the programs that patterns on whole paths become, all together: `a{1000}` is short and becomes a thousand.
+const LIST_STEPS_MAX: usize = 1 << 20;
 
 /// Why an ignore file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,58 +72,56 @@ pub enum IgnoreError {
         /// The pattern.
         pattern: String,
     },
+    /// A line that is too long to be meant.
+    #[error("line is longer than {LINE_BYTES_MAX} bytes")]
+    LineTooLong {
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// More patterns than anyone has.
+    #[error("there are too many patterns, or they are too long")]
+    TooLong {
+        /// The first line that is too much, counted from 1.
+        line: usize,
+    },
 }
 
 impl IgnoreError {
     /// Returns the line (for `--exclude`: the position) of the pattern, counted from 1.
     pub fn line(&self) -> usize {
         match self {
-            Self::EmptyException { line } | Self::BadPattern { line, .. } => *line,
+            Self::EmptyException { line }
+            | Self::BadPattern { line, .. }
+            | Self::LineTooLong { line }
+            | Self::TooLong { line } => *line,
         }
     }
 }
 
-/// A list of patterns, in order. They say what to leave out, or, for `COPY --parents`, what to take: then read "is
-/// excluded" as "is matched".
+/// A list of patterns, in order, that say what to leave out.
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
     rules: Vec<Rule>,
+    /// The patterns made of names.
+    tree: Tree,
+    /// The others.
+    whole: Vec<(RuleIndex, Whole)>,
 }
 
 /// One pattern.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Whether it starts with `!`.
     pub is_exception: bool,
     /// The line it stands on (for `--exclude`: its position), counted from 1.
     pub line: usize,
-    pattern: Pattern,
+    text: Vec<u8>,
 }
 
 impl Rule {
     /// Returns the pattern as it is matched: cleaned, without `!`.
     pub fn text(&self) -> &[u8] {
-        self.pattern.text()
-    }
-}
-
-/// What the paths in a directory inherit from it: which patterns matched it. Made by [`Matcher::enter`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Inherited {
-    matched: Vec<u64>,
-}
-
-impl Inherited {
-    fn has(&self, index: usize) -> bool {
-        self.matched.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, index: usize) {
-        let word = index / 64;
-        if self.matched.len() <= word {
-            self.matched.resize(word + 1, 0);
-        }
-        self.matched[word] |= 1 << (index % 64);
+        &self.text
     }
 }
 
@@ -92,10 +131,8 @@ impl Matcher {
     /// # Errors
     /// For the first wrong pattern.
     pub fn parse(file: &[u8]) -> Result<Self, IgnoreError> {
-        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-        let lines = file.split(|byte| *byte == b'\n').enumerate();
-        let patterns = lines.filter_map(|(index, line)| Some((index + 1, preprocess(line)?)));
-        Self::compile(patterns)
+        let lines = read::without_mark(file).split(|byte| *byte == b'\n').enumerate();
+        Self::compile(lines.map(|(index, line)| (index + 1, line)), read::line)
     }
 
     /// Compiles patterns of `--exclude`: no comments, and a leading `/` stays.
@@ -103,30 +140,47 @@ impl Matcher {
     /// # Errors
     /// For the first wrong pattern.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, IgnoreError> {
-        Self::compile(patterns.into_iter().enumerate().map(|(index, pattern)| (index + 1, pattern.to_vec())))
+        let patterns = patterns.into_iter().enumerate().map(|(index, pattern)| (index + 1, pattern));
+        Self::compile(patterns, |pattern| Some(pattern.to_vec()))
     }
 
-    fn compile(patterns: impl Iterator<Item = (usize, Vec<u8>)>) -> Result<Self, IgnoreError> {
+    fn compile<'a>(
+        lines: impl Iterator<Item = (usize, &'a [u8])>,
+        read: impl Fn(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<Self, IgnoreError> {
         let mut rules = Vec::new();
-        for (line, pattern) in patterns {
-            let pattern = trim(&pattern);
-            if pattern.is_empty() {
-                continue;
+        let mut patterns = Vec::new();
+        let (mut bytes_left, mut steps_left) = (LIST_BYTES_MAX, LIST_STEPS_MAX);
+        for (line, text) in lines {
+            if text.len() > LINE_BYTES_MAX {
+                return Err(IgnoreError::LineTooLong { line });
             }
-            let pattern = pattern::clean(pattern);
-            let (is_exception, text) = match pattern.strip_prefix(b"!") {
-                Some([]) => return Err(IgnoreError::EmptyException { line }),
-                Some(text) => (true, text.to_vec()),
-                None => (false, pattern),
+            bytes_left = bytes_left.checked_sub(text.len()).ok_or(IgnoreError::TooLong { line })?;
+            let Some(rule) = read(text).map(|text| Rule::new(line, &text)).transpose()?.flatten() else {
+                continue;
             };
-            let bad = |text: &[u8]| IgnoreError::BadPattern {
+            let pattern = Pattern::new(&rule.text).map_err(|_| IgnoreError::BadPattern {
                 line,
-                pattern: String::from_utf8_lossy(text).into_owned(),
-            };
-            let pattern = Pattern::new(&text).map_err(|_| bad(&text))?;
-            rules.push(Rule { is_exception, line, pattern });
+                pattern: String::from_utf8_lossy(&rule.text).into_owned(),
+            })?;
+            steps_left = steps_left.checked_sub(pattern.size()).ok_or(IgnoreError::TooLong { line })?;
+            rules.push(rule);
+            patterns.push(pattern);
         }
-        Ok(Self { rules })
+        Ok(Self::join(rules, patterns))
+    }
+
+    fn join(rules: Vec<Rule>, patterns: Vec<Pattern>) -> Self {
+        let named = rules.iter().zip(&patterns).map(|(rule, pattern)| match pattern {
+            Pattern::Names(steps) => (rule.is_exception, Some(steps.as_slice())),
+            Pattern::Whole(_) | Pattern::Nothing => (rule.is_exception, None),
+        });
+        let tree = Tree::new(named);
+        let whole = (0..).zip(patterns).filter_map(|(index, pattern)| match pattern {
+            Pattern::Whole(whole) => Some((index, whole)),
+            Pattern::Names(_) | Pattern::Nothing => None,
+        });
+        Self { rules, tree, whole: whole.collect() }
     }
 
     /// Returns the patterns in order.
@@ -144,88 +198,33 @@ impl Matcher {
         self.rules.iter().any(|rule| rule.is_exception)
     }
 
-    /// Tells whether a path is excluded, given what its directory inherited ([`Inherited::default`] at the top). Paths are
+    /// Returns the directory that the paths are relative to, where a walk starts. It is never excluded itself.
+    pub fn top(&self) -> Directory<'_> {
+        Directory::top(self)
+    }
+
+    /// Returns the pattern that excludes a path, walking down from the top; `None` where it is not excluded. Paths are
     /// relative, with `/` between names, without `.` or `..`.
-    pub fn is_excluded(&self, path: &[u8], parent: &Inherited) -> bool {
-        self.judge(path, parent, |_| {}).is_some()
-    }
-
-    /// As [`Matcher::is_excluded`] for a directory; also returns what paths in it inherit.
-    pub fn enter(&self, directory: &[u8], parent: &Inherited) -> (bool, Inherited) {
-        let mut inherited = Inherited::default();
-        let is_excluded = self.judge(directory, parent, |index| inherited.set(index)).is_some();
-        (is_excluded, inherited)
-    }
-
-    /// Tells whether an excluded directory may be left out of the walk: no exception can match anything below it.
-    pub fn can_prune(&self, directory: &[u8]) -> bool {
-        !self.rules.iter().any(|rule| rule.is_exception && rule.pattern.can_match_below(directory))
-    }
-
-    /// Tells whether some path below a directory could match, exceptions aside: what a walk must enter where patterns
-    /// say what to take (`COPY --parents`) and not what to leave out. May say yes too often, never no.
-    pub fn can_match_below(&self, directory: &[u8]) -> bool {
-        self.rules.iter().any(|rule| !rule.is_exception && rule.pattern.can_match_below(directory))
-    }
-
-    /// Returns the pattern that excludes a path, walking down from the top; `None` where it is not excluded. For
-    /// messages: slower than judging paths in a walk.
     pub fn excluded_by(&self, path: &[u8]) -> Option<&Rule> {
-        let mut inherited = Inherited::default();
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        for end in ends {
-            inherited = self.enter(&path[..end], &inherited).1;
-        }
-        self.judge(path, &inherited, |_| {}).map(|index| &self.rules[index])
-    }
-
-    /// Applies the patterns; returns the one that excludes the path. `seen` gets every pattern that matched.
-    fn judge(&self, path: &[u8], parent: &Inherited, mut seen: impl FnMut(usize)) -> Option<usize> {
-        let mut excluded_by = None;
-        for (index, rule) in self.rules.iter().enumerate() {
-            let decides = rule.is_exception == excluded_by.is_some();
-            let is_match = parent.has(index) || (decides && rule.pattern.matches(path));
-            if !is_match {
-                continue;
-            }
-            seen(index);
-            excluded_by = match (rule.is_exception, excluded_by) {
-                (true, _) => None,
-                (false, None) => Some(index),
-                (false, already) => already,
-            };
-        }
-        excluded_by
+        let mut names = path.split(|byte| *byte == b'/');
+        let last = names.next_back().unwrap_or_default();
+        names.fold(self.top(), |directory, name| directory.enter(name)).excluded_by(last)
     }
 }
 
-/// Prepares a line of an ignore file: comments go, blanks around go, the path is cleaned, one leading `/` goes.
-fn preprocess(line: &[u8]) -> Option<Vec<u8>> {
-    if line.starts_with(b"#") {
-        return None;
-    }
-    let line = trim(line);
-    let (is_exception, path) = match line.strip_prefix(b"!") {
-        Some(path) => (true, trim(path)),
-        None => (false, line),
-    };
-    if line.is_empty() {
-        return None;
-    }
-    let mut pattern = if is_exception { b"!".to_vec() } else { Vec::new() };
-    if !path.is_empty() {
-        let cleaned = pattern::clean(path);
-        let relative = cleaned.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
-        pattern.extend_from_slice(relative);
-    }
-    Some(pattern)
-}
-
-/// Takes blanks off both ends.
-fn trim(bytes: &[u8]) -> &[u8] {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.trim().as_bytes(),
-        Err(_) => bytes.trim_ascii(),
+impl Rule {
+    /// Reads a prepared line; none if nothing is left of it.
+    fn new(line: usize, text: &[u8]) -> Result<Option<Self>, IgnoreError> {
+        let text = read::trim(text);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let text = read::clean(text);
+        match text.strip_prefix(b"!") {
+            Some([]) => Err(IgnoreError::EmptyException { line }),
+            Some(behind) => Ok(Some(Self { is_exception: true, line, text: behind.to_vec() })),
+            None => Ok(Some(Self { is_exception: false, line, text })),
+        }
     }
 }
 

@@ -6,16 +6,18 @@ const TABLE: &str = include_str!("../../testdata/ignore.txt");
 
 /// Judges a path by walking down to it, and checks that no directory on the way would have been pruned in vain.
 fn is_excluded(matcher: &Matcher, path: &[u8]) -> bool {
-    let mut inherited = Inherited::default();
+    let mut directory = matcher.top();
     let mut pruned = false;
-    for end in (0..path.len()).filter(|at| path[*at] == b'/') {
-        let (is_excluded, next) = matcher.enter(&path[..end], &inherited);
-        pruned |= is_excluded && matcher.can_prune(&path[..end]);
-        inherited = next;
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let (last, above) = names.split_last().unwrap();
+    for name in above {
+        directory = directory.enter(name);
+        pruned |= directory.can_prune();
     }
-    let excluded = matcher.is_excluded(path, &inherited);
+    let excluded = directory.excludes(last);
     assert!(excluded || !pruned, "pruned, but not excluded: {}", String::from_utf8_lossy(path));
     assert_eq!(matcher.excluded_by(path).is_some(), excluded);
+    assert_eq!(directory.enter(last).is_excluded(), excluded);
     excluded
 }
 
@@ -83,6 +85,35 @@ fn an_excluded_path_names_the_pattern_that_excludes_it() {
 }
 
 #[test]
+fn what_is_too_long_is_refused_with_its_line() {
+    let line = "a".repeat(LINE_BYTES_MAX);
+    assert!(Matcher::parse(line.as_bytes()).is_ok());
+    let list = format!("{line}\n").repeat(LIST_BYTES_MAX / LINE_BYTES_MAX);
+    assert!(Matcher::parse(list.as_bytes()).is_ok());
+    let counted = "[^a]".to_owned() + &"b{1000}".repeat(100);
+    let error = |text: String| Matcher::parse(text.as_bytes()).err();
+    assert_eq!(error(format!("x\n{line}a")), Some(IgnoreError::LineTooLong { line: 2 }));
+    assert_eq!(error(format!("{list}{line}")), Some(IgnoreError::TooLong { line: 65 }));
+    assert_eq!(error(format!("{counted}\n").repeat(20)), Some(IgnoreError::TooLong { line: 11 }));
+    assert!(matches!(error(counted.repeat(2)), Some(IgnoreError::BadPattern { line: 1, .. })));
+}
+
+#[test]
+fn hostile_patterns_cost_no_more_than_their_length() {
+    let deep = "**/a/*b*/".repeat(5_000);
+    let stars = "*a".repeat(10_000);
+    let crossing = "[^b]*a**".repeat(500);
+    let many: String =
+        (0..10_000).map(|number| format!("!d{number}/**/x{number}*y\n**/z{number}\n")).collect();
+    let path = ["ab", "a", "abab"].repeat(40).join("/");
+    for (text, expected) in [(deep.as_str(), false), (&stars, false), (&crossing, false), (&many, false)] {
+        let matcher = Matcher::parse(text.as_bytes()).unwrap();
+        assert_eq!(is_excluded(&matcher, path.as_bytes()), expected, "{}", &text[..20]);
+    }
+    assert!(is_excluded(&Matcher::parse(many.as_bytes()).unwrap(), b"q/d77/z9999/x"));
+}
+
+#[test]
 fn a_pattern_longer_than_a_machine_word_matches_as_any_other() {
     let long = format!("{}*", "a?".repeat(100));
     let matcher = Matcher::parse(long.as_bytes()).unwrap();
@@ -98,7 +129,7 @@ fn naive_match(pattern: &[char], path: &[char]) -> bool {
             let tails = (0..path.len()).filter(|at| path[*at] == '/').map(|at| &path[at + 1..]);
             naive_match(rest, path) || tails.into_iter().any(|tail| naive_match(rest, tail))
         }
-        ['*', '*'] => true,
+        ['*', '*'] => !path.is_empty(),
         ['*', rest @ ..] => {
             let reach = path.iter().position(|c| *c == '/').unwrap_or(path.len());
             (0..=reach).any(|at| naive_match(rest, &path[at..]))
@@ -108,17 +139,43 @@ fn naive_match(pattern: &[char], path: &[char]) -> bool {
     }
 }
 
+/// The rules in order, each against every path on the way: what the matcher has to equal, without any short cut.
+fn naive_is_excluded(patterns: &[String], path: &str) -> bool {
+    let mut inherited = vec![false; patterns.len()];
+    let mut excluded = false;
+    for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        let characters = |text: &str| text.chars().collect::<Vec<_>>();
+        excluded = false;
+        for (pattern, matched) in patterns.iter().zip(&mut inherited) {
+            let (is_exception, pattern) =
+                pattern.strip_prefix('!').map_or((false, &**pattern), |p| (true, p));
+            let decides = is_exception == excluded;
+            *matched |= decides && naive_match(&characters(pattern), &characters(&path[..end]));
+            if *matched {
+                excluded = !is_exception;
+            }
+        }
+    }
+    excluded
+}
+
+/// A name of a pattern, and of a path. Few letters, so that they meet.
+const PATTERN: &str = "!?(\\*\\*/)?([ab?*]{1,3}/){0,2}([ab?*]{1,3}|\\*\\*)";
+const PATH: &str = "([ab]{1,2}/){0,3}[ab]{1,3}";
+
+/// Tells whether `**` stands for whole directories only, which is all that the naive matcher knows.
+fn is_plain(pattern: &str) -> bool {
+    pattern.trim_start_matches('!').split('/').all(|name| !name.contains("**") || name == "**")
+}
+
 proptest! {
     #[test]
-    fn one_pattern_matches_as_the_naive_matcher(
-        pattern in "(\\*\\*/)?([ab?*]{1,3}/){0,2}[ab?*]{1,2}",
-        path in "([ab]{1,2}/){0,3}[ab]{1,3}",
+    fn lists_match_as_the_naive_matcher(
+        patterns in proptest::collection::vec(PATTERN.prop_filter("plain", |text| is_plain(text)), 1..8),
+        path in PATH,
     ) {
-        prop_assume!(!pattern.contains("***") && !pattern.replace("**/", "").contains("**"));
-        let matcher = Matcher::parse(pattern.as_bytes()).unwrap();
-        let found = matcher.is_excluded(path.as_bytes(), &Inherited::default());
-        let characters = |text: &str| text.chars().collect::<Vec<_>>();
-        prop_assert_eq!(found, naive_match(&characters(&pattern), &characters(&path)));
+        let matcher = Matcher::new(patterns.iter().map(String::as_bytes)).unwrap();
+        prop_assert_eq!(is_excluded(&matcher, path.as_bytes()), naive_is_excluded(&patterns, &path));
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl<'a> Attempt<'a> {
         match self.start(index) {
             Start::Replaced(state) => Some(*state),
             Start::Ready(state) => {
-                let size = state.history.len() + state.config.config.env.len();
+                let triggers = self.graph.stages()[index].triggers.list.len();
+                let size = state.history.len() + state.config.config.env.len() + triggers;
                 if !self.grow(size, self.file.stages[index].from.span) {
                     return None;
                 }

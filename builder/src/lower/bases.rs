@@ -1,12 +1,13 @@
 //! What a stage begins with: another stage, an image, a named context, or nothing.
 
+use std::collections::BTreeMap;
+
 use kiln_frontend::stage::Base;
 use kiln_frontend::variables::DEFAULT_PATH;
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::attempt::Attempt;
 use super::links::From;
-use super::meta::set_env;
 use super::names::{clean, named_context};
 use super::scope::VariableList;
 use super::stages::{ImageRequest, ImageSource, StageState};
@@ -117,24 +118,26 @@ impl Attempt<'_> {
         mut config: ImageConfig,
         position: u32,
     ) -> StageState {
-        if !config.config.env.iter().any(|variable| variable.starts_with("PATH=")) && platform.os != "windows"
-        {
-            set_env(&mut config.config.env, "PATH", DEFAULT_PATH);
-        }
         if !config.config.working_dir.is_empty() {
             config.config.working_dir = clean(&config.config.working_dir);
         }
         config.rootfs = kiln_oci::config::RootFs::default();
         let mut variables = VariableList::default();
-        for variable in &config.config.env {
+        let mut env_places = BTreeMap::new();
+        let has_path = config.config.env.iter().any(|variable| variable.starts_with("PATH="));
+        for (place, variable) in config.config.env.iter().enumerate() {
             let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
             variables.set(name, value);
+            // Of several of one name, the first is the one that ENV replaces.
+            env_places.entry(name.to_owned()).or_insert(place);
         }
+        let needs_path = !has_path && platform.os != "windows";
         let mut state = StageState {
             root,
             platform,
             config,
             history: Vec::new(),
+            env_places,
             variables,
             arguments: Vec::new(),
             cmd_is_set: false,
@@ -142,6 +145,10 @@ impl Attempt<'_> {
             name: String::new(),
             progress: (0, 0),
         };
+        if needs_path {
+            state.set_env("PATH", DEFAULT_PATH);
+            state.variables.set("PATH", DEFAULT_PATH);
+        }
         self.name_stage(index, &mut state, position);
         state
     }

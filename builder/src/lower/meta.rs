@@ -27,6 +27,17 @@ impl StageState {
         self.history.push(HistoryLine { created_by, step: None });
     }
 
+    /// Sets a variable of the image: in its place if it is there, else at the end.
+    pub(super) fn set_env(&mut self, key: &str, value: &str) {
+        let env = &mut self.config.config.env;
+        let place = *self.env_places.entry(key.to_owned()).or_insert(env.len());
+        let text = format!("{key}={value}");
+        match env.get_mut(place) {
+            Some(known) => *known = text,
+            None => env.push(text),
+        }
+    }
+
     /// Returns the words of a command: the shell and its text, or the words as they are.
     pub(super) fn command(&self, command: &Command) -> Vec<String> {
         match command {
@@ -98,7 +109,7 @@ impl Attempt<'_> {
         state.note(pair_list("ENV", &pairs));
         for (key, value) in pairs {
             state.variables.set(&key, &value);
-            set_env(&mut state.config.config.env, &key, &value);
+            state.set_env(&key, &value);
         }
     }
 
@@ -204,15 +215,6 @@ fn healthcheck(state: &mut StageState, check: &HealthcheckInstruction) {
         health.retries
     ));
     state.config.config.healthcheck = Some(health);
-}
-
-/// Sets a variable of an image: in its place if it is there, else at the end.
-pub(super) fn set_env(env: &mut Vec<String>, key: &str, value: &str) {
-    let text = format!("{key}={value}");
-    match env.iter_mut().find(|known| known.split('=').next() == Some(key)) {
-        Some(known) => *known = text,
-        None => env.push(text),
-    }
 }
 
 fn pair_list(keyword: &str, pairs: &[(String, String)]) -> String {

@@ -1,5 +1,7 @@
 //! Stages: what they are based on, what they hand on, and the images they ask for.
 
+use std::collections::BTreeMap;
+
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
 
 use super::scope::VariableList;
@@ -63,6 +65,8 @@ pub(super) struct StageState {
     pub(super) platform: Platform,
     /// The configuration so far.
     pub(super) config: ImageConfig,
+    /// Where each variable stands in the environment of the configuration.
+    pub(super) env_places: BTreeMap<String, usize>,
     /// History since the base image.
     pub(super) history: Vec<HistoryLine>,
     /// What words see: environment and arguments in one list.

@@ -345,10 +345,42 @@ fn hostile_files_are_refused_before_they_fill_the_memory() {
     for index in 0..1500 {
         chain.push_str(&format!("ENV V{index}=1\nFROM s{index} AS s{}\n", index + 1));
     }
+    let mut triggers =
+        "FROM scratch AS base\n".to_owned() + &"ONBUILD ARG A\n".repeat(1200) + "FROM base AS t0\n";
+    (1..1000).for_each(|index| {
+        triggers.push_str(&format!("FROM base AS t{index}\nCOPY --from=t{} / /\n", index - 1))
+    });
     let ports = "FROM scratch\n".to_owned() + &"EXPOSE 0-65535\n".repeat(30);
-    for text in [chain, ports] {
+    for text in [chain, triggers, ports] {
         let said = Asked::default().errors(&text);
         assert!(said.starts_with("too-large: "), "{}", &said[..said.len().min(200)]);
         assert_eq!(said.lines().count(), 1);
     }
+}
+
+#[test]
+fn every_example_of_the_manual_has_its_error() {
+    let page = include_str!("../../../docs/errors.md");
+    let (mut count, mut wrong) = (0, Vec::new());
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (code, rest) = row.split_once('`').unwrap();
+        let example = rest.rsplit(" | ").next().unwrap().trim_end_matches('|').trim();
+        if example.is_empty() {
+            continue;
+        }
+        let lines = example.split("<br>").map(|line| line.trim_matches('`'));
+        let mut text = lines.collect::<Vec<_>>().join("\n");
+        let begins = ["FROM", "ARG", "#"].iter().any(|first| text.starts_with(first));
+        if !begins && !text.contains("\nFROM scratch") {
+            text.insert_str(0, "FROM scratch\n");
+        }
+        let errors = Asked::default().errors(&text);
+        let has_it = errors.lines().any(|error| error.starts_with(&format!("{code}:")));
+        if !has_it {
+            wrong.push(format!("{code}: {text:?} gives {errors:?}"));
+        }
+        count += 1;
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count > 40, "{count} examples");
 }

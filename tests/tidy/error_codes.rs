@@ -13,7 +13,7 @@ const MAKERS: [&str; 2] = ["frontend/src/", "builder/src/"];
 fn every_error_code_is_made_and_documented() {
     let files = all();
     let (listed, rows) = (listed(&files), rows(&files));
-    let mut findings = Vec::new();
+    let mut findings = unlisted(&files, &listed);
     for code in listed.union(&rows) {
         for (place, codes) in [(LIST, &listed), (PAGE, &rows)] {
             if !codes.contains(code) {
@@ -43,6 +43,24 @@ fn rows(files: &[TextFile]) -> BTreeSet<String> {
     let page = files.iter().filter(|file| file.path == PAGE);
     let rows = page.flat_map(|file| file.text.lines()).filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| row.split_once('`')).map(|(code, _)| code.to_owned()).collect()
+}
+
+/// Returns the codes that are made and not listed.
+fn unlisted(files: &[TextFile], listed: &BTreeSet<String>) -> Vec<String> {
+    const CALLS: [&str; 4] =
+        ["Diagnostic::error(", "Diagnostic::warning(", "expander.error(", "operands.error("];
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| MAKERS.iter().any(|maker| file.path.starts_with(maker))) {
+        let code: String = file.code().map(|(_, line)| format!("{line}\n")).collect();
+        for rest in CALLS.iter().flat_map(|call| code.split(call).skip(1)) {
+            let Some(literal) = rest.trim_start().strip_prefix('"') else { continue };
+            let made = literal.split('"').next().unwrap_or_default();
+            if !file.path.ends_with("tests.rs") && !listed.contains(made) {
+                findings.push(format!("{}: `{made}` is not in {LIST}", file.path));
+            }
+        }
+    }
+    findings
 }
 
 fn is_made(files: &[TextFile], code: &str) -> bool {

@@ -30,6 +30,8 @@ impl Attempt<'_> {
             Base::Stage(earlier) => self.stages.get(&earlier).cloned().map(|mut state| {
                 state.config.config.on_build.clear();
                 state.cmd_is_set = false;
+                // What the image says counts again, whatever ARG made of it in that stage: as in BuildKit.
+                set_all(&mut state.variables, &state.config.config.env);
                 self.name_stage(index, &mut state, 0);
                 state
             }),
@@ -123,14 +125,9 @@ impl Attempt<'_> {
         }
         config.rootfs = kiln_oci::config::RootFs::default();
         let mut variables = VariableList::default();
-        let mut env_places = BTreeMap::new();
+        set_all(&mut variables, &config.config.env);
+        let env_places = places(&config.config.env);
         let has_path = config.config.env.iter().any(|variable| variable.starts_with("PATH="));
-        for (place, variable) in config.config.env.iter().enumerate() {
-            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-            variables.set(name, value);
-            // Of several of one name, the first is the one that ENV replaces.
-            env_places.entry(name.to_owned()).or_insert(place);
-        }
         let needs_path = !has_path && platform.os != "windows";
         let mut state = StageState {
             root,
@@ -173,4 +170,22 @@ fn inherited(mut config: ImageConfig) -> ImageConfig {
     config.created = None;
     config.config.on_build.clear();
     config
+}
+
+/// Sets the variables of an image.
+fn set_all(variables: &mut VariableList, env: &[String]) {
+    for variable in env {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        variables.set(name, value);
+    }
+}
+
+/// Returns where each variable of an image stands. Of several of one name, the first is the one that ENV replaces.
+fn places(env: &[String]) -> BTreeMap<String, usize> {
+    let mut places = BTreeMap::new();
+    for (place, variable) in env.iter().enumerate() {
+        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+        places.entry(name.to_owned()).or_insert(place);
+    }
+    places
 }

@@ -4,7 +4,7 @@ use crate::source::Span;
 
 /// The codes of errors and warnings, in alphabetical order; `docs/errors.md` says what each means. A finding of the linter has the
 /// name of its rule instead, and what is said of a step has none.
-pub const CODES: [&str; 56] = [
+pub const CODES: [&str; 57] = [
     "blank-base",
     "blank-name",
     "check-option",
@@ -29,6 +29,7 @@ pub const CODES: [&str; 56] = [
     "healthcheck-type",
     "heredoc",
     "heredoc-destination",
+    "heredoc-size",
     "heredoc-unterminated",
     "heredoc-unused",
     "heredoc-without-body",
@@ -52,6 +53,7 @@ pub const CODES: [&str; 56] = [
     "stop-signal",
     "syntax-version",
     "too-large",
+    "too-many-errors",
     "undefined-stage",
     "undefined-target",
     "unknown-flag",

@@ -111,3 +111,25 @@ fn a_script_is_the_body_of_a_lone_heredoc_or_the_whole_command() {
         assert_eq!(script(text), expected, "{text}");
     }
 }
+
+#[test]
+fn a_file_with_very_many_errors_is_not_told_all_of_them() {
+    let codes = |text: &str| {
+        let found = parse(&Source::new("Dockerfile", text)).diagnostics;
+        (found.len(), found.last().map(|last| last.code))
+    };
+    let lines = format!("FROM a\n{}", "NONE b\n".repeat(5000));
+    assert_eq!(codes(&lines), (ERRORS_MAX + 2, Some("too-many-errors")));
+    let flags = format!("FROM a\nCOPY {} a b\n", "--nix ".repeat(5000));
+    assert_eq!(codes(&flags), (ERRORS_OF_ONE_MAX, Some("unknown-flag")));
+    let words = format!("FROM a\nENV a=b {}\n", "c ".repeat(5000));
+    assert_eq!(codes(&words), (ERRORS_OF_ONE_MAX, Some("key-value")));
+}
+
+#[test]
+fn one_large_heredoc_cannot_be_multiplied_without_bound() {
+    let body = "x".repeat(1 << 20);
+    let text = format!("FROM a\nCOPY {}/d/\n{}{body}\nA\n", "<<A ".repeat(100), "A\n".repeat(99));
+    let found = parse(&Source::new("Dockerfile", text)).diagnostics;
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["heredoc-size"]);
+}

@@ -231,10 +231,10 @@ error: RUN failed: exit code 2
     #[test]
     fn many_findings_are_shown_up_to_a_bound() {
         let found = |count: usize| {
-            let one = Diagnostic::error("e", Span::new(0, 4), "m");
+            let one = Diagnostic::error("E", Span::new(0, 4), "m");
             render_all(&Source::new("D", "FROM a"), &vec![one; count], Style::PLAIN)
         };
-        let headings = |text: &str| text.matches("error[e]: m").count();
+        let headings = |text: &str| text.matches("error[E]: m").count();
         assert_eq!((headings(&found(100)), found(100).contains("more")), (100, false));
         assert_eq!((headings(&found(101)), found(101).ends_with("\n\nand 1 more\n")), (100, true));
         assert_eq!((headings(&found(1100)), found(1100).ends_with("\n\nand 1000 more\n")), (100, true));
@@ -244,14 +244,14 @@ error: RUN failed: exit code 2
     fn several_places_are_shown_in_the_order_of_the_file() {
         let text = "FROM a AS x\nRUN b\nRUN c\nRUN d\nRUN e\nRUN f\nRUN g\nRUN h\nRUN i\nFROM b AS x\n";
         let second = Span::new(text.rfind('x').unwrap(), text.rfind('x').unwrap() + 1);
-        let diagnostic = Diagnostic::warning("duplicate-stage", second, "stage `x` is named twice")
+        let diagnostic = Diagnostic::warning("DuplicateStageName", second, "stage `x` is named twice")
             .with_label("again here")
             .with_place(span(text, "x"), "first here");
         check(
             text,
             &diagnostic,
             "\
-warning[duplicate-stage]: stage `x` is named twice
+warning[DuplicateStageName]: stage `x` is named twice
    --> Dockerfile:10:11
     |
   1 | FROM a AS x
@@ -268,9 +268,9 @@ warning[duplicate-stage]: stage `x` is named twice
         let text = "\tRUN 漢字 \x1b[2Jx bad";
         check(
             text,
-            &Diagnostic::error("e", span(text, "bad"), "no\x1b[31m"),
+            &Diagnostic::error("E", span(text, "bad"), "no\x1b[31m"),
             "\
-error[e]: no
+error[E]: no
   --> Dockerfile:1:15
    |
  1 |     RUN 漢字 ^[[2Jx bad
@@ -283,7 +283,7 @@ error[e]: no
     fn places_outside_of_the_text_and_empty_ones_do_no_harm() {
         let text = "FROM ä";
         for (start, end) in [(6, 6), (7, 7), (100, 200), (0, 1000), (5, 6)] {
-            let diagnostic = Diagnostic::error("e", Span::new(start, end), "m");
+            let diagnostic = Diagnostic::error("E", Span::new(start, end), "m");
             let shown = render(&Source::new("D", text), &diagnostic, Style::PLAIN);
             assert!(shown.contains('^'), "{start}..{end}: {shown}");
         }
@@ -293,7 +293,7 @@ error[e]: no
     fn a_very_long_line_is_shown_around_the_place() {
         let text = format!("RUN {} bad {}", "a".repeat(1000), "b".repeat(1000));
         let shown =
-            render(&Source::new("D", &*text), &Diagnostic::error("e", span(&text, "bad"), "m"), Style::PLAIN);
+            render(&Source::new("D", &*text), &Diagnostic::error("E", span(&text, "bad"), "m"), Style::PLAIN);
         assert!(shown.lines().all(|line| line.width() < EXCERPT_WIDTH_MAX + 10), "{shown}");
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[3].find("bad").map(|at| lines[3][..at].width()), lines[4].find("^^^"));

@@ -257,7 +257,7 @@ mod tests {
         let mut json = Json::new(&mut out);
         json.on(&ProgressEvent::Noticed { findings: &findings, others: &[] }, Duration::ZERO);
         json.on(&ProgressEvent::Warning { message: "slow" }, Duration::ZERO);
-        let mut error = kiln_frontend::diagnostic::Diagnostic::error("bad", at(0, 0), "e").with_help("h");
+        let mut error = kiln_frontend::diagnostic::Diagnostic::error("mount", at(0, 0), "e").with_help("h");
         error.labels.clear();
         let report = Some(Box::new(crate::failure::Report { source, diagnostics: vec![error] }));
         json.finish(Some(&Failure { report, ..Failure::usage("no") }), Duration::ZERO);
@@ -265,7 +265,7 @@ mod tests {
         let expected = [
             r#"{"at":0.0,"event":"warning","code":"Casing","message":"w","file":"Dockerfile","line":1,"column":11,"span":{"start":11,"end":12,"end_line":1,"end_column":12},"help":null,"fix":[{"line":1,"column":11,"span":{"start":11,"end":12,"end_line":1,"end_column":12},"replacement":"x"}]}"#,
             r#"{"at":0.0,"event":"warning","message":"slow"}"#,
-            r#"{"at":0.0,"event":"failed","kind":"usage","exit_code":2,"message":"no","causes":[],"hints":[],"places":[{"code":"bad","message":"e","file":"Dockerfile","line":0,"column":0,"span":null,"help":"h","fix":[]}]}"#,
+            r#"{"at":0.0,"event":"failed","kind":"usage","exit_code":2,"message":"no","causes":[],"hints":[],"places":[{"code":"mount","message":"e","file":"Dockerfile","line":0,"column":0,"span":null,"help":"h","fix":[]}]}"#,
         ];
         assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
     }

@@ -25,6 +25,9 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// The most lists that one look-up passes; a longer chain of stages is copied into one.
 const CHAIN_MAX: usize = 16;
 
+/// A list of so few is copied rather than continued, so that short ones make no long chain.
+const COPIED_MAX: usize = 32;
+
 /// Variables in the order in which they were first set. A list may continue another without copying it, so that many stages
 /// can share a long one.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +42,9 @@ pub struct VariableList {
 impl VariableList {
     /// Makes a list that begins with all that another one holds.
     pub fn inherit(list: &Arc<Self>) -> Self {
+        if list.own.len() <= COPIED_MAX {
+            return Self::clone(list);
+        }
         if list.depth < CHAIN_MAX {
             return Self { inherited: Some(Arc::clone(list)), depth: list.depth + 1, ..Self::default() };
         }
@@ -270,16 +276,21 @@ mod tests {
     fn a_long_chain_says_the_same_as_one_list() {
         let mut chained = VariableList::default();
         let mut plain = VariableList::default();
-        for index in 0..100 {
-            chained = VariableList::inherit(&Arc::new(chained));
-            let (name, value) = (format!("V{}", index % 30), index.to_string());
+        let mut deepest = 0;
+        for index in 0..2000 {
+            let (name, value) = (format!("V{}", index % 900), index.to_string());
             chained.set(&name, &value);
             plain.set(&name, &value);
-            assert!(chained.depth <= CHAIN_MAX);
+            // Stages of different lengths.
+            if index % 50 == 0 || index % 7 == 0 {
+                chained = VariableList::inherit(&Arc::new(chained));
+            }
+            deepest = deepest.max(chained.depth);
         }
+        assert_eq!(deepest, CHAIN_MAX);
         assert_eq!(chained, plain);
-        assert_eq!(chained.value("V3"), Some("93"));
-        assert_eq!(chained.value("V31"), None);
+        assert_eq!(chained.value("V3"), Some("1803"));
+        assert_eq!(chained.value("V900"), None);
     }
 
     #[test]

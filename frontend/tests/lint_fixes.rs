@@ -42,7 +42,8 @@ proptest! {
         pieces in proptest::collection::vec(prop_oneof![
             6 => prop::sample::select(vec![
                 " ", "  ", "\t", "'", "\"", "\\", "$", "{", "}", "$x", "${x}", "${x:-", "$1", "$$", "$@", "x", "1", "_", "=",
-                "<<", "#", "a b", "\u{a0}", "é", "`", "/", ":", "\\$", "\\\\", "\\\"", "'a b'", "\"c d\"", "--",
+                "<<", "#", "a b", "\u{a0}",
+                "\u{feff}", "é", "`", "/", ":", "\\$", "\\\\", "\\\"", "'a b'", "\"c d\"", "--",
             ]).prop_map(str::to_owned),
             1 => "[ -~]{0,6}",
         ], 1..9),
@@ -69,6 +70,8 @@ fn file() -> impl Strategy<Value = String> {
         "Label a b",
         "ENV a \"$x\" \\\n  'c'",
         "ENV a b \\\n# why\n  c",
+        "ENV a \\\n# why\n\n  \\\n\t# so\n  b \"c\"",
+        "ENV a \\\n# why\n  b c",
         "RUN a \\\n\n  b \\\n \t\n  c",
         "run <<E\na \\\n\nb\nE",
         "CMD [\"x\"]",

@@ -12,8 +12,8 @@ use kiln_frontend::lint::{
 use kiln_frontend::source::{Source, Span};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
-use super::planner::{Extent, PlanOptions};
-use super::scope::automatic_arguments;
+use super::planner::{Extent, PlanOptions, Planner};
+use super::scope::{automatic_arguments, target_name};
 
 /// The build argument that takes the place of `# check=`.
 pub const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -64,7 +64,7 @@ fn lint_with(input: &LintInput<'_>, config: Option<&Config>) -> Linted {
     let automatic = automatic_arguments(
         &options.build_platform,
         target,
-        &target_name(file, options.target.as_deref()),
+        target_name(file, options.target.as_deref()),
         &options.build_args,
     );
     let images = input.images.iter().map(|(name, config)| (name.clone(), facts(config))).collect();
@@ -112,22 +112,35 @@ fn changed(mut config: Config, changes: &Config) -> Config {
     config
 }
 
-/// Returns what is said of rules whose findings fail a build; nothing where there are none.
-pub fn violation(rules: &[&str]) -> Option<String> {
-    (!rules.is_empty()).then(|| format!("lint violation found for rules: {}", rules.join(", ")))
+impl Planner<'_> {
+    /// Lints the file for the build that is planned, with the images that the planner was told of.
+    pub fn lint(&self, ignore: Option<&Matcher>) -> Linted {
+        let known = |request| self.known(request).map(|image| image.config.clone());
+        let images = self.bases().iter().filter_map(|(name, request)| Some((name.clone(), known(request)?)));
+        lint(&LintInput {
+            source: self.source,
+            file: self.file,
+            options: self.options(),
+            changes: &Config::default(),
+            ignore,
+            images: &images.collect(),
+            replaced: self.replaced(),
+        })
+    }
+}
+
+/// Returns the error of a build that findings are to fail; nothing where there are none.
+pub fn violation(rules: &[&str]) -> Option<Diagnostic> {
+    let message = format!("lint violation found for rules: {}", rules.join(", "));
+    let error = Diagnostic::error("lint-violation", Span::default(), message);
+    let help = "`# check=error=true` asks for it; mend the findings, or skip their rules";
+    (!rules.is_empty()).then(|| Diagnostic { labels: Vec::new(), ..error.with_help(help) })
 }
 
 /// Tells whether what a word gives depends on variables: it has some, and expands where all are set.
 pub fn depends_on_variables(word: &str, escape: char) -> bool {
     let all_set = |_: &str| Some("1".to_owned());
     Lexer::new(escape).expand(word, &all_set).is_ok_and(|expansion| !expansion.used.is_empty())
-}
-
-/// Returns the name that `TARGETSTAGE` has: that of the stage to build, or `default`.
-pub(super) fn target_name(file: &Dockerfile, wanted: Option<&str>) -> String {
-    let last = || file.stages.last().and_then(|stage| stage.name()).map(str::to_owned);
-    let wanted = wanted.map(str::to_lowercase);
-    wanted.or_else(last).unwrap_or_else(|| "default".to_owned())
 }
 
 fn reach(options: &PlanOptions) -> Reach<'_> {

@@ -35,10 +35,10 @@ impl Reading {
     }
 }
 
-/// Reads a whole word.
+/// Reads a whole word. A byte order mark at its start is dropped, as Go's scanner drops it.
 pub(crate) fn read(word: &str, variables: &dyn Variables, reading: Reading) -> Result<Expansion, Misread> {
     let mut reader = Reader {
-        rest: Rest(word),
+        rest: Rest(without_mark(word)),
         length: word.len(),
         blamed: None,
         keeps_escapes: reading.keeps_escapes,
@@ -78,6 +78,10 @@ impl Rest<'_> {
     fn next_if_eq(&mut self, wanted: char) -> Option<char> {
         self.next_if(|first| first == wanted)
     }
+}
+
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 struct Reader<'a> {

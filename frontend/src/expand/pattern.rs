@@ -2,6 +2,7 @@
 //! `*` and `?` match everything but a newline. Matching takes time in proportion to pattern times text, never more.
 
 use super::ExpandError;
+use super::lexer::without_mark;
 use super::name::{is_digit, is_letter};
 
 /// Which end of a value is cut.
@@ -131,7 +132,7 @@ fn invalid(pattern: &str, escaped: String) -> ExpandError {
 /// Reads a pattern; an error is the character behind a wrong backslash.
 fn tokens(pattern: &str) -> Result<Vec<Token>, String> {
     let mut tokens = Vec::with_capacity(pattern.len());
-    let mut rest = pattern.chars().peekable();
+    let mut rest = without_mark(pattern).chars().peekable();
     while let Some(character) = rest.next() {
         let token = match character {
             '*' => Token::Many,

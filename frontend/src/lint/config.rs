@@ -311,3 +311,6 @@ pub fn unknown_rule(name: &str, place: Option<Span>) -> Option<Diagnostic> {
     }
     Some(remark.with_suggestion(near.map(str::to_owned)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,21 +326,19 @@ impl<'t> Reader<'t> {
         self.at += usize::from(!self.rest().is_empty());
     }
 
-    /// Skips `$(…)`, `${…}` or `(…)` with all brackets in it.
+    /// Skips `$(…)`, `${…}` or `(…)` with all brackets in it, but those that end patterns of a `case`.
     fn scan_substitution(&mut self, word: &mut String) {
         let start = self.at;
-        let mut depth = 0_usize;
-        let mut quote = None;
-        for (at, character) in self.rest().char_indices() {
+        let text = self.rest();
+        let mut brackets = Brackets::default();
+        for (at, character) in text.char_indices() {
             self.at = start + at + character.len_utf8();
-            match character {
-                _ if quote == Some(character) => quote = None,
-                '\'' | '"' if quote.is_none() => quote = Some(character),
-                '(' | '{' if quote != Some('\'') => depth += 1,
-                ')' | '}' if quote != Some('\'') => depth = depth.saturating_sub(1),
-                _ => {}
+            let is_word = character.is_ascii_alphanumeric() || character == '_';
+            if !is_word {
+                brackets.end_word(&text[brackets.word..at]);
+                brackets.word = at + character.len_utf8();
             }
-            if depth == 0 && matches!(character, ')' | '}') {
+            if brackets.closes(character) {
                 break;
             }
         }
@@ -387,6 +385,43 @@ impl<'t> Reader<'t> {
         if !statement.commands.is_empty() || statement.is_compound {
             self.statements.push(statement);
         }
+    }
+}
+
+/// What is open inside of a substitution.
+#[derive(Default)]
+struct Brackets {
+    depth: usize,
+    quote: Option<char>,
+    /// How deep each open `case` stands.
+    cases: Vec<usize>,
+    /// Where the current word begins.
+    word: usize,
+}
+
+impl Brackets {
+    fn end_word(&mut self, word: &str) {
+        match word {
+            "case" if self.quote.is_none() => self.cases.push(self.depth),
+            "esac" if self.quote.is_none() => drop(self.cases.pop()),
+            _ => {}
+        }
+    }
+
+    /// Takes a character; tells whether it closes all that was open.
+    fn closes(&mut self, character: char) -> bool {
+        match character {
+            _ if self.quote == Some(character) => self.quote = None,
+            '\'' | '"' if self.quote.is_none() => self.quote = Some(character),
+            '(' | '{' if self.quote != Some('\'') => self.depth += 1,
+            ')' if self.cases.last() == Some(&self.depth) => {}
+            ')' | '}' if self.quote != Some('\'') => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
     }
 }
 

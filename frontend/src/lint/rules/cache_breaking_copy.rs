@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::ast::{Command, Operation, Transfer, Word};
+use crate::ast::{Command, Operation, Script, Transfer, Word};
 use crate::lint::installs::{Install, installs};
 use crate::lint::report::Report;
-use crate::lint::scene::{Role, Scene, StageScene, Step};
+use crate::lint::scene::{Role, Scene, Step};
 use crate::lint::{Level, Rule, place};
 use crate::source::Span;
 use crate::stage::Base;
@@ -45,7 +45,7 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
             if progress.copied.is_none() {
                 progress.copied = everything(step).map(|place| (step, place));
             }
-            let Some((script, installs)) = of_step(step, stage) else { continue };
+            let Some((script, installs)) = of_step(step) else { continue };
             for install in installs {
                 let is_new = progress.installed.insert(install.language) && !keeps_cache(step);
                 let Some((copy, place)) = progress.copied.filter(|_| is_new) else { continue };
@@ -103,16 +103,16 @@ fn keeps_cache(step: &Step<'_>) -> bool {
 }
 
 /// Returns the script of a RUN and the installs in it.
-fn of_step(step: &Step<'_>, stage: &StageScene<'_>) -> Option<(Word, Vec<Install>)> {
-    let is_windows = stage.platform.as_ref().is_some_and(|platform| platform.os == "windows");
+fn of_step(step: &Step<'_>) -> Option<(Word, Vec<Install>)> {
     let Operation::Run(run) = &step.instruction.operation else { return None };
-    if is_windows {
-        return None;
-    }
-    let script = match (&run.command, step.instruction.heredocs.first()) {
-        (Command::Shell(_), Some(heredoc)) => Word { text: heredoc.content.clone(), span: heredoc.span },
-        (Command::Shell(word), None) => word.clone(),
-        (Command::Exec(words), _) => {
+    let script = match &run.command {
+        Command::Shell(word) => {
+            match (step.instruction.script(&word.text), step.instruction.heredocs.first()) {
+                (Script::Body { .. }, Some(body)) => Word { text: body.content.clone(), span: body.span },
+                _ => word.clone(),
+            }
+        }
+        Command::Exec(words) => {
             let (first, last) = words.first().zip(words.last())?;
             let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
             Word { text: text.join(" "), span: first.span.cover(last.span) }
@@ -160,6 +160,7 @@ mod tests {
             "COPY . .\nRUN npm install -g x && pip install . && make",
             "COPY . .\nFROM a\nRUN npm ci",
             "COPY <<E .\nE\nRUN npm ci",
+            "COPY . .\nRUN cat <<E >x\nnpm ci\nE",
         ];
         for text in cases {
             check(

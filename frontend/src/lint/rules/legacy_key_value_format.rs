@@ -56,34 +56,50 @@ fn fix(pair: &Pair, request: &LintRequest<'_>) -> Option<Vec<Edit>> {
     let escape = request.file.escape;
     let is_plain = |c: char| !matches!(c, '\'' | '"' | '=') && c != escape && !c.is_whitespace();
     let between = Span::new(pair.key.span.end, pair.value.span.start);
-    if !pair.key.text.chars().all(is_plain) || has_comment(between, request) {
+    if !pair.key.text.chars().all(is_plain) {
         return None;
     }
     let value = &pair.value.text;
     let written = rewritten(value, escape)?;
     let edit = |span, replacement: &str| Edit { span, replacement: replacement.to_owned() };
     if written == *value {
-        return Some(vec![edit(between, "=")]);
+        return Some(vec![edit(between, &separator("=", between, request))]);
     }
     let end = Span::new(pair.value.span.end, pair.value.span.end);
     if written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) == Some(value) {
         // Continuations and comments between the lines of the value stay where they are.
-        return Some(vec![edit(between, "=\""), edit(end, "\"")]);
+        return Some(vec![edit(between, &separator("=\"", between, request)), edit(end, "\"")]);
     }
     let is_one_line = request.source.slice(pair.value.span) == value;
-    is_one_line.then(|| vec![edit(between, "="), edit(pair.value.span, &written)])
+    is_one_line
+        .then(|| vec![edit(between, &separator("=", between, request)), edit(pair.value.span, &written)])
 }
 
-fn has_comment(span: Span, request: &LintRequest<'_>) -> bool {
+/// Returns what comes between key and value: nothing more, unless there are comments, which stay. The blanks around them go: they
+/// would belong to the value.
+fn separator(start: &str, between: Span, request: &LintRequest<'_>) -> String {
     let comments = &request.file.comments;
-    let first = comments.partition_point(|comment| comment.span.start < span.start);
-    comments.get(first).is_some_and(|comment| span.contains(comment.span.start))
+    let first = comments.partition_point(|comment| comment.span.start < between.start);
+    if !comments.get(first).is_some_and(|comment| between.contains(comment.span.start)) {
+        return start.to_owned();
+    }
+    let lines = request.source.slice(between).split_inclusive('\n');
+    let keep = |line| if is_comment(line) { line } else { line.trim_start() };
+    start.to_owned() + &lines.map(keep).collect::<String>()
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with('#')
 }
 
 /// Returns how a value is written behind `=`, or `None` where that is not certain.
 fn rewritten(value: &str, escape: char) -> Option<String> {
     if split_quoted(value, escape).first() == Some(&(0..value.len())) {
         return Some(value.to_owned());
+    }
+    // A byte order mark is dropped at the start of a word only.
+    if value.starts_with('\u{feff}') {
+        return None;
     }
     let is_simple = !value.contains(['\'', '"', escape]);
     if is_simple {
@@ -237,11 +253,17 @@ mod tests {
             ("ENV $a b", "ENV $a=b"),
             ("ENV a\\b c", "ENV a\\b c"),
             ("ENV a\u{a0}b c", "ENV a\u{a0}b c"),
+            ("ENV a \u{feff}b c", "ENV a \u{feff}b c"),
             ("ENV a \u{a0}b", "ENV a=\"\u{a0}b\""),
             ("ENV a b c\\\\", "ENV a=\"b c\\\\\""),
             ("LABEL a \\\n  b \\\n  c\nCMD []", "LABEL a=\"b \\\n  c\"\nCMD []"),
             ("ENV a b \\\n# why\n  c \\\n", "ENV a=\"b \\\n# why\n  c\" \\\n"),
-            ("ENV a \\\n# why\n  b", "ENV a \\\n# why\n  b"),
+            ("ENV a \\\n# why\n  b", "ENV a=\\\n# why\nb"),
+            (
+                "ENV a \t\\ \r\n  # why\r\n \r\n  \\\r\n\tb \\\r\n# c\r\n  c\r\n",
+                "ENV a=\"\\ \r\n  # why\r\n\\\r\nb \\\r\n# c\r\n  c\"\r\n",
+            ),
+            ("ENV a \\\n# why\n  'b' c", "ENV a=\\\n# why\n\"b c\""),
             ("ENV a 'b' \\\r\n  c", "ENV a 'b' \\\r\n  c"),
             ("ENV a b \\\r\n  c", "ENV a=\"b \\\r\n  c\""),
         ];

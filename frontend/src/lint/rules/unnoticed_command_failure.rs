@@ -37,7 +37,7 @@ const SHOWN_BYTES_MAX: usize = 40;
 fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
     let (source, escape) = (scene.request.source, scene.request.file.escape);
     for stage in &scene.stages {
-        let is_windows = stage.platform.as_ref().is_some_and(|platform| platform.os == "windows");
+        let is_windows = stage.is_for_windows(escape);
         for step in stage.steps.iter().filter(|step| !is_windows && has_lenient_shell(step)) {
             let Operation::Run(run) = &step.instruction.operation else { continue };
             let Command::Shell(command) = &run.command else { continue };

@@ -61,6 +61,15 @@ pub(crate) struct StageScene<'a> {
     pub(crate) steps: Vec<Step<'a>>,
 }
 
+impl StageScene<'_> {
+    /// Tells whether its scripts are for a shell of Windows, as far as the file tells.
+    pub(crate) fn is_for_windows(&self, escape: char) -> bool {
+        let base = &self.base.expansion.text;
+        let is_named = ["windows", "nanoserver"].iter().any(|word| base.contains(word));
+        escape == '`' || is_named || self.platform.as_ref().is_some_and(|platform| platform.os == "windows")
+    }
+}
+
 /// An instruction of a stage that is reached.
 pub(crate) struct Step<'a> {
     /// What it says; the spans of a trigger lie in a text of its own.

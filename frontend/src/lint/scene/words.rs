@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 
 use super::{Expanded, Role, Undefined};
-use crate::expand::{Expansion, Lexer};
+use crate::expand::{ExpandError, Expansion, Lexer};
 use crate::source::Word;
 use crate::suggest;
 use crate::variables::{CONTROL_ARGUMENTS, VariableList};
 
 /// The most bytes that all words of a file may expand to; words behind them count as wrong.
-const EXPANDED_BYTES_MAX: usize = 64 << 20;
+const EXPANDED_BYTES_MAX: usize = 32 << 20;
 
 /// The most words that are compared to find suggestions for all findings of a file.
-const COMPARISONS_MAX: usize = 500_000;
+const COMPARISONS_MAX: usize = 200_000;
 
 /// Expands the words of one file.
 pub(super) struct Words {
@@ -28,22 +28,27 @@ impl Words {
 
     /// Expands a word; tells whether it was wrong.
     pub(super) fn expand(&mut self, word: &Word, variables: &VariableList) -> (Expansion, bool) {
-        self.count(self.lexer.expand(&word.text, variables).ok())
+        let lexer = self.lexer;
+        self.counted(|| lexer.expand(&word.text, variables))
     }
 
     /// As [`Words::expand`], for the body of a heredoc.
     pub(super) fn expand_body(&mut self, word: &Word, variables: &VariableList) -> (Expansion, bool) {
-        self.count(Lexer::expand_body(&word.text, variables).ok())
+        self.counted(|| Lexer::expand_body(&word.text, variables))
     }
 
-    /// Errors are those of whoever plans the file.
-    fn count(&mut self, expansion: Option<Expansion>) -> (Expansion, bool) {
-        let expansion = expansion.filter(|expansion| {
-            self.bytes = self.bytes.saturating_add(expansion.text.len());
-            self.bytes <= EXPANDED_BYTES_MAX
-        });
-        let is_wrong = expansion.is_none();
-        (expansion.unwrap_or_default(), is_wrong)
+    /// Expands while there is not too much. Errors are those of whoever plans the file.
+    fn counted(&mut self, expand: impl FnOnce() -> Result<Expansion, ExpandError>) -> (Expansion, bool) {
+        if self.bytes > EXPANDED_BYTES_MAX {
+            return (Expansion::default(), true);
+        }
+        match expand() {
+            Ok(expansion) => {
+                self.bytes = self.bytes.saturating_add(expansion.text.len());
+                (expansion, false)
+            }
+            Err(_) => (Expansion::default(), true),
+        }
     }
 
     /// Reads a word of FROM.

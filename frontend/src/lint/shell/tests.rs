@@ -24,6 +24,7 @@ fn scripts_are_cut_where_a_shell_cuts_them() {
         ("a & b", &["a &", "b"]),
         ("a 2>&1 >&2 &>x; b", &["a 2>&1 >&2 >x", "b"]),
         ("a 'x; y' \"z; $(u; v)\" `p; q`", &["a x; y z; $(u; v) p; q"]),
+        ("a $(case $x in y) z;; (q) r; esac); f", &["a $(case $x in y) z;; (q) r; esac)", "f"]),
         ("a $(b; c) ${d;e}; f", &["a $(b; c) ${d;e}", "f"]),
         ("for x in 1 2; do a; b; done; c", &["{x in 1 2 / a / b}", "c"]),
         ("if a; then b; else c; fi\nd", &["{a / b / c}", "d"]),

@@ -1,6 +1,6 @@
 //! EXPOSE with an address or a port of the host, as `docker run -p` has it: EXPOSE names ports of the container only.
 
-use crate::lint::ports::{in_same_order, ports};
+use crate::lint::ports::{Port, in_same_order, ports};
 use crate::lint::report::Report;
 use crate::lint::scene::Scene;
 use crate::lint::{Level, Rule};
@@ -16,8 +16,12 @@ pub(super) const RULE: Rule = Rule {
 fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
     let source = scene.request.source;
     for step in scene.stages.iter().flat_map(|stage| &stage.steps) {
-        // A lone colon names nothing.
-        let ports: Vec<_> = ports(step).into_iter().filter(|port| port.host.len() > 1).collect();
+        // A lone colon names nothing, and without a port of the container it is an error of another kind.
+        let is_of_host = |port: &Port<'_>| {
+            let container = &port.text[port.host.len()..];
+            port.host.len() > 1 && !container.is_empty() && !container.starts_with('/')
+        };
+        let ports: Vec<_> = ports(step).into_iter().filter(is_of_host).collect();
         let edits = ports.iter().filter_map(|port| port.edit(port.host, "", source));
         let edits = if ports.is_empty() { Vec::new() } else { in_same_order(step, edits.collect(), source) };
         for port in ports {
@@ -47,6 +51,7 @@ mod tests {
             ("FROM a\nEXPOSE 127.0.0.1:8080:80/tcp", &[&address]),
             ("FROM a\nEXPOSE [::1]:8080:80/tcp", &[&six]),
             ("FROM a\nEXPOSE :80", &[]),
+            ("FROM a\nEXPOSE 80: 80:/tcp", &[]),
         ];
         check("ExposeInvalidFormat", &World::default(), cases);
     }

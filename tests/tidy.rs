@@ -6,6 +6,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/error_codes.rs"]
+mod error_codes;
 #[path = "tidy/licences.rs"]
 mod licences;
 #[path = "tidy/lint_rules.rs"]

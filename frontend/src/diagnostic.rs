@@ -2,6 +2,66 @@
 
 use crate::source::Span;
 
+/// The codes of errors and warnings, in alphabetical order; `docs/errors.md` says what each means. A finding of the linter has the
+/// name of its rule instead, and what is said of a step has none.
+pub const CODES: [&str; 55] = [
+    "blank-base",
+    "blank-name",
+    "check-option",
+    "checksum",
+    "chmod",
+    "circular-dependency",
+    "copy-source",
+    "device",
+    "directive-without-effect",
+    "duplicate-directive",
+    "duplicate-flag",
+    "duration",
+    "empty-file",
+    "empty-volume",
+    "escape-directive",
+    "expansion",
+    "expose",
+    "extra-argument",
+    "flag-value",
+    "foreign-frontend",
+    "from-arguments",
+    "healthcheck-type",
+    "heredoc",
+    "heredoc-destination",
+    "heredoc-unterminated",
+    "heredoc-unused",
+    "heredoc-without-body",
+    "image-name",
+    "json-element",
+    "key-value",
+    "later-stage",
+    "missing-argument",
+    "missing-flag-value",
+    "mount",
+    "no-instructions",
+    "no-stage",
+    "no-stages",
+    "not-utf8",
+    "onbuild-trigger",
+    "platform",
+    "shell-form",
+    "source-date-epoch",
+    "stage-name",
+    "stop-signal",
+    "syntax-version",
+    "too-large",
+    "undefined-stage",
+    "undefined-target",
+    "unknown-flag",
+    "unknown-instruction",
+    "unknown-rule",
+    "unsupported",
+    "unused-build-arg",
+    "variable-in-from",
+    "volume",
+];
+
 /// One finding: an error or a warning, with the places it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -31,6 +91,8 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, code: &'static str, span: Span, message: String) -> Self {
+        let is_rule = code.starts_with(|first: char| first.is_ascii_uppercase());
+        debug_assert!(code.is_empty() || is_rule || CODES.contains(&code), "{code} is in `CODES`");
         let labels = vec![Label { span, text: String::new() }];
         Self { severity, code, message, labels, help: None, fix: Vec::new() }
     }

@@ -17,6 +17,8 @@ pub struct Parsed {
     pub file: Dockerfile,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether an error cost a FROM: then it is not certain which instruction belongs to which stage.
+    pub has_lost_stage: bool,
 }
 
 impl Parsed {
@@ -104,6 +106,8 @@ struct Parser<'a> {
     spans: Vec<Span>,
     /// A FROM was there, though it may have had an error.
     has_from: bool,
+    /// A FROM was there and is not in the tree.
+    has_lost_stage: bool,
     reported_no_stage: bool,
 }
 
@@ -118,6 +122,7 @@ impl<'a> Parser<'a> {
             gaps: Vec::new(),
             spans: Vec::new(),
             has_from: false,
+            has_lost_stage: false,
             reported_no_stage: false,
         }
     }
@@ -147,6 +152,7 @@ impl<'a> Parser<'a> {
         }
         let operation = instruction::read(&operands, &mut self.found);
         self.has_from |= operands.name() == "FROM";
+        self.has_lost_stage |= operands.name() == "FROM" && operation.is_none();
         let Operands { keyword, flags, .. } = operands;
         let text = line.text.trim().to_owned();
         Some(Instruction {
@@ -179,6 +185,8 @@ impl<'a> Parser<'a> {
             if !is_terminated {
                 let message = format!("unterminated heredoc: no line is `{}`", heredoc.name);
                 let announced = operands.line.span(operands.line.trimmed());
+                // Whatever stood behind it was taken for its body.
+                self.has_lost_stage = true;
                 self.found.push(Diagnostic::error("heredoc-unterminated", announced, message));
                 return None;
             }
@@ -195,7 +203,9 @@ impl<'a> Parser<'a> {
         };
         let near = suggest::nearest_in_case(&keyword.text, NAMES);
         // What follows a mistyped FROM has a stage, only not in this tree.
-        self.has_from |= near.as_deref().is_some_and(|near| near.eq_ignore_ascii_case("FROM"));
+        let is_from = near.as_deref().is_some_and(|near| near.eq_ignore_ascii_case("FROM"));
+        self.has_from |= is_from;
+        self.has_lost_stage |= is_from;
         self.found.push(Diagnostic::error("unknown-instruction", span, message).with_suggestion(near));
     }
 
@@ -242,6 +252,7 @@ impl<'a> Parser<'a> {
                 gaps: self.gaps,
             },
             diagnostics: self.found,
+            has_lost_stage: self.has_lost_stage,
         }
     }
 

@@ -43,9 +43,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     display.finish(None);
     let style = stderr_style(&settings);
     if mode != Mode::Json && mode != Mode::Quiet {
-        for warning in &result.warnings {
-            show_text(&diagnostic::render(&result.source, warning, style));
-        }
+        show_text(&diagnostic::render_all(&result.source, &result.warnings, style));
     }
     match is_stdout_taken {
         true => Ok(()),

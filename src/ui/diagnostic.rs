@@ -23,6 +23,21 @@ use super::style::{Paint, Style};
 /// Longest part of a line that is shown, in columns.
 const EXCERPT_WIDTH_MAX: usize = 200;
 
+/// The most findings that are shown: nobody reads more, and a hostile file has as many as it has lines.
+const SHOWN_MAX: usize = 100;
+
+/// Returns findings one below the other, and how many more there are.
+pub(crate) fn render_all(source: &Source, diagnostics: &[Diagnostic], style: Style) -> String {
+    let shown = diagnostics.iter().take(SHOWN_MAX).map(|found| render(source, found, style));
+    let mut text = shown.collect::<Vec<_>>().join("\n");
+    match diagnostics.len().saturating_sub(SHOWN_MAX) {
+        0 => {}
+        1 => push(&mut text, "\nand 1 more\n"),
+        more => push(&mut text, &format!("\nand {more} more\n")),
+    }
+    text
+}
+
 /// Returns a finding as lines, with a line end behind each.
 pub(crate) fn render(source: &Source, diagnostic: &Diagnostic, style: Style) -> String {
     let (word, paint) = match diagnostic.severity {
@@ -211,6 +226,18 @@ error: RUN failed: exit code 2
    | ^^^^^^^^^^^^^^^^^ in stage `build`; its output is above
 ",
         );
+    }
+
+    #[test]
+    fn many_findings_are_shown_up_to_a_bound() {
+        let found = |count: usize| {
+            let one = Diagnostic::error("e", Span::new(0, 4), "m");
+            render_all(&Source::new("D", "FROM a"), &vec![one; count], Style::PLAIN)
+        };
+        let headings = |text: &str| text.matches("error[e]: m").count();
+        assert_eq!((headings(&found(100)), found(100).contains("more")), (100, false));
+        assert_eq!((headings(&found(101)), found(101).ends_with("\n\nand 1 more\n")), (100, true));
+        assert_eq!((headings(&found(1100)), found(1100).ends_with("\n\nand 1000 more\n")), (100, true));
     }
 
     #[test]

@@ -228,9 +228,7 @@ pub(crate) fn render_failure(failure: &Failure, style: Style) -> String {
     let mut text = String::new();
     match &failure.report {
         Some(report) => {
-            let findings =
-                report.diagnostics.iter().map(|found| diagnostic::render(&report.source, found, style));
-            text.push_str(&findings.collect::<Vec<_>>().join("\n"));
+            text.push_str(&diagnostic::render_all(&report.source, &report.diagnostics, style));
         }
         None => {
             let heading = super::block(&failure.message);

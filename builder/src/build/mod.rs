@@ -68,8 +68,13 @@ pub async fn build(
     blocking(move || store.collect_dead_scratch()).await?;
     let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
     let parsed = lower::parse(&inputs.source);
-    if parsed.diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(BuildError::dockerfile(inputs.source, parsed.diagnostics));
+    if parsed.has_errors() {
+        let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
+        let further = lower::further_errors(&inputs.source, &parsed, options);
+        let mut diagnostics = parsed.diagnostics;
+        diagnostics.extend(further);
+        diagnostics.sort_by_key(Diagnostic::primary);
+        return Err(BuildError::dockerfile(inputs.source, diagnostics));
     }
     let lowering = lower(workshop, request, &inputs, &parsed.file, progress);
     let (lowered, timestamp) = unless_raised(interrupt, lowering).await?;

@@ -90,12 +90,12 @@ pub async fn check(
         changes: &options.changes,
         ignore: &ignore,
     };
-    let mut problems = parsed.diagnostics;
-    let outcome = match problems.iter().any(Diagnostic::is_error) {
-        true => subject.without_plan(),
+    let outcome = match parsed.has_errors() {
+        true => subject.without_plan(lower::further_errors(&source, &parsed, subject.options.clone())),
         false => subject.planned(Images::new(workshop, options.sources, progress)).await,
     };
     let Outcome { errors, linted, notes } = outcome;
+    let mut problems = parsed.diagnostics;
     problems.extend(errors);
     problems.extend(linted.remarks);
     problems.sort_by_key(|problem| problem.primary().map(|span| span.start));
@@ -158,11 +158,11 @@ struct Outcome {
 }
 
 impl Subject<'_> {
-    /// Lints a tree with errors; it is not planned, because most of what would be said follows from them.
-    fn without_plan(&self) -> Outcome {
+    /// Lints a tree with errors; it is planned only as far as what is said then does not follow from them.
+    fn without_plan(&self, errors: Vec<Diagnostic>) -> Outcome {
         let mut linted = lower::lint(&self.lint_input(&BTreeMap::new(), &BTreeSet::new()));
         linted.findings.retain(|finding| !EVALUATING.contains(&finding.rule.name));
-        Outcome { errors: Vec::new(), linted, notes: Vec::new() }
+        Outcome { errors, linted, notes: Vec::new() }
     }
 
     /// Plans and lints, again when a registry told more about an image that something depends on.

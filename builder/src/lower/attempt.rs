@@ -5,27 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Word};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
-use kiln_frontend::stage::StageGraph;
+use kiln_frontend::stage::{Base, StageGraph};
 use kiln_frontend::suggest;
 use kiln_frontend::variables::{declared_names, read_globals};
-use kiln_oci::Platform;
+use kiln_oci::{ImageConfig, Platform};
 
 use super::bases::Start;
 use super::links::From;
 use super::planner::{PlanOptions, Planner};
-use super::scope::{Expander, VariableList, automatic_arguments, unused_arguments};
+use super::scope::{Expander, VariableList, automatic_arguments, target_name, unused_arguments};
 use super::stages::{ImageRequest, ResolvedImage, StageState};
-use crate::plan::{Origin, Output, Plan};
+use crate::plan::{Op, Origin, Output, Plan};
 use crate::request::Compat;
 
-/// The most lines of history and variables that stages may take over from one another, all together: a file of a few thousand
-/// lines can ask for more than fits into memory.
-const INHERITED_MAX: usize = 2_000_000;
+/// The most variables, lines of history and ports that all stages may have together, those that they take over from one
+/// another included: a file of a few thousand lines can ask for more than fits into memory.
+const KEPT_MAX: usize = 1_000_000;
 
 /// One reading of the file for one platform, with the images known so far.
 pub(super) struct Attempt<'a> {
     pub(super) options: &'a PlanOptions,
-    pub(super) escape: char,
     pub(super) expander: Expander,
     pub(super) plan: Plan,
     /// Global arguments, the automatic ones among them.
@@ -46,8 +45,10 @@ pub(super) struct Attempt<'a> {
     pub(super) target: Platform,
     /// The stages that are read, as far as their bases are known.
     pub(super) stages: BTreeMap<usize, StageState>,
-    /// What stages took over so far.
-    inherited: usize,
+    /// How many variables, lines and ports are kept so far.
+    kept: usize,
+    /// The file has errors elsewhere.
+    pub(super) is_broken: bool,
     pub(super) epoch: Option<i64>,
 }
 
@@ -60,7 +61,6 @@ impl<'a> Attempt<'a> {
     ) -> Self {
         Self {
             options: &planner.options,
-            escape: planner.file.escape,
             expander: Expander::new(planner.file.escape),
             plan,
             globals: VariableList::default(),
@@ -75,13 +75,17 @@ impl<'a> Attempt<'a> {
             replaced: BTreeSet::new(),
             target,
             stages: BTreeMap::new(),
-            inherited: 0,
+            kept: 0,
+            is_broken: planner.is_broken,
             epoch: None,
         }
     }
 
     /// Lowers the target stage and what it needs, and adds it to the plan's outputs.
     pub(super) fn output(&mut self) {
+        if self.is_broken {
+            self.expander.distrust(true);
+        }
         self.read_globals();
         self.read_stages();
         let Some(target) = self.target_stage() else { return };
@@ -132,11 +136,15 @@ impl<'a> Attempt<'a> {
     }
 
     fn read_globals(&mut self) {
-        let last = || self.file.stages.last().and_then(|stage| stage.name());
-        let name = self.options.target.as_deref().or_else(last).unwrap_or("default");
+        let name = target_name(self.file, self.options.target.as_deref());
         let automatic =
             automatic_arguments(&self.options.build_platform, &self.target, name, &self.options.build_args);
-        let mut expand = |word: &Word, variables: &VariableList| self.expander.expansion(word, variables);
+        let mut expand = |word: &Word, variables: &VariableList| {
+            let mark = self.expander.begin();
+            let expansion = self.expander.expansion(word, variables);
+            self.expander.settle(mark, &[]);
+            expansion
+        };
         let globals = read_globals(self.file, &automatic, &self.options.build_args, &mut expand);
         self.globals = globals.list;
         if let Some(epoch) = globals.arguments.iter().rfind(|argument| argument.name == "SOURCE_DATE_EPOCH") {
@@ -180,40 +188,60 @@ impl<'a> Attempt<'a> {
 
     /// Returns a stage with all its instructions applied, or `None` when something is missing or wrong.
     fn stage(&mut self, index: usize) -> Option<StageState> {
+        if self.is_broken {
+            self.sketch(index);
+            return None;
+        }
         match self.start(index) {
             Start::Replaced(state) => Some(*state),
             Start::Ready(state) => {
-                self.inherited += state.history.len() + state.variables.pairs().len();
-                if self.inherited > INHERITED_MAX {
-                    let message = "the stages of this file take over too much from one another";
-                    self.expander.error("too-large", self.file.stages[index].from.span, message);
+                let size = state.history.len() + state.config.config.env.len();
+                if !self.grow(size, self.file.stages[index].from.span) {
                     return None;
                 }
                 Some(self.instructions(index, *state))
             }
             Start::Missing => {
-                self.look_ahead(index);
+                if self.graph.stages()[index].base != Base::Context {
+                    self.sketch(index);
+                }
                 None
             }
         }
     }
 
-    /// Asks for the images that a stage names besides its base, while the base is not known yet.
-    fn look_ahead(&mut self, index: usize) {
-        for instruction in &self.file.stages[index].instructions {
-            match &instruction.operation {
-                Operation::Copy(copy) => {
-                    if let Some(from) = &copy.from {
-                        self.copy_from(from);
-                    }
-                }
-                Operation::Run(run) => {
-                    for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
-                        self.mount_from(from);
-                    }
-                }
-                _ => {}
-            }
+    /// Counts what is kept for a stage; returns whether that is still within bounds.
+    pub(super) fn grow(&mut self, count: usize, span: Span) -> bool {
+        let was_within = self.kept <= KEPT_MAX;
+        self.kept = self.kept.saturating_add(count);
+        if self.kept > KEPT_MAX && was_within {
+            let message = "the configurations that this file asks for are too large, all together";
+            self.expander.error("too-large", span, message);
+        }
+        self.kept <= KEPT_MAX
+    }
+
+    /// Reads the instructions of a stage whose base is not known, for the errors that are there whatever the base is and for
+    /// the images that they name.
+    fn sketch(&mut self, index: usize) {
+        let stage = &self.file.stages[index];
+        let root = self.plan.push(Op::Scratch, Origin::default());
+        let config = ImageConfig::empty(&self.target);
+        let mut state = self.begin(index, root, self.target.clone(), config, 0);
+        state.variables = VariableList::default();
+        self.expander.distrust(self.is_broken);
+        for instruction in &stage.instructions {
+            let sets: Vec<&str> = match &instruction.operation {
+                Operation::Env(pairs) => pairs.iter().map(|pair| pair.key.text.as_str()).collect(),
+                Operation::Arg(arg) => arg.declarations.iter().map(|one| one.name.text.as_str()).collect(),
+                _ => Vec::new(),
+            };
+            let mark = self.expander.begin();
+            self.instruction(&mut state, instruction);
+            self.expander.settle(mark, &sets);
+        }
+        if !self.is_broken {
+            self.expander.trust();
         }
     }
 

@@ -47,8 +47,10 @@ impl Attempt<'_> {
 
     fn read_from(&mut self, index: usize) -> From {
         let stage = &self.file.stages[index];
+        let mark = self.expander.begin();
         let base = self.base_name(&stage.from.operation.base);
         let wanted = self.stage_platform(stage.from.operation.platform.as_ref());
+        let base = if self.expander.settle(mark, &[]) { base } else { String::new() };
         let is_given = stage.from.operation.platform.is_some();
         let base = if wanted.is_err() { String::new() } else { base };
         let platform = wanted.ok().flatten().unwrap_or_else(|| self.target.clone());

@@ -13,7 +13,7 @@ use kiln_frontend::source::{Source, Span};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::planner::{Extent, PlanOptions};
-use super::scope::automatic_arguments;
+use super::scope::{automatic_arguments, target_name};
 
 /// The build argument that takes the place of `# check=`.
 pub const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -64,7 +64,7 @@ fn lint_with(input: &LintInput<'_>, config: Option<&Config>) -> Linted {
     let automatic = automatic_arguments(
         &options.build_platform,
         target,
-        &target_name(file, options.target.as_deref()),
+        target_name(file, options.target.as_deref()),
         &options.build_args,
     );
     let images = input.images.iter().map(|(name, config)| (name.clone(), facts(config))).collect();
@@ -121,13 +121,6 @@ pub fn violation(rules: &[&str]) -> Option<String> {
 pub fn depends_on_variables(word: &str, escape: char) -> bool {
     let all_set = |_: &str| Some("1".to_owned());
     Lexer::new(escape).expand(word, &all_set).is_ok_and(|expansion| !expansion.used.is_empty())
-}
-
-/// Returns the name that `TARGETSTAGE` has: that of the stage to build, or `default`.
-pub(super) fn target_name(file: &Dockerfile, wanted: Option<&str>) -> String {
-    let last = || file.stages.last().and_then(|stage| stage.name()).map(str::to_owned);
-    let wanted = wanted.map(str::to_lowercase);
-    wanted.or_else(last).unwrap_or_else(|| "default".to_owned())
 }
 
 fn reach(options: &PlanOptions) -> Reach<'_> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use kiln_frontend::ast::{
     ArgInstruction, Command, HealthcheckInstruction, Instruction, Operation, Pair, Word,
 };
+use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::suggest;
 use kiln_frontend::variables::{ArgumentSources, read_argument};
 use kiln_oci::config::{Empty, Healthcheck};
 
@@ -125,8 +127,14 @@ impl Attempt<'_> {
         for word in words {
             for text in self.expander.words(word, &state.variables) {
                 match parse_ports(&text) {
-                    Ok(parsed) => ports.extend(parsed),
-                    Err(reason) => self.expander.error("expose", word.span, reason),
+                    Ok(parsed) if self.grow(parsed.len(), word.span) => ports.extend(parsed),
+                    Ok(_) => return,
+                    Err(problem) => {
+                        let span = if text == word.text { word.part(problem.range) } else { word.span };
+                        let near = problem.near.map(str::to_owned);
+                        let found = Diagnostic::error("expose", span, problem.message);
+                        self.expander.push(found.with_suggestion(near));
+                    }
                 }
             }
         }
@@ -151,7 +159,8 @@ impl Attempt<'_> {
         let signal = self.expander.word(word, &state.variables);
         if !is_signal(&signal) {
             let message = format!("invalid signal: `{signal}`: a name like SIGTERM or a number is expected");
-            self.expander.error("stop-signal", word.span, message);
+            let found = Diagnostic::error("stop-signal", word.span, message);
+            self.expander.push(found.with_suggestion(near_signal(&signal)));
         }
         state.note(format!("STOPSIGNAL {signal}"));
         state.config.config.stop_signal = signal;
@@ -260,19 +269,31 @@ fn go_duration(duration: Duration) -> String {
     }
 }
 
+/// Names of signals without `SIG`.
+const SIGNALS: [&str; 36] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
+    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+];
+
+/// Returns the signal that may have been meant, with `SIG` if it was written with it.
+fn near_signal(text: &str) -> Option<String> {
+    let upper = text.to_ascii_uppercase();
+    if upper.len() > 3 && upper.starts_with(['S', 'I', 'G']) {
+        let names = SIGNALS.map(|name| format!("SIG{name}"));
+        return suggest::nearest(&upper, names.iter().map(String::as_str)).map(str::to_owned);
+    }
+    suggest::nearest(&upper, SIGNALS).map(str::to_owned)
+}
+
 /// Whether Docker's runtimes know the signal (`moby/sys/signal`): a number above zero, or a name with or without `SIG`.
 fn is_signal(text: &str) -> bool {
-    const NAMES: [&str; 36] = [
-        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
-        "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
-        "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
-    ];
     if let Ok(number) = text.parse::<i32>() {
         return number > 0;
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let known = || NAMES.contains(&name);
+    let known = || SIGNALS.contains(&name);
     let real_time = |prefix: &str, most: u32| {
         name.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| (1..=most).contains(&n))
     };
@@ -300,6 +321,15 @@ mod tests {
     #[test]
     fn words_are_quoted_as_go_quotes_them() {
         assert_eq!(go_quoted_list(&["a\"b".into(), "\t\u{1}é".into()]), r#"["a\"b" "\t\x01é"]"#);
+    }
+
+    #[test]
+    fn a_signal_that_may_have_been_meant_is_near() {
+        for (text, near) in
+            [("SIGTREM", Some("SIGTERM")), ("sigusr3", Some("SIGUSR1")), ("HPU", Some("HUP")), ("X", None)]
+        {
+            assert_eq!(near_signal(text).as_deref(), near, "{text}");
+        }
     }
 
     #[test]

@@ -52,5 +52,8 @@ pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
 pub use outline::outline;
 pub use places::named_at;
-pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner};
+pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,8 @@ use kiln_frontend::ast::Dockerfile;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::outline::{self, Outline, OutlineRequest};
 
-use super::lint::target_name;
 use super::planner::PlanOptions;
-use super::scope::automatic_arguments;
+use super::scope::{automatic_arguments, target_name};
 
 /// Returns the arguments, secrets and ssh agents that the target of a build takes. Asks no image.
 ///
@@ -21,7 +20,7 @@ pub fn outline(file: &Dockerfile, options: &PlanOptions) -> Result<Outline, Vec<
         automatic_arguments: &automatic_arguments(
             &options.build_platform,
             platform,
-            &name,
+            name,
             &options.build_args,
         ),
         build_args: &options.build_args,

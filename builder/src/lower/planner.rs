@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_frontend::Parsed;
 use kiln_frontend::ast::Dockerfile;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Source;
@@ -95,6 +96,8 @@ pub struct Planner<'a> {
     pub(super) file: &'a Dockerfile,
     pub(super) options: PlanOptions,
     pub(super) known: BTreeMap<ImageRequest, ResolvedImage>,
+    /// The file has errors: only what holds without the instructions that could not be read counts.
+    pub(super) is_broken: bool,
     wants: Vec<ImageRequest>,
     bases: BTreeMap<String, ImageRequest>,
     replaced: BTreeSet<String>,
@@ -119,19 +122,24 @@ impl<'a> Planner<'a> {
 
     /// Reads the file as far as it goes without images, and keeps what is wrong with it: see [`Planner::errors`].
     pub fn survey(source: &'a Source, file: &'a Dockerfile, options: PlanOptions) -> Self {
-        let mut planner = Self {
+        let mut planner = Self::blank(source, file, options);
+        planner.attempt();
+        planner
+    }
+
+    fn blank(source: &'a Source, file: &'a Dockerfile, options: PlanOptions) -> Self {
+        Self {
             source,
             file,
             options,
+            is_broken: false,
             known: BTreeMap::new(),
             wants: Vec::new(),
             bases: BTreeMap::new(),
             replaced: BTreeSet::new(),
             errors: Vec::new(),
             lowered: None,
-        };
-        planner.attempt();
-        planner
+        }
     }
 
     /// Returns the images it must know to go on; empty when it knows enough.
@@ -227,4 +235,16 @@ impl<'a> Planner<'a> {
         self.errors = errors;
         self.lowered = is_done.then_some(Lowered { plan, warnings, epoch });
     }
+}
+
+/// Returns what else is wrong with a file that has errors: what holds whatever the instructions say that could not be read.
+/// Nothing where even the stages are not certain.
+pub fn further_errors(source: &Source, parsed: &Parsed, options: PlanOptions) -> Vec<Diagnostic> {
+    if parsed.has_lost_stage {
+        return Vec::new();
+    }
+    let mut planner = Planner::blank(source, &parsed.file, options);
+    planner.is_broken = true;
+    planner.attempt();
+    planner.errors
 }

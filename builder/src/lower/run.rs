@@ -1,10 +1,11 @@
 //! RUN → a run step: its command, its environment, its mounts.
 
+use std::collections::BTreeMap;
+
 use kiln_frontend::ast::{
     self, Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security,
 };
 use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::expand::Lexer;
 use kiln_frontend::instruction::mount::{self, Mount};
 
 use super::attempt::Attempt;
@@ -85,9 +86,9 @@ impl Attempt<'_> {
     fn mounts(&mut self, state: &StageState, flags: &[MountFlag]) -> Option<Vec<RunMount>> {
         let mut mounts = Some(Vec::with_capacity(flags.len()));
         for flag in flags {
-            let lexer = Lexer::new(self.escape);
+            let expander = &mut self.expander;
             let mut expand =
-                |text: &str| lexer.expand_located(text, &state.variables).map(|expansion| expansion.text);
+                |text: &str| expander.value(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
                 Ok(parsed) => match (self.mount(state, &parsed, flag), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
@@ -114,12 +115,13 @@ impl Attempt<'_> {
             return None;
         }
         let written = mount.target.clone().unwrap_or_default();
-        let target = clean(&if written.starts_with('/') {
-            written
-        } else {
-            format!("{}/{written}", working_directory(state))
-        });
+        let is_absolute = written.starts_with('/');
+        let target =
+            clean(&if is_absolute { written } else { format!("{}/{written}", working_directory(state)) });
         if target == "/" {
+            if !is_absolute {
+                self.expander.raise_doubt();
+            }
             self.expander.error("mount", span, "invalid mount target `/`: name a directory below it");
             return None;
         }
@@ -223,12 +225,14 @@ fn command(
 
 /// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.
 fn history_text(state: &StageState, argv: &[String]) -> String {
-    let mut arguments: Vec<(&str, String)> = Vec::new();
+    let mut arguments: Vec<(&str, &str)> = Vec::new();
+    let mut places = BTreeMap::new();
     for (name, value) in &state.arguments {
         let text = state.variables.value(name).or(value.as_deref()).unwrap_or_default();
-        match arguments.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => text.clone_into(known),
-            None => arguments.push((name, text.to_owned())),
+        let place = *places.entry(name).or_insert(arguments.len());
+        match arguments.get_mut(place) {
+            Some(known) => known.1 = text,
+            None => arguments.push((name, text)),
         }
     }
     let mut words = Vec::new();

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_frontend::ast::Word;
+use kiln_frontend::ast::{Dockerfile, Word};
 use kiln_frontend::diagnostic::Diagnostic;
-use kiln_frontend::expand::{Expansion, Lexer};
+use kiln_frontend::expand::{ExpandError, Expansion, Lexer, Misread};
 use kiln_frontend::source::Span;
 pub(super) use kiln_frontend::variables::VariableList;
 use kiln_oci::Platform;
@@ -19,11 +19,63 @@ pub(super) struct Expander {
     pub(super) place: Option<Span>,
     /// What was found.
     pub(super) diagnostics: Vec<Diagnostic>,
+    doubt: Option<Doubt>,
+}
+
+/// What is not certain while something is missing: the base image is not known yet, or the file has errors elsewhere.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// Whether even a variable that is set may have another value.
+    covers_all: bool,
+    /// Variables that were set to something that is not certain.
+    uncertain: BTreeSet<String>,
+    /// Whether anything since the last look was not certain.
+    is_raised: bool,
 }
 
 impl Expander {
     pub(super) fn new(escape: char) -> Self {
-        Self { lexer: Lexer::new(escape), place: None, diagnostics: Vec::new() }
+        Self { lexer: Lexer::new(escape), place: None, diagnostics: Vec::new(), doubt: None }
+    }
+
+    /// Starts to distrust variables: those that are not set, or all.
+    pub(super) fn distrust(&mut self, covers_all: bool) {
+        self.doubt = Some(Doubt { covers_all, ..Doubt::default() });
+    }
+
+    /// Trusts variables again.
+    pub(super) fn trust(&mut self) {
+        self.doubt = None;
+    }
+
+    /// Says that what follows depends on something that is not known.
+    pub(super) fn raise_doubt(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.is_raised = true;
+        }
+    }
+
+    /// Begins something of which only what is certain counts; returns a mark for [`Expander::settle`].
+    pub(super) fn begin(&mut self) -> usize {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.is_raised = false;
+        }
+        self.diagnostics.len()
+    }
+
+    /// Takes back what was found since the mark, if that is not certain. The variables that were set are then as uncertain.
+    /// Returns whether all is certain.
+    pub(super) fn settle(&mut self, mark: usize, sets: &[&str]) -> bool {
+        let Some(doubt) = &mut self.doubt else { return true };
+        if doubt.is_raised {
+            self.diagnostics.truncate(mark);
+            doubt.uncertain.extend(sets.iter().map(|name| (*name).to_owned()));
+            return false;
+        }
+        for name in sets {
+            doubt.uncertain.remove(*name);
+        }
+        true
     }
 
     /// Returns the expanded word; an error is collected, and the word is then empty.
@@ -38,24 +90,60 @@ impl Expander {
 
     /// Returns everything about an expanded word.
     pub(super) fn expansion(&mut self, word: &Word, variables: &VariableList) -> Expansion {
-        match self.lexer.expand(&word.text, variables) {
+        match self.value(&word.text, variables) {
             Ok(expansion) => expansion,
-            Err(error) => {
-                self.error("expansion", word.span, error.to_string());
+            Err(misread) => {
+                self.push(misread.diagnostic(word, variables.names()));
                 Expansion::default()
             }
         }
     }
 
+    /// Expands a text without collecting what is wrong with it.
+    pub(super) fn value(&mut self, text: &str, variables: &VariableList) -> Result<Expansion, Misread> {
+        let result = self.lexer.expand_located(text, variables);
+        self.look_at(&result);
+        result
+    }
+
     /// Returns a heredoc's body with its variables replaced.
     pub(super) fn body(&mut self, body: &str, span: Span, variables: &VariableList) -> String {
-        match Lexer::expand_body(body, variables) {
+        let result = Lexer::expand_body_located(body, variables);
+        self.look_at(&result);
+        match result {
             Ok(expansion) => expansion.text,
-            Err(error) => {
-                self.error("expansion", span, error.to_string());
+            Err(misread) => {
+                let line = body[..misread.range.start].matches('\n').count() + 1;
+                let word = Word { text: String::new(), span };
+                let mut error = misread.diagnostic(&word, variables.names());
+                error.message = format!("{} (line {line} of the heredoc)", error.message);
+                error.fix.clear();
+                self.push(error);
                 String::new()
             }
         }
+    }
+
+    /// Notes whether a result may come out differently when everything is known.
+    fn look_at(&mut self, result: &Result<Expansion, Misread>) {
+        let Some(doubt) = &mut self.doubt else { return };
+        doubt.is_raised |= match result {
+            Ok(Expansion { used, undefined, .. }) => {
+                let is_uncertain = |name| doubt.covers_all || doubt.uncertain.contains(name);
+                !undefined.is_empty() || used.iter().any(is_uncertain)
+            }
+            Err(Misread { error, .. }) => match error {
+                ExpandError::Required { .. }
+                | ExpandError::InvalidPattern { .. }
+                | ExpandError::TooLarge
+                | ExpandError::TooDeep => true,
+                ExpandError::MissingBrace
+                | ExpandError::MissingSlash
+                | ExpandError::BadSubstitution
+                | ExpandError::UnsupportedModifier(_)
+                | ExpandError::UnmatchedQuote(_) => false,
+            },
+        };
     }
 
     /// Collects an error at a place.
@@ -66,6 +154,7 @@ impl Expander {
     /// Collects a finding, moved to the place where findings are shown.
     pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
         if let Some(place) = self.place {
+            diagnostic.fix.clear();
             for label in &mut diagnostic.labels {
                 label.span = place;
             }
@@ -117,6 +206,12 @@ pub(super) fn automatic_arguments(
         list.set(&name, overrides.get(&name).unwrap_or(&value));
     }
     list
+}
+
+/// Returns the name that `TARGETSTAGE` has: that of the stage to build as it was asked for, that of the last one, or `default`.
+pub(super) fn target_name<'a>(file: &'a Dockerfile, wanted: Option<&'a str>) -> &'a str {
+    let last = || file.stages.last().and_then(|stage| stage.name());
+    wanted.or_else(last).unwrap_or("default")
 }
 
 /// Returns the build arguments that no ARG declares and nothing else reads.

@@ -22,6 +22,10 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use crate::diagnostic::Diagnostic;
+use crate::source::Word;
+use crate::suggest;
+
 pub(crate) use lexer::Reading;
 
 /// The most bytes that one expansion may give, so that `ENV a=$a$a` repeated does not fill the memory.
@@ -129,6 +133,23 @@ pub struct Misread {
     pub error: ExpandError,
     /// Where.
     pub range: Range<usize>,
+}
+
+impl Misread {
+    /// Returns the finding about a word, with the nearest of the names of variables where one is missing.
+    pub fn diagnostic<'a>(&self, word: &Word, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+        let found = Diagnostic::error("expansion", word.part(self.range.clone()), self.error.to_string());
+        match &self.error {
+            ExpandError::Required { name, .. } => match suggest::nearest(name, names) {
+                Some(near) => found.with_help(format!("did you mean the variable `{near}`?")),
+                None => found,
+            },
+            ExpandError::UnsupportedModifier(_) | ExpandError::BadSubstitution => {
+                found.with_help("put the escape character before a dollar sign that is meant as one")
+            }
+            _ => found,
+        }
+    }
 }
 
 /// Why a word cannot be expanded.

@@ -6,6 +6,7 @@ use super::Operands;
 use crate::ast::{Command, Healthcheck, HealthcheckInstruction};
 use crate::diagnostic::Diagnostic;
 use crate::flags::{Checked, FlagKind};
+use crate::suggest;
 use crate::words;
 
 const FLAGS: [(&str, FlagKind); 5] = [
@@ -41,7 +42,9 @@ pub(super) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
         }
         other => {
             let message = format!("unknown type \"{other}\" in HEALTHCHECK (try CMD)");
-            found.push(Diagnostic::error("healthcheck-type", operands.part(0..kind_end).span, message));
+            let near = suggest::nearest_in_case(&text[..kind_end], ["CMD", "NONE"]);
+            let span = operands.part(0..kind_end).span;
+            found.push(Diagnostic::error("healthcheck-type", span, message).with_suggestion(near));
             None
         }
     }

@@ -1,11 +1,15 @@
 //! What a target needs, and whether it can be built in the order of the file.
 
+use std::collections::BTreeSet;
+
 use super::{Base, StageGraph, Supplier};
 use crate::diagnostic::{Diagnostic, Label};
 use crate::source::Span;
 
 /// The most errors that are collected; a hostile file has more, and nobody reads them.
 const ERRORS_MAX: usize = 200;
+/// The code of circles.
+const CIRCULAR: &str = "circular-dependency";
 /// The most places that one circle is shown with.
 const CIRCLE_LABELS_MAX: usize = 8;
 
@@ -35,13 +39,19 @@ impl StageGraph {
         (0..reached.len()).filter(|index| reached[*index]).collect()
     }
 
-    /// Returns what keeps these stages from being built: files from later stages, and triggers that cannot be read.
+    /// Returns what keeps these stages from being built, besides [`StageGraph::errors`]: files from later stages, and triggers
+    /// that cannot be read.
     pub fn errors_in(&self, needed: &[usize]) -> Vec<Diagnostic> {
+        let circles = self.errors.iter().filter(|error| error.code == CIRCULAR);
+        let circular: BTreeSet<Span> =
+            circles.flat_map(|error| &error.labels).map(|label| label.span).collect();
         let mut found = Vec::new();
         for index in needed {
             let node = &self.stages[*index];
             let later = node.needs.iter().filter_map(|need| match need.supplier {
-                Supplier::Stage(other) if other >= *index => Some((other, need.span)),
+                Supplier::Stage(other) if other >= *index && !circular.contains(&need.span) => {
+                    Some((other, need.span))
+                }
                 _ => None,
             });
             let errors = later.map(|(other, span)| self.later_stage(*index, other, span));
@@ -80,7 +90,7 @@ impl StageGraph {
         let (title, current) = (self.title(other), self.title(index));
         if index == other {
             let message = format!("circular dependency detected on stage: {title} copies from itself");
-            return Diagnostic::error("circular-dependency", span, message);
+            return Diagnostic::error(CIRCULAR, span, message);
         }
         let message =
             format!("cannot copy from stage {title}, it needs to be defined before current stage {current}");
@@ -146,7 +156,7 @@ impl StageGraph {
         let place = links.next();
         let message = format!("circular dependency detected on stage: {}", self.title(stage));
         let span = place.as_ref().map_or(self.stages[stage].span, |label| label.span);
-        let mut error = Diagnostic::error("circular-dependency", span, message);
+        let mut error = Diagnostic::error(CIRCULAR, span, message);
         error.labels = place.into_iter().chain(links.take(CIRCLE_LABELS_MAX - 1)).collect();
         error
     }

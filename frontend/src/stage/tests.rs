@@ -116,6 +116,7 @@ fn a_circle_is_shown_with_all_its_links() {
     let labels: Vec<_> =
         errors[0].labels.iter().map(|label| (&text[label.span.range()], label.text.as_str())).collect();
     assert_eq!(labels, [("y", "`x` needs `y`"), ("z", "`y` needs `z`"), ("0", "`z` needs `x`")]);
+    assert_eq!(graph(text).errors_in(&[0, 1, 2]), []);
 }
 
 #[test]

@@ -1,24 +1,33 @@
-//! The hot pieces, each alone: parse a Dockerfile, walk a context, write a layer, read one back.
+//! The hot pieces, each alone: parse a Dockerfile, walk a context, match an ignore file, write a layer, read one back.
 //!
-//! Fixtures are made here and stored nowhere. `cargo bench --bench pieces` compares with the run before.
+//! Fixtures are made here and stored nowhere. `cargo bench --bench pieces` compares with the run before. What a walk costs
+//! with an ignore file is printed as a ratio to what it costs without, measured in turns.
 #![expect(clippy::unwrap_used, reason = "a bench ends where its surroundings fail")]
 
 use std::hint::black_box;
-use std::io::BufReader;
+use std::io::{BufReader, Write as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kiln_frontend::dockerignore::{Directory, Matcher};
 use kiln_frontend::parse;
 use kiln_frontend::source::Source;
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::{
-    Changes, CommitOptions, Compression, LayerTime, NoLayers, Tree, Verdict, WalkOptions, WalkOwner,
-    WalkXattrs, commit, walk,
+    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, Entry, LayerTime, NoLayers, Rules,
+    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules, walk_origin,
 };
 
 const FILES: usize = 5_000;
+const LINES_OF_STAGE: usize = 12;
+/// Files of the context that an ignore file is measured with.
+const IGNORE_FILES: usize = 100_000;
+/// Walks whose fastest counts.
+const TURNS: usize = 7;
 
-criterion_group!(pieces, parsing, walking, writing, reading);
+criterion_group!(pieces, parsing, walking, ignoring, writing, reading);
 criterion_main!(pieces);
 
 fn parsing(criterion: &mut Criterion) {
@@ -29,16 +38,21 @@ fn parsing(criterion: &mut Criterion) {
              COPY --from=stage{number} --chown=1:1 src/ dst/\nRUN <<EOF\nset -e\necho {number}\nEOF\n"
         )
     };
-    let text: String = (0..100).map(stage).collect();
     let mut group = criterion.benchmark_group("frontend");
-    group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("parse 100 stages", |bencher| {
-        bencher.iter_batched(
-            || Source::new("Dockerfile", text.clone()),
-            |source| black_box(parse(&source)),
-            BatchSize::SmallInput,
-        );
-    });
+    for (name, stages) in
+        [("parse 100 stages", 100), ("parse 10,000 lines", 10_000_usize.div_ceil(LINES_OF_STAGE))]
+    {
+        let text: String = (0..stages).map(stage).collect();
+        assert_eq!(text.lines().count(), stages * LINES_OF_STAGE);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || Source::new("Dockerfile", text.clone()),
+                |source| black_box(parse(&source)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
     group.finish();
 }
 
@@ -64,6 +78,108 @@ fn walking(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(FILES as u64)).sample_size(20);
     group.bench_function("walk 5,000 files", |bencher| bencher.iter(|| black_box(walked(root.path()))));
     group.finish();
+}
+
+/// Two hundred patterns as projects have them: names, extensions, directories, at the top and anywhere, and exceptions.
+fn ignore_file() -> String {
+    let repeat = |count: usize, line: fn(usize) -> String| (0..count).map(line).collect::<String>();
+    [
+        repeat(40, |number| format!("**/build{number}\n")),
+        repeat(40, |number| format!("**/*.ext{number}\n")),
+        repeat(40, |number| format!("top{number}\n")),
+        repeat(20, |number| format!("{number}/3/*.tmp{number}\n")),
+        repeat(20, |number| format!("**/test_*_{number}\n")),
+        repeat(10, |number| format!("docs{number}/**\n")),
+        repeat(10, |number| format!("a{number}*\n")),
+        repeat(10, |number| format!("!**/keep{number}/*.md\n")),
+        repeat(10, |number| format!("**/[Bb]in{number}\n")),
+    ]
+    .concat()
+}
+
+/// An ignore file's part in a walk, as the builder has it.
+struct Ignored<'a>(&'a Matcher);
+
+impl<'a> Rules for Ignored<'a> {
+    type Directory = Directory<'a>;
+
+    fn root(&self) -> Directory<'a> {
+        self.0.top()
+    }
+
+    fn judge(&self, above: &Directory<'a>, path: &ArchivePath) -> Verdict {
+        if above.excludes(path.file_name().unwrap()) { Verdict::Skip } else { Verdict::Keep }
+    }
+
+    fn enter(&self, above: &Directory<'a>, path: &ArchivePath) -> (Verdict, Directory<'a>) {
+        let directory = above.enter(path.file_name().unwrap());
+        (if directory.is_excluded() { Verdict::Skip } else { Verdict::Keep }, directory)
+    }
+}
+
+fn ignoring(criterion: &mut Criterion) {
+    let root = tempfile::tempdir().unwrap();
+    let extensions = ["rs", "o", "txt", "md", "json"];
+    for directory in 0..1000 {
+        let path = root.path().join(format!("{}/{}", directory / 10, directory % 10));
+        std::fs::create_dir_all(&path).unwrap();
+        for number in 0..IGNORE_FILES / 1000 {
+            std::fs::write(path.join(format!("file{number}.{}", extensions[number % 5])), "x").unwrap();
+        }
+    }
+    let origin = Arc::new(DirectoryOrigin::open(root.path()).unwrap());
+    let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::Layer };
+    let matcher = Matcher::parse(ignore_file().as_bytes()).unwrap();
+    let (mut plain, mut ignored) = (f64::MAX, f64::MAX);
+    for _ in 0..TURNS {
+        plain = plain.min(seconds(|| walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap()));
+        ignored = ignored.min(seconds(|| walk_by_rules(&origin, &Ignored(&matcher), options).unwrap()));
+    }
+    let alone =
+        match_alone(criterion, &matcher, &walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap());
+    let mut said = std::io::stderr();
+    writeln!(
+        said,
+        "walk of {IGNORE_FILES} files: {:.0} ms; with {} patterns {:.2} times that; matching alone {:.2}",
+        plain * 1e3,
+        matcher.rules().len(),
+        ignored / plain,
+        alone / plain,
+    )
+    .unwrap();
+}
+
+/// Matches all paths of a tree, without a walk; returns the fastest in seconds.
+fn match_alone(criterion: &mut Criterion, matcher: &Matcher, tree: &Tree) -> f64 {
+    let root = ArchivePath::root();
+    let names = |(path, entry): (&'_ ArchivePath, &Entry)| {
+        let names: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        (names, entry.is_directory())
+    };
+    let paths: Vec<_> = tree.below(&root).map(names).collect();
+    let pass = || {
+        let mut above = vec![matcher.top()];
+        for (names, is_directory) in &paths {
+            above.truncate(names.len());
+            let (name, directory) = (&names[names.len() - 1], &above[above.len() - 1]);
+            if *is_directory {
+                above.push(directory.enter(name));
+            } else {
+                black_box(directory.excludes(name));
+            }
+        }
+    };
+    let mut group = criterion.benchmark_group("ignore");
+    group.throughput(Throughput::Elements(paths.len() as u64)).sample_size(20);
+    group.bench_function("match 100,000 paths with 200 patterns", |bencher| bencher.iter(pass));
+    group.finish();
+    (0..TURNS).map(|_| seconds(pass)).fold(f64::MAX, f64::min)
+}
+
+fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(work());
+    start.elapsed().as_secs_f64()
 }
 
 fn layer(changes: &Changes, compression: Compression) -> Vec<u8> {

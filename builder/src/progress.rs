@@ -83,6 +83,13 @@ pub enum ProgressEvent<'a> {
         /// One sentence.
         message: &'a str,
     },
+    /// Doubtful places of the Dockerfile, before any step runs.
+    Noticed {
+        /// What rules of the linter found, in the order of the file.
+        findings: &'a [Notice],
+        /// What was noticed besides; it comes with the result, too.
+        others: &'a [Notice],
+    },
     /// A result has a name now.
     Named {
         /// The name.
@@ -90,6 +97,49 @@ pub enum ProgressEvent<'a> {
         /// Digest of its manifest or index.
         digest: Digest,
     },
+}
+
+/// Something that is said about the Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The name of the rule, or of the kind of warning or error.
+    pub code: &'static str,
+    /// One sentence.
+    pub message: String,
+    /// The Dockerfile.
+    pub file: String,
+    /// Where; `None` for what is about everything.
+    pub place: Option<NoticePlace>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Changes of the text that belong together.
+    pub fix: Vec<NoticeEdit>,
+}
+
+/// A place: lines and columns from one, columns in characters; offsets in bytes of UTF-8 text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoticePlace {
+    /// The line of the first character.
+    pub line: usize,
+    /// Its column.
+    pub column: usize,
+    /// The line of the end.
+    pub end_line: usize,
+    /// The column behind the last character.
+    pub end_column: usize,
+    /// The offset of the first byte.
+    pub start: usize,
+    /// The offset behind the last byte.
+    pub end: usize,
+}
+
+/// A change of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeEdit {
+    /// What goes away.
+    pub place: NoticePlace,
+    /// What comes instead.
+    pub replacement: String,
 }
 
 /// Takes events and forgets them.

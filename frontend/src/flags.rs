@@ -142,6 +142,9 @@ impl Checked<'_> {
     }
 }
 
+/// The most wrong flags of one instruction that are told.
+const ERRORS_MAX: usize = 100;
+
 /// Checks flags against those that an instruction knows. Wrong ones are reported and left out.
 pub(crate) fn check<'a>(
     flags: &'a [Flag],
@@ -149,10 +152,14 @@ pub(crate) fn check<'a>(
     found: &mut Vec<Diagnostic>,
 ) -> Checked<'a> {
     let mut checked = Checked { flags: Vec::new() };
+    let errors_max = found.len() + ERRORS_MAX;
     for flag in flags {
         match problem(flag, known, &checked.flags) {
             Some(diagnostic) => found.push(diagnostic),
             None => checked.flags.push(flag),
+        }
+        if found.len() == errors_max {
+            break;
         }
     }
     checked
@@ -168,7 +175,8 @@ fn problem(flag: &Flag, known: &[(&str, FlagKind)], before: &[&Flag]) -> Option<
                 .with_suggestion(near.map(|near| format!("--{near}"))),
         );
     };
-    if let Some(first) = before.iter().find(|other| other.name.text == name && *kind != FlagKind::List) {
+    let same = |other: &&&Flag| *kind != FlagKind::List && other.name.text == name;
+    if let Some(first) = before.iter().find(same) {
         let message = format!("duplicate flag specified: --{name}");
         return Some(
             Diagnostic::error("duplicate-flag", flag.span, message).with_place(first.span, "the first one"),

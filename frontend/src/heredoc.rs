@@ -24,11 +24,13 @@ pub struct Heredoc {
 impl Heredoc {
     /// Returns the body without leading tabs where it is written `<<-`, else as it is.
     pub fn body(&self) -> String {
-        if !self.strips_tabs {
-            return self.content.clone();
-        }
-        self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+        if self.strips_tabs { without_tabs(&self.content) } else { self.content.clone() }
     }
+}
+
+/// Takes the leading tabs off every line.
+pub(crate) fn without_tabs(body: &str) -> String {
+    body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
 }
 
 /// Finds the heredocs that a line announces. A line whose quotes do not match announces none.

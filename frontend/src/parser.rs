@@ -78,6 +78,12 @@ pub fn parse_onbuild(source: &Source) -> Result<Instruction, Vec<Diagnostic>> {
     }
 }
 
+/// The most errors that are told.
+const ERRORS_MAX: usize = 1000;
+
+/// The most findings that one instruction may have.
+const ERRORS_OF_ONE_MAX: usize = 100;
+
 enum Placed {
     From(Instruction<FromInstruction>),
     Operation(Instruction),
@@ -128,10 +134,21 @@ impl<'a> Parser<'a> {
     }
 
     fn file(&mut self) {
+        let mut counted = 0;
+        let mut errors = 0;
         while let Some(line) = self.lines.next_logical(&mut self.found) {
+            let place = line.span(line.trimmed());
+            if errors > ERRORS_MAX {
+                let message = format!("more than {ERRORS_MAX} errors: the rest of the file is not read");
+                self.found.push(Diagnostic::error("too-many-errors", place, message));
+                return;
+            }
             if let Some(read) = self.instruction(line) {
                 self.place(read);
             }
+            self.found.truncate(counted + ERRORS_OF_ONE_MAX);
+            errors += self.found[counted..].iter().filter(|found| found.is_error()).count();
+            counted = self.found.len();
         }
     }
 
@@ -146,13 +163,13 @@ impl<'a> Parser<'a> {
         self.spans.push(span);
         let heredocs = heredocs?;
         operands.heredocs = &heredocs;
-        if !NAMES.contains(&operands.name().as_str()) {
+        if operands.name.is_empty() {
             self.unknown(&operands);
             return None;
         }
         let operation = instruction::read(&operands, &mut self.found);
-        self.has_from |= operands.name() == "FROM";
-        self.has_lost_stage |= operands.name() == "FROM" && operation.is_none();
+        self.has_from |= operands.name == "FROM";
+        self.has_lost_stage |= operands.name == "FROM" && operation.is_none();
         let Operands { keyword, flags, .. } = operands;
         let text = line.text.trim().to_owned();
         Some(Instruction {
@@ -287,7 +304,7 @@ impl<'a> Parser<'a> {
                 "the instruction holds a byte that is not UTF-8",
             )
         });
-        let errors: Vec<Diagnostic> = errors.collect();
+        let errors: Vec<Diagnostic> = errors.take(ERRORS_MAX).collect();
         self.found.extend(errors);
     }
 }

@@ -28,6 +28,8 @@ corpus! {
         "../testdata/ok/byte-order-mark-and-crlf/Dockerfile" gives "../testdata/ok/byte-order-mark-and-crlf/tree.txt",
     heredocs_stand_below_their_instruction:
         "../testdata/ok/heredocs/Dockerfile" gives "../testdata/ok/heredocs/tree.txt",
+    what_surprises_is_read_as_buildkit_reads_it:
+        "../testdata/ok/surprises/Dockerfile" gives "../testdata/ok/surprises/tree.txt",
     words_are_cut_as_the_instruction_says:
         "../testdata/ok/words-and-forms/Dockerfile" gives "../testdata/ok/words-and-forms/tree.txt",
 }

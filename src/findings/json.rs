@@ -1,15 +1,19 @@
 //! BuildKit's document of a lint, `frontend/subrequests/lint` version 1.0.0, with what is ours beside it. docs/lint.md tells
 //! its fields to users; fields of ours have no counterpart there, so either reader finds what it knows.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kiln_builder::check::Checked;
+use kiln_builder::lower::{place, violation};
+use kiln_builder::progress::NoticePlace;
 use kiln_frontend::diagnostic::{Diagnostic, Edit};
 use kiln_frontend::lint::{Level, RULES, Rule};
 use kiln_frontend::source::{Source, Span};
 use serde::Serialize;
 
-use super::{Entry, entries, page, place};
+use super::{Entry, entries, page};
 
 /// Number of what is ours in the format.
 const FORMAT: u32 = 1;
@@ -142,9 +146,15 @@ pub(crate) fn location(source: &Source, span: Span) -> Location {
 }
 
 fn located(source_index: usize, source: &Source, span: Option<Span>) -> Location {
-    let lines = span.into_iter().flat_map(|span| place::lines(source, span));
+    let lines = span.into_iter().flat_map(|span| lines(source, span));
     let range = |line| Range { start: Position { line }, end: Position { line } };
     Location { source_index, ranges: lines.map(range).collect() }
+}
+
+/// Returns the lines of a span. One that ends behind a line's end does not reach into the next.
+fn lines(source: &Source, span: Span) -> RangeInclusive<usize> {
+    let last = if span.is_empty() { span.start } else { span.end - 1 };
+    source.position(span.start).line..=source.position(last).line
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -173,7 +183,7 @@ fn fix<'a>(source: &Source, edits: &'a [Edit]) -> Fix<'a> {
 }
 
 fn placed(source: &Source, span: Span) -> Place {
-    let place::Place { line, column, end_line, end_column, start, end } = place::place(source, span);
+    let NoticePlace { line, column, end_line, end_column, start, end } = place(source, span);
     Place { line, column, end_line, end_column, start, end }
 }
 
@@ -184,8 +194,8 @@ fn build_error(index: usize, file: &Checked) -> Option<BuildError> {
         let location = located(index, &file.source, error.instruction);
         return Some(BuildError { message: error.diagnostic.message.clone(), location });
     }
-    let message = kiln_builder::lower::violation(&file.violated)?;
-    Some(BuildError { message, location: located(index, &file.source, None) })
+    let violation = violation(&file.violated)?;
+    Some(BuildError { message: violation.message, location: located(index, &file.source, None) })
 }
 
 #[derive(Serialize)]
@@ -228,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_document_has_the_fields_of_buildkit_and_ours() {
-        let file = checked("Dockerfile", "FROM ä AS Bx\nRUN \\\n  true\n");
+        let file = checked("Dockerfile", "FROM a AS Bx\nRUN \\\n  true\n");
         let message = &file.findings[0].diagnostic;
         let expected = json!({
             "format": 1,
@@ -239,15 +249,15 @@ mod tests {
                 "detail": message.message,
                 "location": { "ranges": [{ "start": { "line": 1 }, "end": { "line": 1 } }] },
                 "level": "warning",
-                "place": { "line": 1, "column": 11, "endLine": 1, "endColumn": 13, "start": 11, "end": 13 },
+                "place": { "line": 1, "column": 11, "endLine": 1, "endColumn": 13, "start": 10, "end": 12 },
                 "fix": { "edits": [{
-                    "place": { "line": 1, "column": 11, "endLine": 1, "endColumn": 13, "start": 11, "end": 13 },
+                    "place": { "line": 1, "column": 11, "endLine": 1, "endColumn": 13, "start": 10, "end": 12 },
                     "replacement": "bx",
                 }] },
             }],
             "sources": [{
                 "filename": "Dockerfile",
-                "data": STANDARD.encode("FROM ä AS Bx\nRUN \\\n  true\n"),
+                "data": STANDARD.encode("FROM a AS Bx\nRUN \\\n  true\n"),
                 "language": "Dockerfile",
             }],
             "errors": [],

@@ -6,11 +6,9 @@
 //! | [`json`] | BuildKit's document of a lint, with what is ours beside it |
 //! | [`sarif`] | SARIF 2.1.0 |
 //! | [`outline`] | targets of a file, and what one of them takes, as BuildKit has them |
-//! | [`place`] | lines, columns and offsets, as the documents have them |
 
 pub(crate) mod json;
 pub(crate) mod outline;
-mod place;
 pub(crate) mod sarif;
 pub(crate) mod text;
 

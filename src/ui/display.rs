@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kiln_builder::interrupt::Interrupt;
-use kiln_builder::progress::{Progress, ProgressEvent};
+use kiln_builder::progress::{Notice, Progress, ProgressEvent};
 use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +14,7 @@ use super::ProgressWord;
 use super::diagnostic;
 use super::frame::Size;
 use super::json::Json;
+use super::lines::heading;
 use super::plain::Plain;
 use super::quiet::Quiet;
 use super::style::{Paint, Style};
@@ -89,6 +90,9 @@ enum Screen {
 /// A display of what goes on, from its beginning to its end.
 pub(crate) struct Display {
     screen: Mutex<Screen>,
+    /// What was found in the Dockerfile, until it is shown.
+    findings: Mutex<Vec<Notice>>,
+    style: Style,
     started: Instant,
 }
 
@@ -101,6 +105,9 @@ impl fmt::Debug for Display {
 impl Progress for Display {
     fn on(&self, event: &ProgressEvent<'_>) {
         let at = self.started.elapsed();
+        if let ProgressEvent::Noticed { findings, .. } = event {
+            self.findings().extend_from_slice(findings);
+        }
         match &mut *self.screen() {
             Screen::Plain(plain) => plain.on(event, at),
             Screen::Tty(tty) => tty.on(event, at),
@@ -120,7 +127,12 @@ impl Display {
             Mode::Json => Screen::Json(Json::new(io::stderr())),
             Mode::Quiet => Screen::Quiet(Quiet::new(io::stderr(), style)),
         };
-        Arc::new(Self { screen: Mutex::new(screen), started: Instant::now() })
+        Arc::new(Self {
+            screen: Mutex::new(screen),
+            findings: Mutex::default(),
+            style,
+            started: Instant::now(),
+        })
     }
 
     /// Does `work` to its end, while the view is redrawn. The first signal raises `interrupt`, the second ends the program.
@@ -152,9 +164,12 @@ impl Display {
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
         self.end();
         let at = self.started.elapsed();
-        if let Screen::Json(json) = &mut *self.screen() {
-            json.finish(failure, at);
+        match &mut *self.screen() {
+            Screen::Json(json) => json.finish(failure, at),
+            Screen::Plain(_) | Screen::Tty(_) => show_text(&summary(&self.findings(), self.style)),
+            Screen::Quiet(_) => {}
         }
+        self.findings().clear();
     }
 
     /// Whether a failure that it is told is thereby shown.
@@ -172,6 +187,10 @@ impl Display {
         if let Screen::Tty(tty) = &mut *self.screen() {
             tty.tick(self.started.elapsed());
         }
+    }
+
+    fn findings(&self) -> MutexGuard<'_, Vec<Notice>> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
@@ -220,6 +239,29 @@ fn terminal_size() -> Size {
     }
 }
 
+/// Most findings that a build shows.
+const FINDINGS_SHOWN_MAX: usize = 20;
+
+/// Returns what was found in the Dockerfile in short, one line each.
+fn summary(findings: &[Notice], style: Style) -> String {
+    let count = match findings.len() {
+        0 => return String::new(),
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    };
+    let word = style.paint(Paint::Warning, "warning");
+    let mut text = format!("{word}: {count} in the Dockerfile; `kiln lint` shows more about them\n");
+    for finding in findings.iter().take(FINDINGS_SHOWN_MAX) {
+        let line = finding.place.map(|place| format!(" (line {})", place.line)).unwrap_or_default();
+        let message = heading(&finding.message, usize::MAX);
+        text.push_str(&format!("  {}: {message}{line}\n", finding.code));
+    }
+    if findings.len() > FINDINGS_SHOWN_MAX {
+        text.push_str(&format!("  and {} more\n", findings.len() - FINDINGS_SHOWN_MAX));
+    }
+    text
+}
+
 /// Returns a failure as the user reads it.
 pub(crate) fn render_failure(failure: &Failure, style: Style) -> String {
     if failure.is_rendered {
@@ -261,6 +303,8 @@ pub(crate) fn show_text(text: &str) {
 mod tests {
     use std::path::Path;
 
+    use kiln_builder::progress::NoticePlace;
+
     use super::*;
 
     #[test]
@@ -280,6 +324,28 @@ mod tests {
             let mode = Mode::pick(flag, &settings, is_terminal).map_err(|failure| failure.message);
             assert_eq!(mode, expected.map_err(str::to_owned), "{flag:?} {variable}");
         }
+    }
+
+    #[test]
+    fn findings_of_a_build_are_one_line_each_and_not_too_many() {
+        let place = NoticePlace { line: 3, column: 1, end_line: 3, end_column: 2, start: 9, end: 10 };
+        let finding = |place| Notice {
+            code: "Rule",
+            message: "a\x1b[2Jb".to_owned(),
+            file: "Dockerfile".to_owned(),
+            place,
+            help: None,
+            fix: Vec::new(),
+        };
+        let expected = "\
+warning: 2 findings in the Dockerfile; `kiln lint` shows more about them
+  Rule: ab (line 3)
+  Rule: ab
+";
+        assert_eq!(summary(&[finding(Some(place)), finding(None)], Style::PLAIN), expected);
+        assert_eq!(summary(&[], Style::PLAIN), "");
+        let many = vec![finding(None); 50];
+        assert!(summary(&many, Style::PLAIN).ends_with("  Rule: ab\n  and 30 more\n"));
     }
 
     #[test]

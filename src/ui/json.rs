@@ -11,20 +11,21 @@
 //! | `step-output` | `step`, `line` without its end; bytes that are not UTF-8 are U+FFFD |
 //! | `step-done`, `step-failed` | `step`, `name`, `took` |
 //! | `transfer` | `what`, `blob`, `done`, `total`: bytes |
-//! | `warning` | `message` |
+//! | `warning` | `message`; for one about the Dockerfile also what each of `places` has |
 //! | `named` | `reference`, `digest` |
 //! | `failed` | `kind`, `exit_code`, `message`, `causes`, `hints`, `places` |
 //! | `end` | |
 //!
+//! Each of `places` has `code`, `message`, `file`, `line`, `column`, `span`, `help` and `fix`: see docs/progress-json.md.
 //! A new field is no new format.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use kiln_builder::lower::notice;
 use kiln_builder::plan::StepId;
-use kiln_builder::progress::ProgressEvent;
-use kiln_frontend::diagnostic::Diagnostic;
+use kiln_builder::progress::{Notice, NoticeEdit, NoticePlace, ProgressEvent};
 use serde::Serialize;
 
 use super::label::Labels;
@@ -54,7 +55,7 @@ enum Event<'a> {
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
     Transfer { what: &'a str, blob: String, done: u64, total: u64 },
-    Warning { message: &'a str },
+    Warning(Box<Said<'a>>),
     Named { reference: String, digest: String },
     Failed(Box<Failed<'a>>),
     End,
@@ -67,17 +68,43 @@ struct Failed<'a> {
     message: &'a str,
     causes: &'a [String],
     hints: &'a [String],
-    places: Vec<Place<'a>>,
+    places: Vec<Place>,
+}
+
+/// A warning: about the Dockerfile, or about nothing in it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Anywhere { message: &'a str },
+    Here(Place),
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
-    code: &'a str,
-    message: &'a str,
-    file: &'a str,
+struct Place {
+    code: &'static str,
+    message: String,
+    file: String,
     line: usize,
     column: usize,
-    help: Option<&'a str>,
+    span: Option<SpanText>,
+    help: Option<String>,
+    fix: Vec<EditText>,
+}
+
+#[derive(Serialize)]
+struct SpanText {
+    start: usize,
+    end: usize,
+    end_line: usize,
+    end_column: usize,
+}
+
+#[derive(Serialize)]
+struct EditText {
+    line: usize,
+    column: usize,
+    span: SpanText,
+    replacement: String,
 }
 
 /// Writes events as JSON objects.
@@ -119,7 +146,14 @@ impl<W: Write> Json<W> {
             ProgressEvent::Transfer { what, blob, done, total } => {
                 Event::Transfer { what, blob: blob.to_string(), done: *done, total: *total }
             }
-            ProgressEvent::Warning { message } => Event::Warning { message },
+            ProgressEvent::Warning { message } => Event::Warning(Box::new(Said::Anywhere { message })),
+            ProgressEvent::Noticed { findings, others } => {
+                for notice in others.iter().chain(*findings) {
+                    let said = Said::Here(place(notice.clone()));
+                    write(&mut self.out, at, Event::Warning(Box::new(said)));
+                }
+                return;
+            }
             ProgressEvent::Named { reference, digest } => {
                 Event::Named { reference: reference.to_string(), digest: digest.to_string() }
             }
@@ -169,15 +203,25 @@ impl<W: Write> Json<W> {
     }
 }
 
-fn places<'a>(failure: &'a Failure) -> Vec<Place<'a>> {
+fn places(failure: &Failure) -> Vec<Place> {
     let Some(report) = &failure.report else { return Vec::new() };
-    let place = |diagnostic: &'a Diagnostic| {
-        let Diagnostic { code, message, help, .. } = diagnostic;
-        let position = diagnostic.primary().map(|span| report.source.position(span.start));
-        let (line, column) = position.map_or((0, 0), |position| (position.line, position.column));
-        Place { code, message, file: report.source.name(), line, column, help: help.as_deref() }
+    report.diagnostics.iter().map(|diagnostic| place(notice(&report.source, diagnostic))).collect()
+}
+
+fn place(notice: Notice) -> Place {
+    let Notice { code, message, file, place, help, fix } = notice;
+    let (line, column) = place.map_or((0, 0), |place| (place.line, place.column));
+    let edit = |edit: NoticeEdit| {
+        let NoticePlace { line, column, .. } = edit.place;
+        EditText { line, column, span: span(edit.place), replacement: edit.replacement }
     };
-    report.diagnostics.iter().map(place).collect()
+    let fix = fix.into_iter().map(edit).collect();
+    Place { code, message, file, line, column, span: place.map(span), help, fix }
+}
+
+fn span(place: NoticePlace) -> SpanText {
+    let NoticePlace { end_line, end_column, start, end, .. } = place;
+    SpanText { start, end, end_line, end_column }
 }
 
 /// Returns a duration in seconds, to the millisecond.
@@ -201,6 +245,30 @@ fn write(out: &mut impl Write, at: Duration, event: Event<'_>) {
 mod tests {
     use super::super::label::tests::plan;
     use super::*;
+
+    #[test]
+    fn warnings_and_errors_of_the_dockerfile_have_places_and_fixes() {
+        let source = kiln_frontend::source::Source::new("Dockerfile", "FROM ä AS X\nBAD\n");
+        let at = |start, end| kiln_frontend::source::Span::new(start, end);
+        let edit = kiln_frontend::diagnostic::Edit { span: at(11, 12), replacement: "x".to_owned() };
+        let warning =
+            kiln_frontend::diagnostic::Diagnostic::warning("Casing", at(11, 12), "w").with_fix(edit);
+        let (findings, mut out) = ([notice(&source, &warning)], Vec::new());
+        let mut json = Json::new(&mut out);
+        json.on(&ProgressEvent::Noticed { findings: &findings, others: &[] }, Duration::ZERO);
+        json.on(&ProgressEvent::Warning { message: "slow" }, Duration::ZERO);
+        let mut error = kiln_frontend::diagnostic::Diagnostic::error("bad", at(0, 0), "e").with_help("h");
+        error.labels.clear();
+        let report = Some(Box::new(crate::failure::Report { source, diagnostics: vec![error] }));
+        json.finish(Some(&Failure { report, ..Failure::usage("no") }), Duration::ZERO);
+        let text = String::from_utf8(out).unwrap();
+        let expected = [
+            r#"{"at":0.0,"event":"warning","code":"Casing","message":"w","file":"Dockerfile","line":1,"column":11,"span":{"start":11,"end":12,"end_line":1,"end_column":12},"help":null,"fix":[{"line":1,"column":11,"span":{"start":11,"end":12,"end_line":1,"end_column":12},"replacement":"x"}]}"#,
+            r#"{"at":0.0,"event":"warning","message":"slow"}"#,
+            r#"{"at":0.0,"event":"failed","kind":"usage","exit_code":2,"message":"no","causes":[],"hints":[],"places":[{"code":"bad","message":"e","file":"Dockerfile","line":0,"column":0,"span":null,"help":"h","fix":[]}]}"#,
+        ];
+        assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn events_are_objects_of_the_documented_form() {

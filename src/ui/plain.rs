@@ -87,6 +87,8 @@ impl<W: Write> Plain<W> {
                 let word = self.style.paint(Paint::Warning, "warning");
                 self.write(&format!("{word}: {}\n", heading(message, usize::MAX)));
             }
+            // They are shown at the end, by what holds the display.
+            ProgressEvent::Noticed { .. } => {}
             ProgressEvent::Named { reference, digest } => {
                 self.write(&format!("named {} {digest}\n", reference.familiar()));
             }

@@ -5,6 +5,7 @@ pub(crate) mod inputs;
 
 pub use error::BuildError;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,10 +18,10 @@ use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
-use crate::lower::{self, Diagnostic, Dockerfile, Extent, Lowered, PlanOptions, Planner, Source};
+use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
-use crate::progress::{Progress, ProgressEvent};
+use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, Compression, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
 use crate::source::image::{self, Freshness};
@@ -77,9 +78,10 @@ pub async fn build(
         return Err(BuildError::dockerfile(inputs.source, diagnostics));
     }
     let lowering = lower(workshop, request, &inputs, &parsed.file, progress);
-    let (lowered, timestamp) = unless_raised(interrupt, lowering).await?;
+    let (Planned { lowered, linted }, timestamp) = unless_raised(interrupt, lowering).await?;
     let mut warnings = parsed.diagnostics;
     warnings.extend(lowered.warnings);
+    let warnings = report(&inputs.source, warnings, linted, progress)?;
     let plan = Arc::new(lowered.plan);
     let needed = plan.reachable();
     progress.on(&ProgressEvent::Planned { plan: &plan, needed: &needed });
@@ -121,6 +123,40 @@ async fn unless_raised<T>(
     }
 }
 
+/// Tells what was noticed, and returns the warnings among it.
+///
+/// # Errors
+/// When `# check=` cannot be read, or wants findings to be errors and there are some.
+fn report(
+    source: &Source,
+    mut warnings: Vec<Diagnostic>,
+    linted: Linted,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Diagnostic>, BuildError> {
+    let Linted { findings, remarks, fails_build, .. } = linted;
+    warnings.extend(remarks);
+    if fails_build || warnings.iter().any(Diagnostic::is_error) {
+        let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule.name).collect();
+        let violation = lower::violation(&rules.into_iter().collect::<Vec<_>>()).filter(|_| fails_build);
+        warnings.extend(findings.into_iter().map(|finding| finding.diagnostic));
+        warnings.extend(violation);
+        return Err(BuildError::dockerfile(source.clone(), warnings));
+    }
+    if !findings.is_empty() || !warnings.is_empty() {
+        let others: Vec<Notice> = warnings.iter().map(|warning| lower::notice(source, warning)).collect();
+        let findings: Vec<Notice> =
+            findings.iter().map(|finding| lower::notice(source, &finding.diagnostic)).collect();
+        progress.on(&ProgressEvent::Noticed { findings: &findings, others: &others });
+    }
+    Ok(warnings)
+}
+
+/// A Dockerfile that was planned and looked at.
+struct Planned {
+    lowered: Lowered,
+    linted: Linted,
+}
+
 /// Turns the Dockerfile into a plan, resolving the images it asks for.
 async fn lower(
     workshop: &Arc<Workshop>,
@@ -128,17 +164,17 @@ async fn lower(
     inputs: &Inputs,
     file: &Dockerfile,
     progress: &Arc<dyn Progress>,
-) -> Result<(Lowered, Timestamp), BuildError> {
+) -> Result<(Planned, Timestamp), BuildError> {
     let mut timestamp = request.timestamp;
-    let lowered = plan(workshop, request, inputs, file, timestamp, progress).await?;
+    let planned = plan(workshop, request, inputs, file, timestamp, progress).await?;
     let is_given = request.build_args.contains_key("SOURCE_DATE_EPOCH");
-    match (lowered.epoch, timestamp) {
+    match (planned.lowered.epoch, timestamp) {
         // The Dockerfile's own ARG decides where nobody else said anything.
         (Some(epoch), Timestamp::Epoch(DEFAULT_EPOCH)) if !is_given && epoch != DEFAULT_EPOCH => {
             timestamp = Timestamp::Epoch(epoch);
             Ok((plan(workshop, request, inputs, file, timestamp, progress).await?, timestamp))
         }
-        _ => Ok((lowered, timestamp)),
+        _ => Ok((planned, timestamp)),
     }
 }
 
@@ -149,7 +185,7 @@ async fn plan(
     file: &Dockerfile,
     timestamp: Timestamp,
     progress: &Arc<dyn Progress>,
-) -> Result<Lowered, BuildError> {
+) -> Result<Planned, BuildError> {
     let options = PlanOptions::of(request, timestamp, Extent::Needed);
     let failed = |diagnostics| BuildError::dockerfile(inputs.source.clone(), diagnostics);
     let mut planner = Planner::new(&inputs.source, file, options).map_err(failed)?;
@@ -168,7 +204,10 @@ async fn plan(
             images.map_err(|(wanted, error)| BuildError::image(&inputs.source, file, &wanted, error))?;
         planner.provide(images).map_err(failed)?;
     }
-    Ok(planner.finish())
+    // An ignore file that cannot be read is an error as soon as some step reads the context.
+    let ignore = inputs.ignored().ok();
+    let linted = planner.lint(ignore.as_ref());
+    Ok(Planned { lowered: planner.finish(), linted })
 }
 
 /// Reads contexts and fetches files, so that keys can be computed.

@@ -21,8 +21,8 @@ use crate::build::BuildError;
 use crate::build::inputs::Inputs;
 use crate::lanes::blocking;
 use crate::lower::{
-    self, Config, Diagnostic, Dockerfile, Extent, Finding, ImageRequest, LintInput, Linted, Matcher,
-    PlanOptions, Planner, Severity, Source, depends_on_variables,
+    self, Config, Diagnostic, Dockerfile, Extent, Finding, ImageRequest, LintInput, Linted, Matcher, Parsed,
+    PlanOptions, Planner, Severity, Source, depends_on_variables, further_errors,
 };
 use crate::progress::Progress;
 use crate::request::{BuildRequest, ContextPlace};
@@ -90,12 +90,12 @@ pub async fn check(
         changes: &options.changes,
         ignore: &ignore,
     };
-    let outcome = match parsed.has_errors() {
-        true => subject.without_plan(lower::further_errors(&source, &parsed, subject.options.clone())),
+    let mut problems = parsed.diagnostics.clone();
+    let outcome = match problems.iter().any(Diagnostic::is_error) {
+        true => subject.without_plan(&parsed),
         false => subject.planned(Images::new(workshop, options.sources, progress)).await,
     };
     let Outcome { errors, linted, notes } = outcome;
-    let mut problems = parsed.diagnostics;
     problems.extend(errors);
     problems.extend(linted.remarks);
     problems.sort_by_key(|problem| problem.primary().map(|span| span.start));
@@ -158,10 +158,12 @@ struct Outcome {
 }
 
 impl Subject<'_> {
-    /// Lints a tree with errors; it is planned only as far as what is said then does not follow from them.
-    fn without_plan(&self, errors: Vec<Diagnostic>) -> Outcome {
+    /// Lints a tree with errors, and says what else is certainly wrong. It is not planned further: most of what would be
+    /// said follows from the errors.
+    fn without_plan(&self, parsed: &Parsed) -> Outcome {
         let mut linted = lower::lint(&self.lint_input(&BTreeMap::new(), &BTreeSet::new()));
         linted.findings.retain(|finding| !EVALUATING.contains(&finding.rule.name));
+        let errors = further_errors(self.source, parsed, self.options.clone());
         Outcome { errors, linted, notes: Vec::new() }
     }
 
@@ -246,3 +248,6 @@ fn add_help(diagnostic: &mut Diagnostic, text: &str) {
     let help = diagnostic.help.take().map_or_else(|| text.to_owned(), |help| format!("{help}; {text}"));
     diagnostic.help = Some(help);
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ impl Attempt<'_> {
             Base::Stage(earlier) => self.stages.get(&earlier).cloned().map(|mut state| {
                 state.config.config.on_build.clear();
                 state.cmd_is_set = false;
+                // What the image says counts again, whatever ARG made of it in that stage: as in BuildKit.
+                set_all(&mut state.variables, &state.config.config.env);
                 self.name_stage(index, &mut state, 0);
                 state
             }),
@@ -126,10 +128,7 @@ impl Attempt<'_> {
         }
         config.rootfs = kiln_oci::config::RootFs::default();
         let mut variables = VariableList::default();
-        for variable in &config.config.env {
-            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-            variables.set(name, value);
-        }
+        set_all(&mut variables, &config.config.env);
         let mut state = StageState {
             root,
             platform,
@@ -166,4 +165,12 @@ fn inherited(mut config: ImageConfig) -> ImageConfig {
     config.created = None;
     config.config.on_build.clear();
     config
+}
+
+/// Sets the variables of an image.
+fn set_all(variables: &mut VariableList, env: &[String]) {
+    for variable in env {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        variables.set(name, value);
+    }
 }

@@ -12,7 +12,7 @@ use kiln_frontend::lint::{
 use kiln_frontend::source::{Source, Span};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
-use super::planner::{Extent, PlanOptions};
+use super::planner::{Extent, PlanOptions, Planner};
 use super::scope::{automatic_arguments, target_name};
 
 /// The build argument that takes the place of `# check=`.
@@ -112,9 +112,29 @@ fn changed(mut config: Config, changes: &Config) -> Config {
     config
 }
 
-/// Returns what is said of rules whose findings fail a build; nothing where there are none.
-pub fn violation(rules: &[&str]) -> Option<String> {
-    (!rules.is_empty()).then(|| format!("lint violation found for rules: {}", rules.join(", ")))
+impl Planner<'_> {
+    /// Lints the file for the build that is planned, with the images that the planner was told of.
+    pub fn lint(&self, ignore: Option<&Matcher>) -> Linted {
+        let known = |request| self.known(request).map(|image| image.config.clone());
+        let images = self.bases().iter().filter_map(|(name, request)| Some((name.clone(), known(request)?)));
+        lint(&LintInput {
+            source: self.source,
+            file: self.file,
+            options: self.options(),
+            changes: &Config::default(),
+            ignore,
+            images: &images.collect(),
+            replaced: self.replaced(),
+        })
+    }
+}
+
+/// Returns the error of a build that findings are to fail; nothing where there are none.
+pub fn violation(rules: &[&str]) -> Option<Diagnostic> {
+    let message = format!("lint violation found for rules: {}", rules.join(", "));
+    let error = Diagnostic::error("lint-violation", Span::default(), message);
+    let help = "`# check=error=true` asks for it; mend the findings, or skip their rules";
+    (!rules.is_empty()).then(|| Diagnostic { labels: Vec::new(), ..error.with_help(help) })
 }
 
 /// Tells whether what a word gives depends on variables: it has some, and expands where all are set.

@@ -14,6 +14,8 @@
 
 mod changes;
 
+mod notice;
+
 mod outline;
 
 mod lint;
@@ -45,11 +47,12 @@ pub use kiln_frontend::ast::Dockerfile;
 pub use kiln_frontend::diagnostic::{Diagnostic, Severity};
 pub use kiln_frontend::dockerignore::Matcher;
 pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
-pub use kiln_frontend::parse;
 pub use kiln_frontend::source::Source;
+pub use kiln_frontend::{Parsed, parse};
 
 pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
+pub use notice::{notice, place};
 pub use outline::outline;
 pub use places::named_at;
 pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};

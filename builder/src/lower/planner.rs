@@ -240,7 +240,7 @@ impl<'a> Planner<'a> {
 /// Returns what else is wrong with a file that has errors: what holds whatever the instructions say that could not be read.
 /// Nothing where even the stages are not certain.
 pub fn further_errors(source: &Source, parsed: &Parsed, options: PlanOptions) -> Vec<Diagnostic> {
-    if parsed.has_lost_stage {
+    if parsed.has_lost_stage || parsed.file.stages.is_empty() {
         return Vec::new();
     }
     let mut planner = Planner::blank(source, &parsed.file, options);

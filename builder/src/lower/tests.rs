@@ -127,6 +127,7 @@ fn arguments_and_environment_have_the_scopes_of_the_reference() {
         ("FROM a\nENV V=env\nARG V=arg\nLABEL l=$V", "l=arg"),
         ("FROM a AS x\nARG V=1\nFROM x\nLABEL l=$V", "l=1"),
         ("FROM a AS x\nENV V=1\nFROM x\nLABEL l=$V", "l=1"),
+        ("FROM a AS x\nENV V=env\nARG V=arg\nFROM x\nLABEL l=$V", "l=env"),
         ("FROM a\nARG V=1 W=${V}2\nLABEL l=$W", "l=12"),
         ("FROM a\nLABEL l=$BASE", "l=a"),
         ("FROM a\nLABEL l=$TARGETARCH", "l="),

@@ -228,5 +228,18 @@ impl Rule {
     }
 }
 
+/// Compares both ways to match one pattern: by names, and as a whole.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn check_twice(pattern: &[u8], path: &[u8]) {
+    let is_path = path.split(|byte| *byte == b'/').all(|name| !name.is_empty());
+    let Some(whole) = Pattern::whole(pattern).filter(|_| is_path) else { return };
+    let rule = Rule { is_exception: false, line: 1, text: pattern.to_vec() };
+    let Ok(compiled) = Pattern::new(pattern) else { return };
+    let named = Matcher::join(vec![rule], vec![compiled]);
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let expected = ends.chain([path.len()]).any(|end| whole.matches(&path[..end]));
+    assert_eq!(named.excluded_by(path).is_some(), expected, "{pattern:?} on {path:?}");
+}
+
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,15 @@ impl Pattern {
         }
     }
 
+    /// Compiles a pattern that is an expression as one for whole paths, whether or not names would do.
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn whole(text: &[u8]) -> Option<Whole> {
+        matches_lazily(text, b".").ok()?;
+        let (Kind::Expression, expression) = translate(text) else { return None };
+        let alternatives = expression::read(&expression).ok()?;
+        Automaton::new(&alternatives).ok().map(Whole::Automaton)
+    }
+
     /// Returns how many steps it takes that a pattern can make out of few bytes.
     pub(super) fn size(&self) -> usize {
         match self {

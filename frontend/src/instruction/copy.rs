@@ -1,10 +1,12 @@
 //! COPY and ADD.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Operands;
 use crate::ast::{AddInstruction, CopyInstruction, InlineFile, Transfer};
 use crate::diagnostic::Diagnostic;
 use crate::flags::{Checked, FlagKind};
-use crate::heredoc::{self, Heredoc};
+use crate::heredoc::{self, Heredoc, without_tabs};
 use crate::source::Word;
 
 const COPY_FLAGS: [(&str, FlagKind); 6] = [
@@ -49,6 +51,9 @@ pub(super) fn read_add(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> 
     })
 }
 
+/// The most bytes that the heredocs of one instruction may hold, counted once a use: one body can be used many times.
+const INLINE_BYTES_MAX: usize = 64 << 20;
+
 struct Paths {
     sources: Vec<Word>,
     files: Vec<InlineFile>,
@@ -62,21 +67,33 @@ impl Paths {
         let Some(destination) = destination.filter(|_| !words.is_empty()) else {
             let message = format!(
                 "{} requires at least two arguments, but only one was provided. Destination could not be determined",
-                operands.name()
+                operands.name
             );
             return operands.error("missing-argument", message, found);
         };
         let errors = found.len();
         if announcement(&destination).is_some() {
-            let message = format!("{} cannot accept a heredoc as a destination", operands.name());
+            let message = format!("{} cannot accept a heredoc as a destination", operands.name);
             found.push(Diagnostic::error("heredoc-destination", destination.span, message));
         }
         let mut paths = Self { sources: Vec::new(), files: Vec::new(), destination };
+        // Of several heredocs of one name the last one counts for all, as in BuildKit.
+        let bodies: BTreeMap<&str, &Heredoc> =
+            operands.heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
+        let mut bytes = 0;
         for word in words {
-            match announcement(&word) {
-                Some(announced) => paths.files.extend(inline_file(&word, &announced, operands, found)),
-                None => paths.sources.push(word),
+            let Some(announced) = announcement(&word) else {
+                paths.sources.push(word);
+                continue;
+            };
+            let body = bodies.get(announced.name.as_str());
+            bytes += body.map_or(0, |body| body.content.len());
+            if bytes > INLINE_BYTES_MAX {
+                let message =
+                    format!("the files written here are larger than {INLINE_BYTES_MAX} bytes together");
+                return operands.error("heredoc-size", message, found);
             }
+            paths.files.extend(inline_file(&word, &announced, body.copied(), found));
         }
         if found.len() == errors {
             paths.check_all_used(operands, found);
@@ -86,8 +103,9 @@ impl Paths {
 
     /// A body that was read and that no source names would be lost.
     fn check_all_used(&self, operands: &Operands<'_>, found: &mut Vec<Diagnostic>) {
+        let used: BTreeSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
         for heredoc in operands.heredocs {
-            if !self.files.iter().any(|file| file.name == heredoc.name) {
+            if !used.contains(heredoc.name.as_str()) {
                 let message = format!("the heredoc `{}` is not used as a source", heredoc.name);
                 let error = Diagnostic::error("heredoc-unused", operands.span(), message);
                 found.push(error.with_help("write `<<WORD` as a word of its own, without blanks in WORD"));
@@ -113,22 +131,22 @@ fn announcement(word: &Word) -> Option<Heredoc> {
     heredoc::announcement(&word.text).unwrap_or(None)
 }
 
-/// Of several heredocs of one name the last one counts for all, as in BuildKit.
 fn inline_file(
     word: &Word,
     announced: &Heredoc,
-    operands: &Operands<'_>,
+    body: Option<&Heredoc>,
     found: &mut Vec<Diagnostic>,
 ) -> Option<InlineFile> {
-    let Some(heredoc) = operands.heredocs.iter().rfind(|heredoc| heredoc.name == announced.name) else {
+    let Some(heredoc) = body else {
         let message = format!("the heredoc `{}` has no body", announced.name);
         found.push(Diagnostic::error("heredoc-without-body", word.span, message));
         return None;
     };
-    let body = Heredoc { strips_tabs: announced.strips_tabs, ..heredoc.clone() }.body();
+    let content =
+        if announced.strips_tabs { without_tabs(&heredoc.content) } else { heredoc.content.clone() };
     Some(InlineFile {
         name: announced.name.clone(),
-        content: body,
+        content,
         is_expanded: announced.is_expanded,
         span: word.span,
     })

@@ -25,7 +25,7 @@ pub(super) fn pairs(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opt
 fn legacy_pair(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Option<Pair> {
     let words = crate::words::split_blanks(operands.text());
     let (Some(key), Some(value)) = (words.first(), words.get(1)) else {
-        let message = format!("{} must have two arguments", operands.name());
+        let message = format!("{} must have two arguments", operands.name);
         return operands.error("key-value", message, found);
     };
     let value = operands.part(value.start..operands.text().len());
@@ -48,7 +48,7 @@ fn pair(operands: &Operands<'_>, range: Range<usize>, found: &mut Vec<Diagnostic
 }
 
 fn blank_name<T>(operands: &Operands<'_>, range: Range<usize>, found: &mut Vec<Diagnostic>) -> Option<T> {
-    let message = format!("{} names can not be blank", operands.name());
+    let message = format!("{} names can not be blank", operands.name);
     found.push(Diagnostic::error("blank-name", operands.part(range).span, message));
     None
 }
@@ -111,7 +111,7 @@ pub(super) fn volume(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Op
 pub(super) fn single(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Option<Word> {
     let flags = operands.check_flags(&[], found);
     if operands.range.is_empty() {
-        let message = format!("{} requires exactly one argument", operands.name());
+        let message = format!("{} requires exactly one argument", operands.name);
         return operands.error("missing-argument", message, found);
     }
     flags.map(|_| operands.whole())
@@ -146,7 +146,7 @@ pub(super) fn onbuild(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> O
         return operands.needs_an_argument(found);
     }
     let inner = cut(operands.line, operands.range.clone(), operands.escape);
-    let refusal = match inner.name().as_str() {
+    let refusal = match inner.name {
         "ONBUILD" => Some("chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".to_owned()),
         name @ ("FROM" | "MAINTAINER") => Some(format!("{name} isn't allowed as an ONBUILD trigger")),
         _ => None,

@@ -13,6 +13,7 @@ mod run;
 
 pub mod mount;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::ast::{Command, FromInstruction, Operation};
@@ -54,6 +55,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) line: &'a LogicalLine,
     /// The rest, without blanks around it.
     pub(crate) range: Range<usize>,
+    /// The name of the instruction in upper case; empty where there is none of this name.
+    pub(crate) name: &'static str,
     pub(crate) keyword: Word,
     pub(crate) flags: Vec<Flag>,
     pub(crate) heredocs: &'a [Heredoc],
@@ -70,11 +73,12 @@ pub(crate) enum Read {
 pub(crate) fn cut<'a>(line: &'a LogicalLine, range: Range<usize>, escape: char) -> Operands<'a> {
     let range = lines::trim(&line.text, range);
     let text = &line.text[range.clone()];
-    let keyword_end = range.start + words::split_blanks(text).first().map_or(0, |first| first.end);
+    let keyword_end = range.start + text.find(words::is_blank).unwrap_or(text.len());
     let (flags, rest) = flags::split(line, keyword_end..range.end, escape);
     Operands {
         line,
         range: lines::trim(&line.text, rest..range.end),
+        name: known_name(&line.text[range.start..keyword_end]),
         keyword: line.word(range.start..keyword_end),
         flags,
         heredocs: &[],
@@ -82,9 +86,14 @@ pub(crate) fn cut<'a>(line: &'a LogicalLine, range: Range<usize>, escape: char) 
     }
 }
 
+fn known_name(keyword: &str) -> &'static str {
+    let folded = if keyword.is_ascii() { Cow::Borrowed(keyword) } else { Cow::Owned(words::lower(keyword)) };
+    NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(&folded)).unwrap_or("")
+}
+
 /// Reads an instruction whose name is known; nothing where it has an error.
 pub(crate) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Option<Read> {
-    let operation = match operands.name().as_str() {
+    let operation = match operands.name {
         "FROM" => return from::read(operands, found).map(Read::From),
         "RUN" => Operation::Run(run::read(operands, found)?),
         "COPY" => Operation::Copy(copy::read_copy(operands, found)?),
@@ -109,11 +118,6 @@ pub(crate) fn read(operands: &Operands<'_>, found: &mut Vec<Diagnostic>) -> Opti
 }
 
 impl<'a> Operands<'a> {
-    /// Returns the name of the instruction in upper case.
-    pub(crate) fn name(&self) -> String {
-        words::lower(&self.keyword.text).to_ascii_uppercase()
-    }
-
     pub(crate) fn text(&self) -> &'a str {
         &self.line.text[self.range.clone()]
     }
@@ -165,7 +169,7 @@ impl<'a> Operands<'a> {
     }
 
     pub(crate) fn needs_an_argument<T>(&self, found: &mut Vec<Diagnostic>) -> Option<T> {
-        self.error("missing-argument", format!("{} requires at least one argument", self.name()), found)
+        self.error("missing-argument", format!("{} requires at least one argument", self.name), found)
     }
 
     /// Reads the operands from an offset on as a JSON list. Inside: `None` where it is in shell form.
@@ -190,11 +194,11 @@ impl<'a> Operands<'a> {
 
     /// Tells whether heredocs may stand here: not in the JSON form.
     pub(crate) fn takes_heredocs(&self) -> bool {
-        match self.name().as_str() {
+        match self.name {
             "RUN" | "COPY" | "ADD" => json::list_of_strings(self.text()) == Json::Other,
             "ONBUILD" if !self.range.is_empty() => {
                 let inner = cut(self.line, self.range.clone(), self.escape);
-                inner.name() != "ONBUILD" && inner.takes_heredocs()
+                inner.name != "ONBUILD" && inner.takes_heredocs()
             }
             _ => false,
         }

@@ -33,3 +33,34 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::lint::ImageFacts;
+    use crate::lint::tests::{World, check};
+
+    #[test]
+    fn shell_forms_are_found_where_nobody_chose_a_shell() {
+        let cmd = |line: usize, text: &str| {
+            format!(
+                "{line} {text} | CMD in shell form: signals reach the shell, not the program (write a JSON list, such as \
+                 `CMD [\"program\", \"argument\"]`)"
+            )
+        };
+        let entrypoint = cmd(2, "b").replace("CMD", "ENTRYPOINT");
+        let cases: &[(&str, &[&str])] = &[
+            ("FROM a\nCMD b c", &[&cmd(2, "b c")]),
+            ("FROM a\nentrypoint b", &[&entrypoint]),
+            ("FROM a\nCMD [b]", &[&cmd(2, "[b]")]),
+            ("FROM a\nCMD [\"b\"]", &[]),
+            ("FROM a\nSHELL [\"b\"]\nCMD c", &[]),
+            ("FROM a\nCMD b\nSHELL [\"b\"]", &[&cmd(2, "b")]),
+            ("FROM a AS s\nSHELL [\"b\"]\nFROM s\nCMD c", &[]),
+            ("FROM a\nHEALTHCHECK CMD b", &[]),
+            ("FROM a AS s\nONBUILD CMD b\nFROM s", &[&cmd(3, "FROM s")]),
+        ];
+        check("JSONArgsRecommended", &World::default(), cases);
+        let world = World::default().with_image("a", ImageFacts { has_shell: true, ..ImageFacts::default() });
+        check("JSONArgsRecommended", &world, &[("FROM a\nCMD b", &[])]);
+    }
+}

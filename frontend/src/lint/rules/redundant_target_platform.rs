@@ -42,3 +42,44 @@ fn fix(stage: &StageScene<'_>, source: &Source) -> Option<Edit> {
     let is_blank = source.slice(behind).chars().all(|c| matches!(c, ' ' | '\t'));
     is_blank.then(|| Edit { span: flag.cover(behind), replacement: String::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::lint::tests::{World, check, fixed};
+
+    #[test]
+    fn the_target_platform_alone_is_found_in_any_spelling() {
+        let cases: &[(&str, &[&str])] = &[
+            (
+                "FROM --platform=$TARGETPLATFORM a",
+                &[
+                    "1 $TARGETPLATFORM | `$TARGETPLATFORM` is the platform that FROM takes anyway (remove `--platform`)",
+                ],
+            ),
+            (
+                "FROM a\nFROM --platform=${TARGETPLATFORM:-x} b",
+                &[
+                    "2 ${TARGETPLATFORM:-x} | `${TARGETPLATFORM:-x}` is the platform that FROM takes anyway (remove `--platform`)",
+                ],
+            ),
+            ("FROM --platform=$BUILDPLATFORM a", &[]),
+            ("FROM --platform=$TARGETPLATFORM$X a", &[]),
+            ("FROM --platform=linux/$TARGETARCH a", &[]),
+            ("ARG TARGETPLATFORM=linux/arm64\nARG X=$TARGETPLATFORM\nFROM --platform=$X a", &[]),
+        ];
+        check("RedundantTargetPlatform", &World::default(), cases);
+    }
+
+    #[test]
+    fn the_flag_goes_with_the_blanks_behind_it() {
+        let cases = [
+            ("FROM --platform=$TARGETPLATFORM  a AS b\n", "FROM a AS b\n"),
+            ("FROM  --platform=\"$TARGETPLATFORM\" a", "FROM  a"),
+            // A comment between them is the user's.
+            ("FROM --platform=$TARGETPLATFORM \\\n# x\na", "FROM --platform=$TARGETPLATFORM \\\n# x\na"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(fixed("RedundantTargetPlatform", &World::default(), text), expected);
+        }
+    }
+}

@@ -35,3 +35,40 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::lint::tests::{World, check};
+
+    #[test]
+    fn a_variable_that_no_global_arg_declares_is_found_in_base_and_platform() {
+        let cases: &[(&str, &[&str])] = &[
+            (
+                "FROM a:$X",
+                &["1 $X | `$X` is not declared before the first FROM (write `ARG X` above the first FROM)"],
+            ),
+            (
+                "FROM a:$X$X-${X}",
+                &["1 $X | `$X` is not declared before the first FROM (write `ARG X` above the first FROM)"],
+            ),
+            (
+                "ARG VERSION=1\nFROM a:${VERSOIN:-2}",
+                &["2 VERSOIN | `$VERSOIN` is not declared before the first FROM (did you mean `$VERSION`?)"],
+            ),
+            (
+                "FROM --platform=${BULDPLATFORM} a",
+                &[
+                    "1 ${BULDPLATFORM} | `$BULDPLATFORM` is not declared before the first FROM (did you mean `$BUILDPLATFORM`?)",
+                ],
+            ),
+            (
+                "FROM a\nARG X=1\nFROM b:$X",
+                &["3 $X | `$X` is not declared before the first FROM (write `ARG X` above the first FROM)"],
+            ),
+            ("ARG X\nFROM a:$X", &[]),
+            ("FROM --platform=$TARGETPLATFORM a:$TARGETARCH", &[]),
+            ("FROM a:\\$X", &[]),
+        ];
+        check("UndefinedArgInFrom", &World::default(), cases);
+    }
+}

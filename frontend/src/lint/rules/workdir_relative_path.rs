@@ -39,3 +39,46 @@ fn is_absolute(path: &str, is_windows: bool) -> bool {
     };
     without_drive.starts_with(['/', '\\'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lint::tests::{World, check};
+
+    #[test]
+    fn the_first_workdir_is_found_where_it_is_relative() {
+        let found = |line: usize, place: &str, path: &str| {
+            format!(
+                "{line} {place} | `{path}` is relative to whatever directory the base image names (begin the first WORKDIR \
+                 with `/`)"
+            )
+        };
+        let cases: &[(&str, &[&str])] = &[
+            ("FROM a\nWORKDIR b\nWORKDIR c", &[&found(2, "b", "b")]),
+            ("FROM a\nWORKDIR /b\nWORKDIR c", &[]),
+            ("FROM a\nENV X=b\nWORKDIR ${X}/c", &[&found(3, "${X}/c", "b/c")]),
+            ("FROM a\nENV X=/b\nWORKDIR $X", &[]),
+            ("FROM a AS s\nWORKDIR /b\nFROM s\nWORKDIR c", &[]),
+            ("FROM a AS s\nWORKDIR /b\nFROM a\nWORKDIR c", &[&found(4, "c", "c")]),
+            ("FROM a AS s\nONBUILD WORKDIR b\nFROM s\nWORKDIR c", &[&found(3, "FROM s", "b")]),
+        ];
+        check("WorkdirRelativePath", &World::default(), cases);
+    }
+
+    #[test]
+    fn paths_of_windows_have_drives() {
+        let cases = [
+            ("/a", true, true),
+            (r"C:\a", true, true),
+            ("c:/a", true, true),
+            ("c:a", true, false),
+            (r"\a", true, true),
+            (r"\a", false, false),
+            ("a", true, false),
+            ("", false, false),
+        ];
+        for (path, is_windows, expected) in cases {
+            assert_eq!(is_absolute(path, is_windows), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Runs `kiln_frontend::fuzz::lint`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_frontend::fuzz::lint(bytes));

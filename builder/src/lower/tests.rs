@@ -57,7 +57,7 @@ impl Asked<'_> {
     fn lower(&self, text: &str) -> Result<(Lowered, String), String> {
         let source = Source::new("Dockerfile", text);
         let said = |errors: Vec<Diagnostic>| describe(&source, &errors);
-        let parsed = parse(&source);
+        let parsed = kiln_frontend::parse(&source);
         if parsed.has_errors() {
             let mut errors = parsed.diagnostics.clone();
             errors.extend(further_errors(&source, &parsed, self.options()));
@@ -313,7 +313,7 @@ fn what_is_certain_is_said_before_images_are_asked_for() {
         ),
     ] {
         let source = Source::new("Dockerfile", text);
-        let parsed = parse(&source);
+        let parsed = kiln_frontend::parse(&source);
         let planner = Planner::survey(&source, &parsed.file, Asked::default().options());
         assert_eq!(describe(&source, planner.errors()), expected, "{text}");
     }

@@ -7,7 +7,7 @@ use kiln_oci::{ImageConfig, Platform, Reference};
 use super::attempt::Attempt;
 use super::links::From;
 use super::meta::set_env;
-use super::names::{clean, named_context};
+use super::names::{named_context, working_directory};
 use super::scope::VariableList;
 use super::stages::{ImageRequest, ImageSource, StageState};
 use crate::plan::{CopyOp, CopySource, HistoryLine, Op, Origin, StepId, Unpack};
@@ -119,12 +119,14 @@ impl Attempt<'_> {
         mut config: ImageConfig,
         position: u32,
     ) -> StageState {
-        if !config.config.env.iter().any(|variable| variable.starts_with("PATH=")) && platform.os != "windows"
-        {
+        let is_path = |variable: &String| variable.split('=').next() == Some("PATH");
+        if !config.config.env.iter().any(is_path) && platform.os != "windows" {
             set_env(&mut config.config.env, "PATH", DEFAULT_PATH);
         }
         if !config.config.working_dir.is_empty() {
-            config.config.working_dir = clean(&config.config.working_dir);
+            // BuildKit applies an image's directory as a WORKDIR: a relative one counts twice.
+            let own = &config.config.working_dir;
+            config.config.working_dir = working_directory(own, own);
         }
         config.rootfs = kiln_oci::config::RootFs::default();
         let mut variables = VariableList::default();

@@ -174,6 +174,9 @@ fn configuration_follows_the_rules_of_each_instruction() {
     assert_eq!(volumes.keys().collect::<Vec<_>>(), ["/v", "/v/x", "/with blank", "rel"]);
     assert_eq!(config("ENV S=9\nSTOPSIGNAL $S").stop_signal, "9");
     assert_eq!(config("WORKDIR /a\nWORKDIR b/../c").working_dir, "/a/c");
+    assert_eq!(config("WORKDIR /a//b/\nWORKDIR $NONE").working_dir, "/a//b/");
+    let windows = "FROM --platform=windows/amd64 a AS x\nCMD c d\nFROM x";
+    assert_eq!(Asked::default().config(windows).cmd, ["cmd", "/S", "/C", "c d"]);
     assert_eq!(config("ENV A=1 B=2\nENV A=3").env, ["PATH=/bin", "BASE=a", "A=3", "B=2"]);
 }
 

@@ -69,6 +69,9 @@ impl Attempt<'_> {
 
     fn checksum(&mut self, state: &StageState, word: &Word, transfer: &Transfer) -> Option<kiln_oci::Digest> {
         let text = self.expander.word(word, &state.variables);
+        if text.is_empty() {
+            return None;
+        }
         if transfer.sources.len() + transfer.files.len() != 1 {
             self.expander.error("checksum", word.span, "checksum can't be specified for multiple sources");
         }

@@ -193,6 +193,7 @@ fn history_has_the_texts_of_the_reference() {
         HEALTHCHECK {Test:[CMD-SHELL x] Interval:5m0s Timeout:3s StartPeriod:0s StartInterval:0s Retries:0} (empty)\n\
         HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0} (empty)";
     assert_eq!(Asked::default().history(text), expected);
+    assert_eq!(Asked::default().history("FROM a\nADD --checksum=$NONE b c /d/"), "ADD b c /d/");
 }
 
 #[test]

@@ -109,6 +109,12 @@ fn what_a_stage_defines_is_defined_in_the_stages_on_it() {
             "FROM a\nENV VERSION=1\nLABEL v=${VERSOIN}",
             &["3 ${VERSOIN} | `$VERSOIN` is not defined (did you mean `$VERSION`?)"],
         ),
+        (
+            "ARG V=1\nFROM a\nENV X=$V",
+            &[
+                "3 $V | `$V` is not defined (it is known before the first FROM only: add `ARG V` to the stage)",
+            ],
+        ),
         ("FROM scratch\nENV X=$PATH", &[]),
         ("FROM a\nONBUILD ENV X=$Y", &[]),
         ("FROM a AS b\nONBUILD ENV X=$Y\nFROM b", &["3 FROM b | `$Y` is not defined"]),

@@ -3,7 +3,7 @@
 
 use crate::lint::place::Uses;
 use crate::lint::report::Report;
-use crate::lint::scene::Scene;
+use crate::lint::scene::{Scene, Undefined};
 use crate::lint::{Level, Rule};
 
 pub(super) const RULE: Rule = Rule {
@@ -22,8 +22,8 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
                 for variable in &word.undefined {
                     let place = uses.of(&variable.name);
                     let mut found = report.warning(place, format!("`${}` is not defined", variable.name));
-                    if let Some(near) = &variable.near {
-                        found = found.with_help(format!("did you mean `${near}`?"));
+                    if let Some(help) = help(scene, variable) {
+                        found = found.with_help(help);
                     }
                     if report.push(step, found) {
                         stage.unknown_image.into_iter().for_each(|image| report.want(image));
@@ -32,4 +32,13 @@ fn check(scene: &Scene<'_>, report: &mut Report<'_>) {
             }
         }
     }
+}
+
+/// Returns what was probably meant: most often an ARG that stands before the first FROM and not in the stage.
+fn help(scene: &Scene<'_>, variable: &Undefined) -> Option<String> {
+    let name = &variable.name;
+    if scene.globals.list.value(name).is_some() {
+        return Some(format!("it is known before the first FROM only: add `ARG {name}` to the stage"));
+    }
+    variable.near.as_ref().map(|near| format!("did you mean `${near}`?"))
 }

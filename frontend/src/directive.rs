@@ -177,19 +177,25 @@ pub enum SyntaxError {
 const OURS: &str = "docker/dockerfile:1";
 
 impl SyntaxError {
+    /// Returns the code of a finding that says it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Newer(_) => "syntax-version",
+            Self::Foreign(_) => "foreign-frontend",
+        }
+    }
+
     fn into_diagnostic(self, span: Span) -> Diagnostic {
-        let message = self.to_string();
-        let (code, help) = match &self {
-            Self::Newer(_) => {
-                ("syntax-version", format!("write `# syntax={OURS}` if the file needs nothing newer"))
-            }
+        let (code, message) = (self.code(), self.to_string());
+        let help = match &self {
+            Self::Newer(_) => format!("write `# syntax={OURS}` if the file needs nothing newer"),
             Self::Foreign(reference) => {
                 let near = suggest::nearest(reference, [OURS, "docker/dockerfile"]);
                 let help = near.map(|near| format!("did you mean `{near}`?"));
                 let usual = || {
                     format!("remove the line, or write `# syntax={OURS}` if the file is a plain Dockerfile")
                 };
-                ("foreign-frontend", help.unwrap_or_else(usual))
+                help.unwrap_or_else(usual)
             }
         };
         Diagnostic::error(code, span, message).with_help(help)

@@ -24,7 +24,7 @@ pub struct Flag {
 }
 
 /// Cuts flags off the front of a part of a line; returns them and where the rest starts. `--` ends them.
-pub(crate) fn split(line: &LogicalLine, range: Range<usize>, escape: char) -> (Vec<Flag>, usize) {
+pub(crate) fn split(line: &LogicalLine<'_>, range: Range<usize>, escape: char) -> (Vec<Flag>, usize) {
     let mut flags = Vec::new();
     let mut at = range.start;
     loop {
@@ -85,7 +85,7 @@ fn unquote(line: &str, range: Range<usize>, escape: char) -> Unquoted {
     word
 }
 
-fn flag(line: &LogicalLine, start: usize, word: &Unquoted) -> Flag {
+fn flag(line: &LogicalLine<'_>, start: usize, word: &Unquoted) -> Flag {
     let (name_length, name_end) = word.equals.unwrap_or((word.text.len(), word.end));
     let name = word.text.get(2..name_length).unwrap_or("").to_owned();
     let value = word.equals.map(|(at, in_line)| Word {
@@ -263,7 +263,8 @@ mod tests {
             ("---x", "unknown-flag"),
         ];
         for (text, expected) in cases {
-            let line = Lines::new(&Source::new("", text)).next_logical(&mut Vec::new()).unwrap();
+            let source = Source::new("", text);
+            let line = Lines::new(&source).next_logical(&mut Vec::new()).unwrap();
             let (flags, _) = split(&line, 0..line.text.len(), '\\');
             let mut found = Vec::new();
             check(&flags, &known, &mut found);

@@ -1,6 +1,7 @@
 //! From physical lines to logical ones: continuations joined, comments and directives taken out. Knows nothing of
 //! instructions; the parser asks for raw lines where a heredoc stands.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
@@ -17,16 +18,20 @@ pub struct Comment {
     pub span: Span,
 }
 
-/// An instruction's text as one line, and where each byte of it comes from.
+/// An instruction's text as one line, and where each byte of it comes from. Most are a single physical line, which costs
+/// no copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogicalLine {
-    pub(crate) text: String,
+pub(crate) struct LogicalLine<'a> {
+    pub(crate) text: Cow<'a, str>,
     /// Comment lines above since the last instruction.
     pub(crate) comments: Vec<Comment>,
     /// Blank lines inside the continuation, with their line endings.
     pub(crate) blanks: Vec<Span>,
     /// The physical line that was read last, without its line ending.
     pub(crate) last: Span,
+    /// Where the first physical line starts in the source.
+    start: usize,
+    /// Those that continue it.
     pieces: Vec<Piece>,
 }
 
@@ -37,7 +42,7 @@ struct Piece {
     source: usize,
 }
 
-impl LogicalLine {
+impl<'a> LogicalLine<'a> {
     /// Returns where a part of the line stands; the end is behind its last byte, not at the next piece.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
         let start = self.source_offset(range.start);
@@ -60,14 +65,16 @@ impl LogicalLine {
     }
 
     fn source_offset(&self, offset: usize) -> usize {
-        let piece = self.pieces.partition_point(|piece| piece.logical <= offset);
-        let piece = self.pieces[piece.saturating_sub(1)];
-        piece.source + (offset - piece.logical)
+        let behind = self.pieces.partition_point(|piece| piece.logical <= offset);
+        match behind.checked_sub(1) {
+            Some(at) => self.pieces[at].source + (offset - self.pieces[at].logical),
+            None => self.start + offset,
+        }
     }
 
     fn push(&mut self, text: &str, source: usize) {
         self.pieces.push(Piece { logical: self.text.len(), source });
-        self.text.push_str(text);
+        self.text.to_mut().push_str(text);
     }
 }
 
@@ -126,7 +133,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Returns the next logical line that is not blank.
-    pub(crate) fn next_logical(&mut self, found: &mut Vec<Diagnostic>) -> Option<LogicalLine> {
+    pub(crate) fn next_logical(&mut self, found: &mut Vec<Diagnostic>) -> Option<LogicalLine<'a>> {
         let mut comments = Vec::new();
         loop {
             let raw = self.next_raw()?;
@@ -144,13 +151,13 @@ impl<'a> Lines<'a> {
                 continue;
             }
             let mut line = LogicalLine {
-                text: String::new(),
+                text: Cow::Borrowed(text),
                 comments,
                 blanks: Vec::new(),
                 last: Span::new(content.start, content.end),
+                start: content.start,
                 pieces: Vec::new(),
             };
-            line.push(text, content.start);
             if continues {
                 self.join(&mut line);
             }
@@ -174,7 +181,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Adds the lines of a continuation.
-    fn join(&mut self, line: &mut LogicalLine) {
+    fn join(&mut self, line: &mut LogicalLine<'_>) {
         while let Some(raw) = self.next_raw() {
             let content = trim_newline(self.text, raw.clone());
             let text = &self.text[content.clone()];
@@ -232,7 +239,7 @@ mod tests {
         let source = Source::new("Dockerfile", text);
         let mut lines = Lines::new(&source);
         let mut found = Vec::new();
-        std::iter::from_fn(|| lines.next_logical(&mut found)).map(|line| line.text).collect()
+        std::iter::from_fn(|| lines.next_logical(&mut found)).map(|line| line.text.into_owned()).collect()
     }
 
     #[test]

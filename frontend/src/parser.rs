@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads one instruction with its heredocs.
-    fn instruction(&mut self, line: LogicalLine) -> Option<Instruction<Read>> {
+    fn instruction(&mut self, line: LogicalLine<'a>) -> Option<Instruction<Read>> {
         if !line.blanks.is_empty() {
             self.gaps.push(Gap { blanks: line.blanks.clone(), last: line.last });
         }

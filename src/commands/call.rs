@@ -6,12 +6,11 @@ use std::sync::Arc;
 use kiln_builder::Workshop;
 use kiln_builder::build::BuildError;
 use kiln_builder::check::{CheckOptions, Checked, ImageSources, check, dockerfile_of};
-use kiln_builder::lower::{Extent, PlanOptions, outline};
+use kiln_builder::lower::{Extent, PlanOptions, outline, parse};
 use kiln_builder::progress::Progress;
 use kiln_builder::request::BuildRequest;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::outline::targets;
-use kiln_frontend::parse;
 use kiln_frontend::source::Source;
 
 use super::lint::stdout_style;
@@ -80,7 +79,7 @@ async fn answer(
         return Ok(Answer::Checked(Box::new(checked)));
     }
     let source = dockerfile_of(workshop, request).await?;
-    let parsed = parse(&source);
+    let parsed = parse(&source, &request.build_args);
     if parsed.has_errors() {
         return Err(wrong(source, parsed.diagnostics));
     }

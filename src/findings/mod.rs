@@ -128,7 +128,7 @@ pub(crate) mod tests {
     /// Returns what a check without images finds in a text, without planning it.
     pub(crate) fn checked(name: &str, text: &str) -> Checked {
         let source = Source::new(name, text);
-        let parsed = lower::parse(&source);
+        let parsed = lower::parse(&source, &BTreeMap::new());
         let request = kiln_builder::request::BuildRequest::new("/");
         let options = PlanOptions {
             build_platform: Platform::linux("amd64"),

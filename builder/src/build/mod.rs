@@ -68,7 +68,7 @@ pub async fn build(
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
     let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
-    let parsed = lower::parse(&inputs.source);
+    let parsed = lower::parse(&inputs.source, &request.build_args);
     if parsed.has_errors() {
         let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
         let further = lower::further_errors(&inputs.source, &parsed, options);

@@ -81,7 +81,7 @@ pub async fn check(
     progress: &Arc<dyn Progress>,
 ) -> Result<Checked, BuildError> {
     let (source, ignore) = read(workshop, request).await?;
-    let parsed = lower::parse(&source);
+    let parsed = lower::parse(&source, &request.build_args);
     let extent = if request.target.is_some() { Extent::Needed } else { Extent::Whole };
     let subject = Subject {
         source: &source,

@@ -102,6 +102,9 @@ impl<'a> Attempt<'a> {
             if target.variant.is_some() || !same {
                 state.config.variant.clone_from(&target.variant);
             }
+            if target.os_version.is_some() || !same {
+                state.config.os_version.clone_from(&target.os_version);
+            }
             state.config.os.clone_from(&target.os);
             state.config.architecture.clone_from(&target.architecture);
         }

@@ -8,7 +8,7 @@ use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::attempt::Attempt;
 use super::links::From;
-use super::names::{clean, named_context};
+use super::names::{named_context, working_directory};
 use super::scope::VariableList;
 use super::stages::{ImageRequest, ImageSource, StageState};
 use crate::plan::{CopyOp, CopySource, HistoryLine, Op, Origin, StepId, Unpack};
@@ -121,13 +121,15 @@ impl Attempt<'_> {
         position: u32,
     ) -> StageState {
         if !config.config.working_dir.is_empty() {
-            config.config.working_dir = clean(&config.config.working_dir);
+            // BuildKit applies an image's directory as a WORKDIR: a relative one counts twice.
+            let own = &config.config.working_dir;
+            config.config.working_dir = working_directory(own, own);
         }
         config.rootfs = kiln_oci::config::RootFs::default();
         let mut variables = VariableList::default();
         set_all(&mut variables, &config.config.env);
         let env_places = places(&config.config.env);
-        let has_path = config.config.env.iter().any(|variable| variable.starts_with("PATH="));
+        let has_path = config.config.env.iter().any(|variable| variable.split('=').next() == Some("PATH"));
         let needs_path = !has_path && platform.os != "windows";
         let mut state = StageState {
             root,

@@ -5,7 +5,7 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Span;
 
 use super::attempt::Attempt;
-use super::names::{absolute, clean};
+use super::names::{absolute, clean, working_directory};
 use super::stages::StageState;
 use crate::plan::{CopyOp, CopySource, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
 
@@ -21,11 +21,7 @@ struct Shape {
 impl Attempt<'_> {
     pub(super) fn workdir(&mut self, state: &mut StageState, instruction: &Instruction, word: &Word) {
         let written = self.expander.word(word, &state.variables);
-        // As in BuildKit, an absolute path is kept as it is written, and only a relative one is cleaned.
-        let kept = match written.starts_with('/') {
-            true => written,
-            false => clean(&format!("{}/{written}", state.config.config.working_dir)),
-        };
+        let kept = working_directory(&state.config.config.working_dir, &written);
         let created_by = format!("WORKDIR {kept}");
         let path = clean(&kept);
         state.config.config.working_dir = kept;
@@ -73,6 +69,9 @@ impl Attempt<'_> {
 
     fn checksum(&mut self, state: &StageState, word: &Word, transfer: &Transfer) -> Option<kiln_oci::Digest> {
         let text = self.expander.word(word, &state.variables);
+        if text.is_empty() {
+            return None;
+        }
         if transfer.sources.len() + transfer.files.len() != 1 {
             self.expander.error("checksum", word.span, "checksum can't be specified for multiple sources");
         }

@@ -20,6 +20,8 @@ use crate::plan::HistoryLine;
 
 /// Shell of shell forms where no SHELL says otherwise.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
+/// The same for images of Windows.
+const WINDOWS_SHELL: [&str; 3] = ["cmd", "/S", "/C"];
 
 impl StageState {
     /// Adds a history line of an instruction without a step.
@@ -49,8 +51,11 @@ impl StageState {
     /// Returns the words that give `text` to the shell.
     pub(super) fn in_shell(&self, text: &str) -> Vec<String> {
         let shell = &self.config.config.shell;
-        let default = || DEFAULT_SHELL.map(str::to_owned).to_vec();
-        let mut words = if shell.is_empty() { default() } else { shell.clone() };
+        let default: &[&str] = if self.config.os == "windows" { &WINDOWS_SHELL } else { &DEFAULT_SHELL };
+        let mut words: Vec<String> = match shell.as_slice() {
+            [] => default.iter().map(|&word| word.to_owned()).collect(),
+            shell => shell.to_vec(),
+        };
         words.push(text.to_owned());
         words
     }
@@ -243,13 +248,21 @@ fn go_quoted(word: &str) -> String {
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
             '\u{b}' => text.push_str("\\v"),
-            c if (c as u32) < 0x80 && c.is_control() => text.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() => text.push_str(&format!("\\u{:04x}", c as u32)),
-            c => text.push(c),
+            c if c.is_ascii_control() => text.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if is_printable(c) => text.push(c),
+            c if u32::from(c) < 0x10000 => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     text.push('"');
     text
+}
+
+/// Whether Go's `strconv.IsPrint` has the character: letters, marks, numbers, signs and the ASCII blank. That is what the
+/// standard library leaves alone inside of a text.
+fn is_printable(c: char) -> bool {
+    let text = String::from_iter(['a', c]);
+    c.is_ascii() || text.escape_debug().eq(text.chars())
 }
 
 /// Returns a duration as Go writes it: `1h0m0s`, `1m30s`, `1.5s`, `100ms`.
@@ -288,16 +301,16 @@ fn near_signal(text: &str) -> Option<String> {
     suggest::nearest(&upper, SIGNALS).map(str::to_owned)
 }
 
-/// Whether Docker's runtimes know the signal (`moby/sys/signal`): a number above zero, or a name with or without `SIG`.
+/// Whether Docker's runtimes know the signal (`moby/sys/signal`): any number but zero, or a name with or without `SIG`.
 fn is_signal(text: &str) -> bool {
-    if let Ok(number) = text.parse::<i32>() {
-        return number > 0;
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let known = || SIGNALS.contains(&name);
     let real_time = |prefix: &str, most: u32| {
-        name.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| (1..=most).contains(&n))
+        name.strip_prefix(prefix).is_some_and(|text| (1..=most).any(|number| number.to_string() == text))
     };
     known() || real_time("RTMIN+", 15) || real_time("RTMAX-", 14)
 }
@@ -323,6 +336,9 @@ mod tests {
     #[test]
     fn words_are_quoted_as_go_quotes_them() {
         assert_eq!(go_quoted_list(&["a\"b".into(), "\t\u{1}é".into()]), r#"["a\"b" "\t\x01é"]"#);
+        let unseen = "\u{a0}\u{ad}\u{85}\u{200b}\u{feff}\u{e0001}".to_owned();
+        assert_eq!(go_quoted(&unseen), r#""\u00a0\u00ad\u0085\u200b\ufeff\U000e0001""#);
+        assert_eq!(go_quoted("e\u{301}'\u{1f600}"), "\"e\u{301}'\u{1f600}\"");
     }
 
     #[test]
@@ -342,6 +358,12 @@ mod tests {
             ("9", true),
             ("RTMIN+3", true),
             ("0", false),
+            ("-1", true),
+            ("+9", true),
+            ("RTMIN+03", false),
+            ("RTMIN++3", false),
+            ("RTMIN+16", false),
+            ("RTMAX-14", true),
             ("SIGFOO", false),
             ("", false),
         ] {

@@ -42,13 +42,15 @@ mod stages;
 mod names;
 mod scope;
 
+mod syntax;
+
 // The door to the language: whoever is above takes it from here.
+pub use kiln_frontend::Parsed;
 pub use kiln_frontend::ast::Dockerfile;
 pub use kiln_frontend::diagnostic::{Diagnostic, Severity};
 pub use kiln_frontend::dockerignore::Matcher;
 pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
 pub use kiln_frontend::source::Source;
-pub use kiln_frontend::{Parsed, parse};
 
 pub use changes::{ChangeError, changed_config, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
@@ -57,6 +59,7 @@ pub use outline::outline;
 pub use places::named_at;
 pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};
+pub use syntax::parse;
 
 #[cfg(test)]
 mod tests;

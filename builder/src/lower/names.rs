@@ -46,6 +46,17 @@ pub(super) fn absolute(directory: &str, path: &str) -> String {
     if names_directory && cleaned != "/" { format!("{cleaned}/") } else { cleaned }
 }
 
+/// Returns the working directory that `written` means where `current` is in force. As in BuildKit, only a relative one is
+/// cleaned: an absolute one is kept as it is written, and nothing at all keeps the current one.
+pub(super) fn working_directory(current: &str, written: &str) -> String {
+    let current = if current.starts_with('/') { current.to_owned() } else { clean(current) };
+    match written {
+        "" => current,
+        absolute if absolute.starts_with('/') => absolute.to_owned(),
+        relative => clean(&format!("{current}/{relative}")),
+    }
+}
+
 /// Returns an absolute path without `.`, `..` and doubled slashes, clamped at the root.
 pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -79,6 +90,23 @@ mod tests {
             ("/w", "a/.", "/w/a/"),
         ] {
             assert_eq!(absolute(directory, path), expected, "{directory} {path}");
+        }
+    }
+
+    #[test]
+    fn a_working_directory_is_cleaned_where_it_is_relative() {
+        for (current, written, expected) in [
+            ("", "", "/"),
+            ("", "a", "/a"),
+            ("/w/", "", "/w/"),
+            ("/w//x/", ".", "/w/x"),
+            ("/w/", "a//b/", "/w/a/b"),
+            ("/w", "/a/../b/", "/a/../b/"),
+            ("/w", "..", "/"),
+            ("w/", "", "/w"),
+            ("w", "w", "/w/w"),
+        ] {
+            assert_eq!(working_directory(current, written), expected, "{current} {written}");
         }
     }
 

@@ -57,7 +57,7 @@ impl Asked<'_> {
     fn lower(&self, text: &str) -> Result<(Lowered, String), String> {
         let source = Source::new("Dockerfile", text);
         let said = |errors: Vec<Diagnostic>| describe(&source, &errors);
-        let parsed = parse(&source);
+        let parsed = kiln_frontend::parse(&source);
         if parsed.has_errors() {
             let mut errors = parsed.diagnostics.clone();
             errors.extend(further_errors(&source, &parsed, self.options()));
@@ -174,6 +174,9 @@ fn configuration_follows_the_rules_of_each_instruction() {
     assert_eq!(volumes.keys().collect::<Vec<_>>(), ["/v", "/v/x", "/with blank", "rel"]);
     assert_eq!(config("ENV S=9\nSTOPSIGNAL $S").stop_signal, "9");
     assert_eq!(config("WORKDIR /a\nWORKDIR b/../c").working_dir, "/a/c");
+    assert_eq!(config("WORKDIR /a//b/\nWORKDIR $NONE").working_dir, "/a//b/");
+    let windows = "FROM --platform=windows/amd64 a AS x\nCMD c d\nFROM x";
+    assert_eq!(Asked::default().config(windows).cmd, ["cmd", "/S", "/C", "c d"]);
     assert_eq!(config("ENV A=1 B=2\nENV A=3").env, ["PATH=/bin", "BASE=a", "A=3", "B=2"]);
 }
 
@@ -190,6 +193,7 @@ fn history_has_the_texts_of_the_reference() {
         HEALTHCHECK {Test:[CMD-SHELL x] Interval:5m0s Timeout:3s StartPeriod:0s StartInterval:0s Retries:0} (empty)\n\
         HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0} (empty)";
     assert_eq!(Asked::default().history(text), expected);
+    assert_eq!(Asked::default().history("FROM a\nADD --checksum=$NONE b c /d/"), "ADD b c /d/");
 }
 
 #[test]
@@ -313,7 +317,7 @@ fn what_is_certain_is_said_before_images_are_asked_for() {
         ),
     ] {
         let source = Source::new("Dockerfile", text);
-        let parsed = parse(&source);
+        let parsed = kiln_frontend::parse(&source);
         let planner = Planner::survey(&source, &parsed.file, Asked::default().options());
         assert_eq!(describe(&source, planner.errors()), expected, "{text}");
     }

@@ -52,7 +52,7 @@ pub(crate) const ERRORS_IN_STORED_TRIGGERS: [&str; 2] = ["json-element", "key-va
 
 /// An instruction cut into keyword, flags and the rest.
 pub(crate) struct Operands<'a> {
-    pub(crate) line: &'a LogicalLine,
+    pub(crate) line: &'a LogicalLine<'a>,
     /// The rest, without blanks around it.
     pub(crate) range: Range<usize>,
     /// The name of the instruction in upper case; empty where there is none of this name.
@@ -70,7 +70,7 @@ pub(crate) enum Read {
 }
 
 /// Cuts an instruction.
-pub(crate) fn cut<'a>(line: &'a LogicalLine, range: Range<usize>, escape: char) -> Operands<'a> {
+pub(crate) fn cut<'a>(line: &'a LogicalLine<'_>, range: Range<usize>, escape: char) -> Operands<'a> {
     let range = lines::trim(&line.text, range);
     let text = &line.text[range.clone()];
     let keyword_end = range.start + text.find(words::is_blank).unwrap_or(text.len());

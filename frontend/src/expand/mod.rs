@@ -31,7 +31,7 @@ pub(crate) use lexer::Reading;
 /// The most bytes that one expansion may give, so that `ENV a=$a$a` repeated does not fill the memory.
 pub const EXPANSION_BYTES_MAX: usize = 16 << 20;
 
-/// The most characters that the substitutions of one word may look at, which is a fraction of a second's work.
+/// The most characters that the substitutions of one word may look at: a few seconds of work at the worst.
 pub const EXPANSION_STEPS_MAX: usize = 1 << 28;
 
 /// The deepest nesting of `${x:-${y:-…}}`.

@@ -136,6 +136,7 @@ impl Expander {
                 ExpandError::Required { .. }
                 | ExpandError::InvalidPattern { .. }
                 | ExpandError::TooLarge
+                | ExpandError::TooSlow
                 | ExpandError::TooDeep => true,
                 ExpandError::MissingBrace
                 | ExpandError::MissingSlash

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::name::{is_digit, is_letter};
-use super::pattern::{self, Direction};
+use super::pattern::{self, Direction, Steps};
 use super::{EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, Expansion, Misread, Variables};
 
 /// How a word is read.
@@ -48,6 +48,7 @@ pub(crate) fn read(word: &str, variables: &dyn Variables, reading: Reading) -> R
         used: BTreeSet::new(),
         undefined: BTreeSet::new(),
         bytes: 0,
+        steps: Steps::default(),
         depth: 0,
     };
     match reader.until(None, reading.keeps_escapes) {
@@ -98,6 +99,7 @@ struct Reader<'a> {
     used: BTreeSet<String>,
     undefined: BTreeSet<String>,
     bytes: usize,
+    steps: Steps,
     depth: usize,
 }
 
@@ -349,7 +351,7 @@ impl Reader<'_> {
             return Err(ExpandError::UnsupportedModifier(written));
         }
         let word = self.operand('}', is_trim)?;
-        let value = self.value(name);
+        let value = self.worked_on(name)?;
         if value.is_none() && self.reading.keeps_unset {
             return Ok(format!("${{{name}{written}{word}}}"));
         }
@@ -358,8 +360,8 @@ impl Reader<'_> {
             '-' => Ok(value.filter(|_| !is_empty).unwrap_or(word)),
             '+' => Ok(value.filter(|_| !is_empty).map(|_| word).unwrap_or_default()),
             '?' => required(name, value, is_empty, word),
-            '#' => pattern::trim(&word, &value.unwrap_or_default(), Direction::Prefix),
-            '%' => pattern::trim(&word, &value.unwrap_or_default(), Direction::Suffix),
+            '#' => pattern::trim(&word, &value.unwrap_or_default(), Direction::Prefix, &mut self.steps),
+            '%' => pattern::trim(&word, &value.unwrap_or_default(), Direction::Suffix, &mut self.steps),
             _ => Err(ExpandError::UnsupportedModifier(written)),
         }
     }
@@ -369,10 +371,12 @@ impl Reader<'_> {
         let is_all = self.rest.next_if_eq('/').is_some();
         let search = self.operand('/', true)?;
         let replacement = self.operand('}', true)?;
-        match self.value(name) {
+        match self.worked_on(name)? {
             None if self.reading.keeps_unset => Ok(format!("${{{name}/{search}/{replacement}}}")),
-            value if is_all => pattern::replace_all(&search, &value.unwrap_or_default(), &replacement),
-            value => pattern::replace_first(&search, &value.unwrap_or_default(), &replacement),
+            value => {
+                let replace = if is_all { pattern::replace_all } else { pattern::replace_first };
+                replace(&search, &value.unwrap_or_default(), &replacement, &mut self.steps)
+            }
         }
     }
 
@@ -381,7 +385,7 @@ impl Reader<'_> {
         let missing = if stop == '/' { ExpandError::MissingSlash } else { ExpandError::MissingBrace };
         match self.until(Some(stop), keeps_escapes) {
             Ok((word, _)) => Ok(word),
-            Err(error @ (ExpandError::TooDeep | ExpandError::TooLarge)) => Err(error),
+            Err(error @ (ExpandError::TooDeep | ExpandError::TooLarge | ExpandError::TooSlow)) => Err(error),
             Err(_) if self.rest.peek().is_none() => {
                 self.blamed = None;
                 Err(missing)
@@ -407,6 +411,13 @@ impl Reader<'_> {
             }
         }
         name
+    }
+
+    /// Returns a value of which less may come out than is looked at.
+    fn worked_on(&mut self, name: &str) -> Result<Option<String>, ExpandError> {
+        let value = self.value(name);
+        self.steps.take(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
     }
 
     fn value(&mut self, name: &str) -> Option<String> {

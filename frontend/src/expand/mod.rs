@@ -31,6 +31,9 @@ pub(crate) use lexer::Reading;
 /// The most bytes that one expansion may give, so that `ENV a=$a$a` repeated does not fill the memory.
 pub const EXPANSION_BYTES_MAX: usize = 16 << 20;
 
+/// The most characters that the substitutions of one word may look at: a few seconds of work at the worst.
+pub const EXPANSION_STEPS_MAX: usize = 1 << 28;
+
 /// The deepest nesting of `${x:-${y:-…}}`.
 pub const EXPANSION_DEPTH_MAX: usize = 64;
 
@@ -189,6 +192,9 @@ pub enum ExpandError {
     /// More than [`EXPANSION_BYTES_MAX`] bytes.
     #[error("the expanded text is larger than {EXPANSION_BYTES_MAX} bytes")]
     TooLarge,
+    /// More than [`EXPANSION_STEPS_MAX`] characters to look at.
+    #[error("the substitutions look at more than {EXPANSION_STEPS_MAX} characters")]
+    TooSlow,
     /// Deeper than [`EXPANSION_DEPTH_MAX`].
     #[error("substitutions are nested more than {EXPANSION_DEPTH_MAX} deep")]
     TooDeep,

@@ -80,3 +80,46 @@ fn text_that_grows_or_nests_without_bound_is_an_error() {
     let nested = format!("{}x{}", "${A:+".repeat(10_000), "}".repeat(10_000));
     assert_eq!(Lexer::new('\\').expand(&nested, &set), Err(ExpandError::TooDeep));
 }
+
+#[test]
+fn a_pattern_far_longer_than_the_value_is_given_up_early() {
+    // The pattern of `#` comes to a million characters here.
+    let value = "v/".repeat(64);
+    let set = |name: &str| (name == "x").then(|| value.clone());
+    let word = "${x#a${x//v/${x///${x//a/b}}}}";
+    assert_eq!(Lexer::new('\\').expand(word, &set).unwrap().text, value);
+    let mut steps = pattern::Steps::default();
+    let trimmed = pattern::trim(&"?".repeat(1 << 20), &value, pattern::Direction::Suffix, &mut steps);
+    let mut expected = pattern::Steps::default();
+    expected.take(129 * 129).unwrap();
+    assert_eq!((trimmed, steps), (Ok(value), expected));
+}
+
+#[test]
+fn substitutions_that_look_at_too_much_are_an_error() {
+    let value = "a".repeat(1 << 24);
+    let set = |name: &str| (name == "x").then(|| value.clone());
+    assert_eq!(Lexer::new('\\').expand(&"${x:+}".repeat(17), &set), Err(ExpandError::TooSlow));
+
+    let mut steps = pattern::Steps::default();
+    steps.take(EXPANSION_STEPS_MAX - 7).unwrap();
+    assert_eq!(pattern::replace_first("*b", "ab", "", &mut steps), Ok(String::new()));
+    assert_eq!(pattern::replace_all("*b", "ab", "", &mut steps), Err(ExpandError::TooSlow));
+}
+
+#[test]
+fn a_replacement_is_filled_in_for_matches_that_are_empty_too() {
+    let set = |_: &str| Some("aé\nb".to_owned());
+    let cases = [
+        ("${x//\\*/'$0'}", "aé\nb"),
+        ("${x//é/'<$0$$${0}>$n$'}", "a<é$é>$\nb"),
+        ("${x///'-$0-'}", "--a--é--\n--b--"),
+        ("${x//*/'[$0]'}", "[aé]\n[b]"),
+        ("${x//?/'[$0$0]'}", "[aa][éé]\n[bb]"),
+        ("${x/*é/}", "\nb"),
+        ("${x/é**/-}", "a-\nb"),
+    ];
+    for (word, expected) in cases {
+        assert_eq!(Lexer::new('\\').expand(word, &set).unwrap().text, expected, "{word}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The flags of `kiln lint` → what is checked: a build for each Dockerfile, and where the file is.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use kiln_builder::check::{CheckOptions, ImageSources};
@@ -130,7 +131,11 @@ fn place(text: &OsStr, base: &Path) -> Result<Place, Failure> {
     match fs_err::metadata(&path) {
         Ok(_) => Ok(Place { dockerfile: Some(given), context: None }),
         Err(cause) => {
-            let error = SpecError::new(PLACE, &text.to_string_lossy(), cause.kind().to_string());
+            let reason = match cause.kind() {
+                ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+                _ => cause.to_string(),
+            };
+            let error = SpecError::new(PLACE, &text.to_string_lossy(), reason);
             Err(SpecError { kind: Kind::Failed, ..error }.into())
         }
     }
@@ -184,7 +189,7 @@ mod tests {
             assert_eq!(outcome(words), Ok(owned.collect()), "{words:?}");
         }
         for (words, message) in [
-            (&["missing"][..], "cannot use `missing` with `FILE|DIR`: entity not found"),
+            (&["missing"][..], "cannot use `missing` with `FILE|DIR`: there is no such file or directory"),
             (&["-", "-"], "standard input can be only one Dockerfile"),
             (&["--fix", "-"], "`--fix` mends files, and standard input is none"),
             (&["-f", "file", "dir", "lower"], "`-f` names the Dockerfile of one directory"),

@@ -71,6 +71,8 @@ mod stubs;
 
 mod ids;
 
+mod in_root;
+
 mod error;
 
 mod spec;

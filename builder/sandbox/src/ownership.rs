@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, XattrFlags, chownat, fstat, getxattr, major,
-    minor, openat, openat2, readlinkat, removexattr, setxattr, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chownat, fstat, getxattr, major, minor, openat,
+    readlinkat, removexattr, setxattr, statat,
 };
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsopen};
 
 use crate::credentials::{Beliefs, Change, Credentials, Process, ProcessTable, apply};
+use crate::in_root;
 use crate::root::{make, path_of, path_of_descriptor};
 use crate::spec::{Owner, OwnershipRecord, User};
 use crate::sys::{Answer, Notification, answer_notification, receive_notification};
@@ -338,7 +339,7 @@ impl Proc {
             let start = start.to_bytes();
             [start.strip_prefix(chroot).unwrap_or(start), b"/", path].concat()
         };
-        openat2(root, full, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
+        in_root::open(root, full.as_slice(), flags)
     }
 
     fn read_memory(&self, pid: u32, address: u64, length: usize) -> Result<Vec<u8>, Errno> {

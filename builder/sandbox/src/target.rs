@@ -7,12 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, readlinkat,
-    statx,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, readlinkat, statx};
 use rustix::io::Errno;
 
+use crate::in_root;
 use crate::root::{MountedRoot, path_of, relative};
 use crate::stubs::Footprint;
 
@@ -38,13 +36,7 @@ pub(crate) fn find_or_make(
 
 /// Returns the place `path` inside the root.
 pub(crate) fn find(mounted: &MountedRoot, path: &OsStr) -> Result<OwnedFd, Errno> {
-    openat2(
-        &mounted.root,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )
+    in_root::open(&mounted.root, path, OFlags::PATH)
 }
 
 fn find_limited(

@@ -93,6 +93,16 @@ impl Diagnostic {
         Self::new(Severity::Warning, code, span, message.into())
     }
 
+    /// Makes an error that is about no place of the text: a flag, or the file as a whole.
+    pub fn error_at_large(code: &'static str, message: impl Into<String>) -> Self {
+        Self { labels: Vec::new(), ..Self::error(code, Span::default(), message) }
+    }
+
+    /// Makes a warning that is about no place of the text.
+    pub fn warning_at_large(code: &'static str, message: impl Into<String>) -> Self {
+        Self { labels: Vec::new(), ..Self::warning(code, Span::default(), message) }
+    }
+
     fn new(severity: Severity, code: &'static str, span: Span, message: String) -> Self {
         let labels = vec![Label { span, text: String::new() }];
         Self { severity, code, message, labels, help: None, fix: Vec::new() }

@@ -18,7 +18,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expand::{Expansion, Lexer};
 use crate::instruction::mount::{Mount, MountKind, parse_mount};
 use crate::source::Span;
-use crate::stage::{Base, StageGraph, Supplier, UnknownTarget};
+use crate::stage::{Base, StageGraph};
 use crate::variables::{self, ArgumentOrigin, ArgumentSources, VariableList};
 
 /// A stage that can be built.
@@ -123,7 +123,7 @@ pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>>
     let bases: Vec<Expansion> = stages.map(|from| expand(&from.base, &globals.list)).collect();
     let names: Vec<String> = bases.iter().map(|base| base.text.clone()).collect();
     let graph = StageGraph::new(request.file, &names);
-    let target = graph.target(request.target).map_err(|error| vec![undefined_target(&error)])?;
+    let target = graph.target(request.target).map_err(|error| vec![error.diagnostic()])?;
     let needed = graph.needed(target);
     let errors: Vec<Diagnostic> = graph.errors().iter().cloned().chain(graph.errors_in(&needed)).collect();
     if !errors.is_empty() {
@@ -137,13 +137,6 @@ pub fn outline(request: &OutlineRequest<'_>) -> Result<Outline, Vec<Diagnostic>>
         reader.read(index, used);
     }
     Ok(reader.collect(target))
-}
-
-fn undefined_target(error: &UnknownTarget) -> Diagnostic {
-    let mut diagnostic = Diagnostic::error("undefined-target", Span::default(), error.to_string());
-    diagnostic.labels.clear();
-    diagnostic.help = error.near.as_ref().map(|near| format!("did you mean `{near}`?"));
-    diagnostic
 }
 
 /// The arguments before the first FROM.
@@ -309,15 +302,8 @@ impl Reader<'_> {
                 continue;
             }
             self.add(&mut all, taken);
-            let node = &self.graph.stages()[index];
-            let of_triggers = node.triggers.list.iter().flat_map(|trigger| &trigger.suppliers);
-            let suppliers = of_triggers.chain(node.needs.iter().map(|need| &need.supplier));
-            let suppliers = suppliers.filter_map(|supplier| match supplier {
-                Supplier::Stage(stage) => Some(*stage),
-                Supplier::Image(_) => None,
-            });
-            open.extend(suppliers);
-            if let Base::Stage(base) = node.base {
+            open.extend(self.graph.suppliers_of_triggers(index).chain(self.graph.suppliers(index)));
+            if let Base::Stage(base) = self.graph.stages()[index].base {
                 open.push(base);
             }
         }

@@ -47,8 +47,14 @@ fn rows(files: &[TextFile]) -> BTreeSet<String> {
 
 /// Returns the codes that are made and not listed.
 fn unlisted(files: &[TextFile], listed: &BTreeSet<String>) -> Vec<String> {
-    const CALLS: [&str; 4] =
-        ["Diagnostic::error(", "Diagnostic::warning(", "expander.error(", "operands.error("];
+    const CALLS: [&str; 6] = [
+        "Diagnostic::error(",
+        "Diagnostic::error_at_large(",
+        "Diagnostic::warning(",
+        "Diagnostic::warning_at_large(",
+        "expander.error(",
+        "operands.error(",
+    ];
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| MAKERS.iter().any(|maker| file.path.starts_with(maker))) {
         let code: String = file.code().map(|(_, line)| format!("{line}\n")).collect();

@@ -125,14 +125,11 @@ impl<'a> Attempt<'a> {
         match self.graph.target(self.options.target.as_deref()) {
             Ok(target) => Some(target),
             Err(error) => {
-                let mut diagnostic =
-                    Diagnostic::error("undefined-target", Span::default(), error.to_string());
-                diagnostic.labels.clear();
-                diagnostic.help = Some(match &error.near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => stage_list(&self.graph),
+                let found = error.diagnostic();
+                self.expander.push(match error.near {
+                    Some(_) => found,
+                    None => found.with_help(stage_list(&self.graph)),
                 });
-                self.expander.push(diagnostic);
                 None
             }
         }
@@ -182,10 +179,9 @@ impl<'a> Attempt<'a> {
         for name in unused {
             let meant = suggest::nearest(&name, self.declared.iter().map(String::as_str));
             let message = format!("build argument `{name}` is not used: no ARG declares it");
-            let mut warning = Diagnostic::warning("unused-build-arg", Span::new(0, 0), message);
-            warning.labels.clear();
-            warning.help = meant.map(|meant| format!("did you mean `{meant}`?"));
-            self.expander.push(warning);
+            let warning = Diagnostic::warning_at_large("unused-build-arg", message);
+            let meant = meant.map(str::to_owned);
+            self.expander.push(warning.with_suggestion(meant));
         }
     }
 

@@ -9,7 +9,7 @@ use kiln_frontend::expand::Lexer;
 use kiln_frontend::lint::{
     Config, ConfigError, ImageFacts, LintRequest, Linted, PlatformWords, Reach, Vocabulary,
 };
-use kiln_frontend::source::{Source, Span};
+use kiln_frontend::source::Source;
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::planner::{Extent, PlanOptions, Planner};
@@ -90,7 +90,7 @@ fn given_config(build_args: &BTreeMap<String, String>) -> Result<Option<Config>,
 
 fn unreadable(error: &ConfigError) -> Diagnostic {
     let message = format!("build argument `{CHECK_ARGUMENT}`: {error}");
-    Diagnostic { labels: Vec::new(), ..Diagnostic::error("check-option", Span::default(), message) }
+    Diagnostic::error_at_large("check-option", message)
 }
 
 /// Returns what the file's `# check=` switches on and off; its value ends at the first blank.
@@ -132,9 +132,9 @@ impl Planner<'_> {
 /// Returns the error of a build that findings are to fail; nothing where there are none.
 pub fn violation(rules: &[&str]) -> Option<Diagnostic> {
     let message = format!("lint violation found for rules: {}", rules.join(", "));
-    let error = Diagnostic::error("lint-violation", Span::default(), message);
+    let error = Diagnostic::error_at_large("lint-violation", message);
     let help = "`# check=error=true` asks for it; mend the findings, or skip their rules";
-    (!rules.is_empty()).then(|| Diagnostic { labels: Vec::new(), ..error.with_help(help) })
+    (!rules.is_empty()).then(|| error.with_help(help))
 }
 
 /// Tells whether what a word gives depends on variables: it has some, and expands where all are set.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::directive::check_syntax;
-use kiln_frontend::source::{Source, Span};
+use kiln_frontend::source::Source;
 use kiln_frontend::{Parsed, parse_overridden};
 
 /// The build argument that replaces `# syntax=`.
@@ -16,10 +16,9 @@ pub fn parse(source: &Source, build_args: &BTreeMap<String, String>) -> Parsed {
     let mut parsed = parse_overridden(source);
     if let Err(error) = check_syntax(asked.trim()) {
         let message = format!("build argument `{SYNTAX_ARGUMENT}`: {error}");
-        let mut found = Diagnostic::error(error.code(), Span::default(), message)
-            .with_help("leave the argument out, or give `docker/dockerfile:1`");
-        found.labels.clear();
-        parsed.diagnostics.insert(0, found);
+        let found = Diagnostic::error_at_large(error.code(), message);
+        let help = "leave the argument out, or give `docker/dockerfile:1`";
+        parsed.diagnostics.insert(0, found.with_help(help));
     }
     parsed
 }

@@ -305,10 +305,10 @@ pub fn unknown_rule(name: &str, place: Option<Span>) -> Option<Diagnostic> {
     let other_case = names().find(|known| known.eq_ignore_ascii_case(name));
     let near = other_case.or_else(|| suggest::nearest(name, names()));
     let message = format!("there is no rule `{name}`");
-    let mut remark = Diagnostic::warning("unknown-rule", place.unwrap_or_default(), message);
-    if place.is_none() {
-        remark.labels.clear();
-    }
+    let remark = match place {
+        Some(place) => Diagnostic::warning("unknown-rule", place, message),
+        None => Diagnostic::warning_at_large("unknown-rule", message),
+    };
     Some(remark.with_suggestion(near.map(str::to_owned)))
 }
 

@@ -224,5 +224,12 @@ pub struct UnknownTarget {
     pub near: Option<String>,
 }
 
+impl UnknownTarget {
+    /// Returns it as an error, with the similar name.
+    pub fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::error_at_large("undefined-target", self.to_string()).with_suggestion(self.near.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests;

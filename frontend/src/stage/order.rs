@@ -33,7 +33,7 @@ impl StageGraph {
                 follows = !std::mem::replace(&mut followed[base], true);
             }
             if follows {
-                open.extend(node.triggers.list.iter().flat_map(|trigger| stages(&trigger.suppliers)));
+                open.extend(self.suppliers_of_triggers(index));
             }
         }
         (0..reached.len()).filter(|index| reached[*index]).collect()
@@ -103,8 +103,13 @@ impl StageGraph {
             .with_help(help)
     }
 
+    /// Returns the stages that the triggers of a stage take files from.
+    pub(crate) fn suppliers_of_triggers(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        self.stages[index].triggers.list.iter().flat_map(|trigger| stages(&trigger.suppliers))
+    }
+
     /// Returns the stages that the instructions of a stage take files from.
-    fn suppliers(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn suppliers(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
         self.stages[index].needs.iter().filter_map(|need| match need.supplier {
             Supplier::Stage(stage) => Some(stage),
             Supplier::Image(_) => None,

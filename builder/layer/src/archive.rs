@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_oci::Hasher;
 use rustix::fs::{Mode, OFlags};
 
 use crate::compress::{decompress, detect};
 use crate::content::{Content, DirectoryOrigin, Origin};
+use crate::content_digest::ContentHasher;
 use crate::entry::{Entry, Kind};
 use crate::path::{ArchivePath, PathError};
 use crate::tar::read::{Limits, Member, MemberKind, ReadError, TarReader};
@@ -167,7 +167,7 @@ impl Extraction<'_> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&**self.scratch, path.as_path(), flags, Mode::from_raw_mode(0o600));
         let mut file = file.map(File::from).map_err(|error| write(error.into()))?;
-        let mut hasher = Hasher::new();
+        let mut hasher = ContentHasher::new();
         let mut content = tar.content();
         loop {
             let count = match content.read(&mut self.buffer) {

@@ -10,9 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_oci::{DiffId, Digest};
+use kiln_oci::DiffId;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use crate::content_digest::ContentDigest;
 use crate::path::ArchivePath;
 
 /// The content of a regular file, by reference.
@@ -25,7 +26,7 @@ pub struct Content {
     /// How many bytes there are.
     pub size: u64,
     /// Their digest, once somebody has read them.
-    pub digest: Option<Digest>,
+    pub digest: Option<ContentDigest>,
     /// What the file system said when the file was found.
     pub identity: Option<Arc<FileIdentity>>,
 }
@@ -222,7 +223,7 @@ impl Content {
         let bytes = bytes.into();
         Self {
             size: bytes.len() as u64,
-            digest: Some(Digest::of(&bytes)),
+            digest: Some(ContentDigest::of(&bytes)),
             origin: Origin::Inline(bytes),
             path: ArchivePath::root(),
             identity: None,
@@ -230,7 +231,7 @@ impl Content {
     }
 
     /// Returns the content of the file at `path` of a layer.
-    pub fn of_layer(layer: DiffId, path: ArchivePath, size: u64, digest: Digest) -> Self {
+    pub fn of_layer(layer: DiffId, path: ArchivePath, size: u64, digest: ContentDigest) -> Self {
         Self { origin: Origin::Layer(layer), path, size, digest: Some(digest), identity: None }
     }
 

@@ -68,5 +68,8 @@ pub use content::{
     Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,
 };
 
+mod content_digest;
+pub use content_digest::{ContentDigest, ContentHasher};
+
 mod path;
 pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

@@ -95,7 +95,7 @@ impl Download {
             origin: Origin::Directory(Arc::clone(&self.origin)),
             path: ArchivePath::parse(b"content").expect("a plain name"),
             size: self.size,
-            digest: Some(self.digest),
+            digest: None,
             identity: None,
         }
     }

@@ -15,10 +15,11 @@ mod pack;
 use std::io::{self, Read, Write};
 
 use flate2::Crc;
-use kiln_oci::{DiffId, Digest, Hasher};
+use kiln_oci::{DiffId, Digest};
 
 use crate::compress::Compression;
 use crate::content::{Content, ContentReader, FileIdentity, LayerDirectories, Origin};
+use crate::content_digest::{ContentDigest, ContentHasher};
 use crate::entry::{Entry, Kind, Timestamp};
 use crate::listing::{Item, Listing};
 use crate::path::{ArchivePath, PathError};
@@ -97,9 +98,9 @@ pub enum CommitError {
         /// The entry.
         path: ArchivePath,
         /// The digest known before.
-        expected: Digest,
+        expected: ContentDigest,
         /// The digest of what was read now.
-        found: Digest,
+        found: ContentDigest,
     },
     /// A file changed while it was read.
     #[error("`{path}` changed while it was read; a build needs files that hold still")]
@@ -181,7 +182,7 @@ pub fn commit(
 }
 
 /// The listing of `changes` with the digests found while writing (in the order of the files) and the times written.
-fn listing_with(changes: &Changes, diff_id: DiffId, digests: &[Digest], time: LayerTime) -> Listing {
+fn listing_with(changes: &Changes, diff_id: DiffId, digests: &[ContentDigest], time: LayerTime) -> Listing {
     let mut listing = changes.listing(diff_id);
     let mut digests = digests.iter();
     for (_, item) in &mut listing.items {
@@ -209,7 +210,7 @@ struct TarBlocks<'a> {
     members: std::vec::IntoIter<(ArchivePath, Member<'a>)>,
     open: Option<OpenFile<'a>>,
     block: Vec<u8>,
-    digests: Vec<Digest>,
+    digests: Vec<ContentDigest>,
     ended: bool,
 }
 
@@ -224,9 +225,9 @@ struct OpenFile<'a> {
 /// How the digest of a content comes about.
 enum Check {
     /// From its bytes; a digest that was known must agree.
-    Hash(Hasher),
+    Hash(Box<ContentHasher>),
     /// It was computed before, of a file that had this identity and must have it still.
-    Identity(FileIdentity, Digest),
+    Identity(FileIdentity, ContentDigest),
 }
 
 impl Check {
@@ -234,12 +235,12 @@ impl Check {
         let (Some(digest), Some(hashed), Some(file), Origin::Directory(directory)) =
             (content.digest, content.identity.as_deref(), reader.file(), &content.origin)
         else {
-            return Ok(Self::Hash(Hasher::new()));
+            return Ok(Self::Hash(Box::default()));
         };
         if directory.is_settled(hashed) && FileIdentity::of(file)? == *hashed {
             return Ok(Self::Identity(*hashed, digest));
         }
-        Ok(Self::Hash(Hasher::new()))
+        Ok(Self::Hash(Box::default()))
     }
 }
 

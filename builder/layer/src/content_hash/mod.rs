@@ -8,13 +8,13 @@ mod stat_cache;
 
 use std::io::{self, Read};
 
-use kiln_oci::{Digest, Hasher};
 use rayon::prelude::*;
 
 pub use selection::{MetadataOverrides, Naming, SELECTION_FORMAT, SelectionError, digest_of_selection};
 pub use stat_cache::{CLOCK_SLACK_NS, STAT_CACHE_FORMAT, StatCache, StatCacheError};
 
 use crate::content::{Content, FileIdentity, LayerDirectories};
+use crate::content_digest::{ContentDigest, ContentHasher};
 use crate::path::ArchivePath;
 use crate::tree::{InodeId, Tree};
 
@@ -23,10 +23,10 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Remembers the digest of a file as long as the file does not change.
 pub trait DigestCache: Sync {
     /// Returns the digest of the file with this identity.
-    fn get(&self, identity: &FileIdentity) -> Option<Digest>;
+    fn get(&self, identity: &FileIdentity) -> Option<ContentDigest>;
 
     /// Remembers what was just read.
-    fn put(&self, identity: &FileIdentity, digest: Digest);
+    fn put(&self, identity: &FileIdentity, digest: ContentDigest);
 }
 
 /// Remembers nothing.
@@ -34,11 +34,11 @@ pub trait DigestCache: Sync {
 pub struct NoCache;
 
 impl DigestCache for NoCache {
-    fn get(&self, _identity: &FileIdentity) -> Option<Digest> {
+    fn get(&self, _identity: &FileIdentity) -> Option<ContentDigest> {
         None
     }
 
-    fn put(&self, _identity: &FileIdentity, _digest: Digest) {}
+    fn put(&self, _identity: &FileIdentity, _digest: ContentDigest) {}
 }
 
 /// What hashing did.
@@ -92,7 +92,7 @@ pub fn hash_contents(
     let mut seen = std::collections::HashSet::new();
     wanted.retain(|(_, inode)| seen.insert(*inode));
     let shared: &Tree = tree;
-    let results: Vec<Result<(Digest, HashStats), HashError>> = wanted
+    let results: Vec<Result<(ContentDigest, HashStats), HashError>> = wanted
         .par_iter()
         .map_init(Vec::new, |buffer, (path, inode)| {
             let content = shared.entry(*inode).content().expect("only files were collected");
@@ -116,7 +116,7 @@ fn hash_content(
     cache: &dyn DigestCache,
     layers: &dyn LayerDirectories,
     buffer: &mut Vec<u8>,
-) -> Result<(Digest, HashStats), HashError> {
+) -> Result<(ContentDigest, HashStats), HashError> {
     if let Some(digest) = content.identity.as_deref().and_then(|identity| cache.get(identity)) {
         return Ok((digest, HashStats { files_cached: 1, ..HashStats::default() }));
     }
@@ -141,13 +141,13 @@ fn hash_content(
 }
 
 /// The digest of exactly `size` bytes, or none when there are more or fewer.
-fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Option<Digest>> {
+fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Option<ContentDigest>> {
     // One byte more than expected tells in the same read whether the file ends where it should.
     let length = usize::try_from(size).unwrap_or(usize::MAX).min(BUFFER_BYTES - 1) + 1;
     if buffer.len() < length {
         buffer.resize(length.next_power_of_two().min(BUFFER_BYTES), 0);
     }
-    let mut hasher = Hasher::new();
+    let mut hasher = ContentHasher::new();
     let mut total: u64 = 0;
     loop {
         match reader.read(buffer) {

@@ -21,7 +21,7 @@ use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{InodeId, Tree};
 
 /// The number of this form; part of the digest.
-pub const SELECTION_FORMAT: u32 = 1;
+pub const SELECTION_FORMAT: u32 = 2;
 
 /// What flags of a COPY put in place of the files' own metadata.
 #[derive(Clone, Copy, Default)]

@@ -11,13 +11,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
-use kiln_oci::Digest;
-
 use crate::content::FileIdentity;
+use crate::content_digest::ContentDigest;
 use crate::content_hash::DigestCache;
 
 /// The version of the record written by this program.
-pub const STAT_CACHE_FORMAT: u16 = 1;
+pub const STAT_CACHE_FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 4] = b"kstc";
 const HEADER_BYTES: usize = 10;
@@ -147,8 +146,8 @@ impl StatCache {
 }
 
 impl DigestCache for StatCache {
-    fn get(&self, identity: &FileIdentity) -> Option<Digest> {
-        let wanted = line_of(identity, &Digest::from_bytes([0; 32]));
+    fn get(&self, identity: &FileIdentity) -> Option<ContentDigest> {
+        let wanted = line_of(identity, &ContentDigest::from_bytes([0; 32]));
         let at = self.find(&key_of(identity))?;
         let line = &self.lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
         if line[..56] != wanted[..56] {
@@ -157,10 +156,10 @@ impl DigestCache for StatCache {
         self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).used.insert(at);
         let mut digest = [0; 32];
         digest.copy_from_slice(&line[60..]);
-        Some(Digest::from_bytes(digest))
+        Some(ContentDigest::from_bytes(digest))
     }
 
-    fn put(&self, identity: &FileIdentity, digest: Digest) {
+    fn put(&self, identity: &FileIdentity, digest: ContentDigest) {
         let newest = identity.mtime_ns.max(identity.ctime_ns);
         if newest + CLOCK_SLACK_NS >= self.started_ns {
             return;
@@ -179,7 +178,7 @@ fn key_of(identity: &FileIdentity) -> [u8; KEY_BYTES] {
     key
 }
 
-fn line_of(identity: &FileIdentity, digest: &Digest) -> [u8; LINE_BYTES] {
+fn line_of(identity: &FileIdentity, digest: &ContentDigest) -> [u8; LINE_BYTES] {
     let mut line = [0; LINE_BYTES];
     line[..16].copy_from_slice(&key_of(identity));
     line[16..24].copy_from_slice(&identity.size.to_le_bytes());
@@ -213,10 +212,10 @@ mod tests {
     fn what_was_read_is_known_again_until_anything_about_it_changes() {
         let cache = StatCache::new(STARTED);
         for inode in 0..100 {
-            cache.put(&identity(inode * 7, 9), Digest::of(&[inode as u8]));
+            cache.put(&identity(inode * 7, 9), ContentDigest::of(&[inode as u8]));
         }
         let cache = StatCache::decode(cache.encode(), STARTED).unwrap();
-        assert_eq!(cache.get(&identity(14, 9)), Some(Digest::of(&[2])));
+        assert_eq!(cache.get(&identity(14, 9)), Some(ContentDigest::of(&[2])));
         assert_eq!(cache.get(&identity(15, 9)), None);
         assert_eq!(cache.get(&identity(14, 10)), None);
         assert_eq!(cache.get(&FileIdentity { size: 4, ..identity(14, 9) }), None);
@@ -225,14 +224,14 @@ mod tests {
     #[test]
     fn a_file_that_changed_just_now_is_not_trusted() {
         let cache = StatCache::new(STARTED);
-        cache.put(&identity(1, STARTED - 1_000_000), Digest::of(b""));
+        cache.put(&identity(1, STARTED - 1_000_000), ContentDigest::of(b""));
         assert!(!cache.is_changed());
     }
 
     #[test]
     fn lines_without_use_go_after_a_while() {
         let mut cache = StatCache::new(STARTED);
-        cache.put(&identity(1, 9), Digest::of(b"1"));
+        cache.put(&identity(1, 9), ContentDigest::of(b"1"));
         for _ in 0..=IDLE_MAX {
             cache = StatCache::decode(cache.encode(), STARTED).unwrap();
         }

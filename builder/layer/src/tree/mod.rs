@@ -11,12 +11,11 @@ mod resolve;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use kiln_oci::Digest;
-
 pub use changes::{Changes, diff};
 pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 
+use crate::content_digest::ContentDigest;
 use crate::entry::{Entry, Kind, WithTime};
 use crate::path::ArchivePath;
 
@@ -95,7 +94,7 @@ impl Tree {
     }
 
     /// Records the digest of a file's content once it was read.
-    pub fn set_digest(&mut self, inode: InodeId, digest: Digest) {
+    pub fn set_digest(&mut self, inode: InodeId, digest: ContentDigest) {
         if let Kind::File(content) = &mut self.inodes[inode.0 as usize].entry.kind {
             content.digest = Some(digest);
         }

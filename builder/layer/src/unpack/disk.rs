@@ -7,12 +7,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use kiln_oci::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Devices, OverlayMarks, Ownership, Parts, UnpackError, UnpackForm, UnpackOptions};
 use crate::content::{DirectoryOrigin, open_beneath};
+use crate::content_digest::{ContentDigest, ContentHasher};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
 use crate::path::ArchivePath;
 use crate::tree::TreeError;
@@ -42,7 +42,7 @@ impl<'d> Disk<'d> {
         metadata: &Metadata,
         content: &mut dyn Read,
         parts: &Parts,
-    ) -> Result<Digest, UnpackError> {
+    ) -> Result<ContentDigest, UnpackError> {
         let parent = self.make_room(path, parts, Room::ForOther)?;
         let file = self.create(&parent, path)?;
         let digest = self.copy(path, content, &file)?;
@@ -298,8 +298,8 @@ impl<'d> Disk<'d> {
         path: &ArchivePath,
         content: &mut dyn Read,
         mut file: &File,
-    ) -> Result<Digest, UnpackError> {
-        let mut hasher = Hasher::new();
+    ) -> Result<ContentDigest, UnpackError> {
+        let mut hasher = ContentHasher::new();
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let count = match content.read(&mut buffer) {

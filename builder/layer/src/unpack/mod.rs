@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use kiln_oci::{DiffId, Digest, Hasher};
+use kiln_oci::{DiffId, Hasher};
 
 use crate::content::{DirectoryOrigin, LayerDirectories};
+use crate::content_digest::{ContentDigest, ContentHasher};
 use crate::entry::{Entry, Kind};
 use crate::listing::{Item, Listing, unlocated};
 use crate::path::{ArchivePath, PathError};
@@ -351,8 +352,8 @@ impl Parts {
     }
 }
 
-fn hash<R: Read>(tar: &mut TarReader<R>) -> Result<Digest, UnpackError> {
-    let mut hasher = Hasher::new();
+fn hash<R: Read>(tar: &mut TarReader<R>) -> Result<ContentDigest, UnpackError> {
+    let mut hasher = ContentHasher::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match tar.read_content(&mut buffer)? {

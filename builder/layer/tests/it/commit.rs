@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kiln_layer::{
-    Changes, CommitError, Compression, Content, DirectoryOrigin, Entry, Item, Metadata, NoCache, NoLayers,
-    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents, walk_origin,
+    Changes, CommitError, Compression, Content, ContentDigest, DirectoryOrigin, Entry, Item, Metadata,
+    NoCache, NoLayers, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents,
+    walk_origin,
 };
-use kiln_oci::Digest;
 
 use crate::support::{changes_of, committed, file, kinds, listing_of, options, path, tar_of, tree};
 
@@ -67,7 +67,7 @@ fn a_file_that_did_not_change_since_it_was_hashed_is_hashed_again_only_where_its
     std::fs::write(space.path().join("f"), "text").unwrap();
     let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::None };
     // A digest that is not the file's shows which way was taken.
-    let mark = Digest::of(b"something else");
+    let mark = ContentDigest::of(b"something else");
     let marked = |settled_before_ns: i128| {
         let origin = Arc::new(DirectoryOrigin::open(space.path()).unwrap().trusting(settled_before_ns));
         let mut tree = walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap();
@@ -179,9 +179,7 @@ fn a_file_that_is_not_what_it_was_is_an_error() {
         with(|content| content.size = 3),
         "`f` changed while it was read: 3 bytes were expected, 4 found"
     );
-    assert!(
-        with(|content| content.digest = Some(kiln_oci::Digest::of(b""))).starts_with("`f` changed since")
-    );
+    assert!(with(|content| content.digest = Some(ContentDigest::of(b""))).starts_with("`f` changed since"));
 }
 
 #[test]

@@ -68,8 +68,10 @@ fn parse(body: &str) -> (&str, Entry) {
 
 /// The reverse of [`tree`]: whole lines, with what is not usual. File contents are named by what [`tree`] was given.
 pub(crate) fn show(tree: &Tree, texts: &[&str]) -> Vec<String> {
-    let by_digest: BTreeMap<_, _> =
-        texts.iter().map(|text| (kiln_oci::Digest::of(text.as_bytes()), (*text).to_owned())).collect();
+    let by_digest: BTreeMap<_, _> = texts
+        .iter()
+        .map(|text| (kiln_layer::ContentDigest::of(text.as_bytes()), (*text).to_owned()))
+        .collect();
     let links = tree.hard_links();
     let shown = tree.iter().filter(|(path, _)| !path.is_root()).map(|(path, entry)| {
         if let Some(target) = links.get(path) {

@@ -24,7 +24,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use flate2::{Compress, Crc, FlushCompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use kiln_oci::{LayerCompression, MediaType};
 
 /// The number of this form of compression, the cutting of blocks included; part of every key.
@@ -64,13 +64,6 @@ impl Default for Compression {
     }
 }
 
-/// One block after compression.
-#[derive(Debug)]
-pub(crate) struct CompressedBlock {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) crc: Option<Crc>,
-}
-
 impl Compression {
     /// Returns the media type of a layer compressed so.
     pub fn media_type(self) -> MediaType {
@@ -88,27 +81,32 @@ impl Compression {
         }
     }
 
-    pub(crate) fn block(self, raw: &[u8]) -> io::Result<CompressedBlock> {
-        Ok(match self {
-            Self::None => CompressedBlock { bytes: raw.to_vec(), crc: None },
-            Self::Gzip(level) => {
-                let mut crc = Crc::new();
-                crc.update(raw);
-                let level = if shrinks(raw)? { level } else { 0 };
-                CompressedBlock { bytes: deflate(raw, level)?, crc: Some(crc) }
-            }
-            Self::Zstd(level) => CompressedBlock { bytes: zstd::bulk::compress(raw, level)?, crc: None },
-        })
+    pub(crate) fn block(self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::None => Ok(raw.to_vec()),
+            Self::Gzip(level) => deflate(raw, if shrinks(raw)? { level } else { 0 }),
+            Self::Zstd(level) => zstd::bulk::compress(raw, level),
+        }
     }
 
-    /// The end of the stream. `total` is the CRC of everything, whose length gzip stores modulo 2^32.
-    pub(crate) fn tail(self, total: &Crc) -> Vec<u8> {
+    /// The reverse of [`Self::block`], for a block of `length` plain bytes.
+    pub(crate) fn plain_block(self, packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
+        let plain = match self {
+            Self::None => packed.to_vec(),
+            Self::Gzip(_) => inflate(packed, length)?,
+            Self::Zstd(_) => zstd::bulk::decompress(packed, length)?,
+        };
+        if plain.len() == length { Ok(plain) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// The end of the stream, given the CRC-32 and the length of everything plain; gzip stores the latter modulo 2^32.
+    pub(crate) fn tail(self, crc: u32, length: u64) -> Vec<u8> {
         match self {
             Self::None | Self::Zstd(_) => Vec::new(),
             Self::Gzip(_) => {
                 let mut tail = vec![3, 0];
-                tail.extend_from_slice(&total.sum().to_le_bytes());
-                tail.extend_from_slice(&total.amount().to_le_bytes());
+                tail.extend_from_slice(&crc.to_le_bytes());
+                tail.extend_from_slice(&(length as u32).to_le_bytes());
                 tail
             }
         }
@@ -142,6 +140,12 @@ fn deflate(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
         }
         bytes.reserve(raw.len() / 4 + 1024);
     }
+}
+
+fn inflate(packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    let mut plain = Vec::with_capacity(length);
+    Decompress::new(false).decompress_vec(packed, &mut plain, FlushDecompress::Sync)?;
+    Ok(plain)
 }
 
 /// What the first bytes of a file say about its compression.
@@ -239,7 +243,7 @@ mod tests {
         ];
         for (name, raw, expected) in rows {
             assert_eq!(shrinks(&raw).unwrap(), expected, "{name}");
-            let packed = Compression::default().block(&raw).unwrap().bytes;
+            let packed = Compression::default().block(&raw).unwrap();
             assert!(packed.len() <= raw.len() + raw.len() / 10_000 + 16, "{name}: {}", packed.len());
             let mut plain = vec![0; raw.len()];
             flate2::read::DeflateDecoder::new(packed.as_slice()).read_exact(&mut plain).unwrap();

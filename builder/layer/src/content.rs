@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -286,6 +287,28 @@ pub enum ContentReader {
 }
 
 impl ContentReader {
+    /// Reads what lies at `offset` until `buffer` is full or the content ends; returns how much that was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = offset + filled as u64;
+            let read = match self {
+                Self::Inline(bytes) => read_slice_at(bytes.get_ref(), &mut buffer[filled..], at),
+                Self::File(file) => file.read_at(&mut buffer[filled..], at),
+            };
+            match read {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
     /// Returns the open file, when there is one.
     pub fn file(&self) -> Option<&File> {
         match self {
@@ -293,6 +316,21 @@ impl ContentReader {
             Self::File(file) => Some(file),
         }
     }
+
+    /// Asks the kernel about the open file, when there is one.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn identity(&self) -> io::Result<Option<FileIdentity>> {
+        self.file().map(FileIdentity::of).transpose()
+    }
+}
+
+fn read_slice_at(bytes: &[u8], buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+    let count = rest.len().min(buffer.len());
+    buffer[..count].copy_from_slice(&rest[..count]);
+    Ok(count)
 }
 
 impl Read for ContentReader {

@@ -15,7 +15,9 @@
 //! ```
 
 pub mod commit;
-pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
+pub use commit::{
+    BlockIndex, CommitError, CommitOptions, Committed, EarlierBlocks, LayerTime, commit, commit_with,
+};
 
 pub mod copy;
 pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};

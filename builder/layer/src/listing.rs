@@ -185,9 +185,7 @@ impl Listing {
 }
 
 fn checksum(body: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(body);
-    crc.sum()
+    crc32fast::hash(body)
 }
 
 fn check_header(record: &[u8]) -> Result<&[u8], ListingError> {

@@ -11,7 +11,7 @@ use kiln_layer::{
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{on_cpu, write_layer};
+use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::selection::{copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
@@ -80,6 +80,8 @@ struct New {
     changes: kiln_layer::Changes,
     key: crate::plan::StepKey,
     fields: KeyRecord,
+    op: Op,
+    reuse: Reuse,
     /// Keeps the files of unpacked archives until the layer is written.
     _scratch: Vec<kiln_store::Scratch>,
 }
@@ -132,11 +134,14 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     }
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
-    Ok(Prepared::New(Box::new(New { changes: copied.changes, key, fields, _scratch: scratch })))
+    let Work { op, reuse, .. } = work;
+    let new = New { changes: copied.changes, key, fields, op, reuse, _scratch: scratch };
+    Ok(Prepared::New(Box::new(new)))
 }
 
 fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
-    let layer = write_layer(bench, &new.changes, stacks)?;
+    let layer =
+        write_layer(bench, &NewLayer { op: &new.op, changes: &new.changes, stacks, reuse: new.reuse })?;
     LocalCache::new(&bench.workshop.store).record_content(new.key, Some(&layer), &new.fields)?;
     Ok(layer)
 }

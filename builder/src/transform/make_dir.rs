@@ -6,11 +6,11 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{on_cpu, write_layer};
-use super::{Bench, Given, StepError};
+use super::finish::{NewLayer, on_cpu, write_layer};
+use super::{Bench, Given, Reuse, StepError};
 use crate::blobs;
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::MakeDirOp;
+use crate::plan::{MakeDirOp, Op};
 use crate::rootfs::{Layer, Rootfs};
 
 pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Rootfs, StepError> {
@@ -25,7 +25,9 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
             return Ok(None);
         }
         changes.record_parents(&tree);
-        write_layer(bench, &changes, &[]).map(Some)
+        let own = Op::MakeDir(op);
+        let new = NewLayer { op: &own, changes: &changes, stacks: &[], reuse: Reuse::Known };
+        write_layer(bench, &new).map(Some)
     })
     .await?;
     Ok(parent.with(layer))

@@ -193,9 +193,7 @@ fn idle_of(line: &[u8]) -> u32 {
 }
 
 fn checksum(lines: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(lines);
-    crc.sum()
+    crc32fast::hash(lines)
 }
 
 #[cfg(test)]

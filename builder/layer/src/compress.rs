@@ -22,13 +22,14 @@
 //! samples first, and stored as it is when they do not shrink. One sample of 2 KiB in every 32 KiB sees any run of text that
 //! would be worth it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
-use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use kiln_oci::{LayerCompression, MediaType};
 
 /// The number of this form of compression, the cutting of blocks included; part of every key.
-pub const COMPRESS_FORMAT: u32 = 1;
+pub const COMPRESS_FORMAT: u32 = 2;
 
 /// The gzip level used when none is asked for.
 pub const GZIP_LEVEL_DEFAULT: u32 = 5;
@@ -43,6 +44,9 @@ const SAMPLE_STRIDE: usize = 32 * 1024;
 const SAMPLES_MIN: usize = 4;
 /// Samples that do not shrink by one part in so many are not worth compressing.
 const GAIN_PARTS: usize = 64;
+
+/// A stored block of deflate holds no more.
+const STORED_BYTES_MAX: usize = 0xffff;
 
 /// Frames that need more than 128 MiB of history are refused.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -81,22 +85,20 @@ impl Compression {
         }
     }
 
-    pub(crate) fn block(self, raw: &[u8]) -> io::Result<Vec<u8>> {
+    /// The reverse of [`Compressor::block`]: puts a block of `length` plain bytes into `plain`, whose content before goes.
+    pub(crate) fn plain_block(self, packed: &[u8], length: usize, plain: &mut Vec<u8>) -> io::Result<()> {
+        plain.clear();
+        plain.reserve(length);
         match self {
-            Self::None => Ok(raw.to_vec()),
-            Self::Gzip(level) => deflate(raw, if shrinks(raw)? { level } else { 0 }),
-            Self::Zstd(level) => zstd::bulk::compress(raw, level),
+            Self::None => plain.extend_from_slice(packed),
+            Self::Gzip(_) => {
+                Decompress::new(false).decompress_vec(packed, plain, FlushDecompress::Sync)?;
+            }
+            Self::Zstd(_) => {
+                zstd::bulk::Decompressor::new()?.decompress_to_buffer(packed, plain)?;
+            }
         }
-    }
-
-    /// The reverse of [`Self::block`], for a block of `length` plain bytes.
-    pub(crate) fn plain_block(self, packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
-        let plain = match self {
-            Self::None => packed.to_vec(),
-            Self::Gzip(_) => inflate(packed, length)?,
-            Self::Zstd(_) => zstd::bulk::decompress(packed, length)?,
-        };
-        if plain.len() == length { Ok(plain) } else { Err(io::ErrorKind::InvalidData.into()) }
+        if plain.len() == length { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// The end of the stream, given the CRC-32 and the length of everything plain; gzip stores the latter modulo 2^32.
@@ -113,39 +115,95 @@ impl Compression {
     }
 }
 
-/// Tells by samples whether compressing would make a block smaller.
-fn shrinks(raw: &[u8]) -> io::Result<bool> {
-    if raw.len() < SAMPLES_MIN * SAMPLE_STRIDE {
-        return Ok(true);
-    }
-    let mut sample = Vec::with_capacity((raw.len() / SAMPLE_STRIDE + 1) * SAMPLE_BYTES);
-    for part in raw.chunks(SAMPLE_STRIDE) {
-        sample.extend_from_slice(&part[..part.len().min(SAMPLE_BYTES)]);
-    }
-    Ok(deflate(&sample, 1)?.len() < sample.len() - sample.len() / GAIN_PARTS)
+/// Compresses blocks, one after the other, each as if it was the first.
+pub(crate) struct Compressor {
+    compression: Compression,
+    /// Encoders of deflate by level, made when they are needed.
+    deflate: BTreeMap<u32, Compress>,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    sample: Vec<u8>,
+    sample_packed: Vec<u8>,
 }
 
-fn deflate(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut state = Compress::new(flate2::Compression::new(level.min(9)), false);
-    let mut bytes = Vec::with_capacity(raw.len() / 2 + 1024);
-    loop {
-        let read = usize::try_from(state.total_in()).map_err(io::Error::other)?;
-        let status = state.compress_vec(&raw[read..], &mut bytes, FlushCompress::Sync)?;
-        let all_in = state.total_in() == raw.len() as u64;
-        if all_in && bytes.len() < bytes.capacity() {
-            return Ok(bytes);
+impl Compressor {
+    pub(crate) fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            deflate: BTreeMap::new(),
+            zstd: None,
+            sample: Vec::new(),
+            sample_packed: Vec::new(),
         }
-        if matches!(status, Status::StreamEnd) {
-            return Err(io::Error::other("deflate ended before its input"));
+    }
+
+    /// Compresses `raw` into `packed`, whose content before goes.
+    pub(crate) fn block(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+        packed.clear();
+        match self.compression {
+            Compression::None => packed.extend_from_slice(raw),
+            Compression::Gzip(level) => {
+                if level > 0 && self.shrinks(raw)? {
+                    deflate(self.encoder(level.min(9)), raw, packed)?;
+                } else {
+                    store(raw, packed);
+                }
+            }
+            Compression::Zstd(level) => {
+                let encoder = match &mut self.zstd {
+                    Some(encoder) => encoder,
+                    none => none.insert(zstd::bulk::Compressor::new(level)?),
+                };
+                packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                encoder.compress_to_buffer(raw, packed)?;
+            }
         }
-        bytes.reserve(raw.len() / 4 + 1024);
+        Ok(())
+    }
+
+    fn encoder(&mut self, level: u32) -> &mut Compress {
+        let encoder = || Compress::new(flate2::Compression::new(level), false);
+        self.deflate.entry(level).or_insert_with(encoder)
+    }
+
+    /// Tells by samples whether compressing would make a block smaller.
+    fn shrinks(&mut self, raw: &[u8]) -> io::Result<bool> {
+        if raw.len() < SAMPLES_MIN * SAMPLE_STRIDE {
+            return Ok(true);
+        }
+        let (mut sample, mut packed) =
+            (std::mem::take(&mut self.sample), std::mem::take(&mut self.sample_packed));
+        sample.clear();
+        packed.clear();
+        for part in raw.chunks(SAMPLE_STRIDE) {
+            sample.extend_from_slice(&part[..part.len().min(SAMPLE_BYTES)]);
+        }
+        deflate(self.encoder(1), &sample, &mut packed)?;
+        let shrinks = packed.len() < sample.len() - sample.len() / GAIN_PARTS;
+        (self.sample, self.sample_packed) = (sample, packed);
+        Ok(shrinks)
     }
 }
 
-fn inflate(packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::with_capacity(length);
-    Decompress::new(false).decompress_vec(packed, &mut plain, FlushDecompress::Sync)?;
-    Ok(plain)
+/// Deflates in one call. With room to spare the encoder never stops for want of it, so what it writes depends on `raw` alone.
+fn deflate(encoder: &mut Compress, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    encoder.reset();
+    packed.reserve(raw.len() + raw.len() / 8 + 1024);
+    encoder.compress_vec(raw, packed, FlushCompress::Sync)?;
+    let is_whole = encoder.total_in() == raw.len() as u64 && packed.len() < packed.capacity();
+    if is_whole { Ok(()) } else { Err(io::Error::other("deflate did not take all of a block")) }
+}
+
+/// Writes `raw` as stored blocks and the empty one of a sync flush (RFC 1951, 3.2.4). How zlib cuts such blocks depends on the
+/// room it is given.
+fn store(raw: &[u8], packed: &mut Vec<u8>) {
+    packed.reserve(raw.len() + 5 * (raw.len() / STORED_BYTES_MAX + 2));
+    for part in raw.chunks(STORED_BYTES_MAX).chain([&[][..]]) {
+        let length = part.len() as u16;
+        packed.push(0);
+        packed.extend_from_slice(&length.to_le_bytes());
+        packed.extend_from_slice(&(!length).to_le_bytes());
+        packed.extend_from_slice(part);
+    }
 }
 
 /// What the first bytes of a file say about its compression.
@@ -241,13 +299,42 @@ mod tests {
             ("text", b"some text ".repeat(50_000), true),
             ("noise around text", mixed, true),
         ];
+        let mut compressor = Compressor::new(Compression::default());
         for (name, raw, expected) in rows {
-            assert_eq!(shrinks(&raw).unwrap(), expected, "{name}");
-            let packed = Compression::default().block(&raw).unwrap();
+            assert_eq!(compressor.shrinks(&raw).unwrap(), expected, "{name}");
+            let mut packed = Vec::new();
+            compressor.block(&raw, &mut packed).unwrap();
             assert!(packed.len() <= raw.len() + raw.len() / 10_000 + 16, "{name}: {}", packed.len());
-            let mut plain = vec![0; raw.len()];
-            flate2::read::DeflateDecoder::new(packed.as_slice()).read_exact(&mut plain).unwrap();
+            let mut plain = Vec::new();
+            Compression::default().plain_block(&packed, raw.len(), &mut plain).unwrap();
             assert!(plain == raw, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_block_comes_out_the_same_whatever_was_compressed_before() {
+        let text = |seed: usize| -> Vec<u8> {
+            let words = noise(40_000 + seed * 977);
+            words.iter().flat_map(|byte| format!("{} ", byte % (3 + seed as u8)).into_bytes()).collect()
+        };
+        let blocks: Vec<Vec<u8>> =
+            (0..12).map(|seed| if seed % 4 == 3 { noise(300_000) } else { text(seed) }).collect();
+        for compression in
+            [Compression::Gzip(5), Compression::Gzip(9), Compression::Zstd(3), Compression::Zstd(19)]
+        {
+            let mut used = Compressor::new(compression);
+            let mut packed = Vec::new();
+            for round in 0..2 {
+                for (number, raw) in blocks.iter().enumerate().skip(round) {
+                    used.block(raw, &mut packed).unwrap();
+                    let mut fresh = Vec::new();
+                    Compressor::new(compression).block(raw, &mut fresh).unwrap();
+                    assert!(packed == fresh, "{compression:?}, block {number}");
+                    let mut plain = Vec::new();
+                    compression.plain_block(&packed, raw.len(), &mut plain).unwrap();
+                    assert!(plain == *raw);
+                }
+            }
         }
     }
 }

@@ -53,9 +53,9 @@ pub struct FileIdentity {
     /// Its size.
     pub size: u64,
     /// Last change of the content, in nanoseconds since 1970.
-    pub mtime_ns: i128,
+    pub mtime_ns: i64,
     /// Last change of the inode, in nanoseconds since 1970.
-    pub ctime_ns: i128,
+    pub ctime_ns: i64,
 }
 
 /// Gives the directory into which a layer was unpacked.
@@ -112,7 +112,8 @@ impl DirectoryOrigin {
 
     /// Tells whether a file with this identity has, as long as that stays, the bytes it had when it was looked at first.
     pub(crate) fn is_settled(&self, identity: &FileIdentity) -> bool {
-        self.settled_before_ns.is_some_and(|before| identity.mtime_ns.max(identity.ctime_ns) < before)
+        self.settled_before_ns
+            .is_some_and(|before| i128::from(identity.mtime_ns.max(identity.ctime_ns)) < before)
     }
 
     /// Returns the path by which the directory was opened, for messages.
@@ -207,7 +208,9 @@ impl FileIdentity {
     }
 
     pub(crate) fn from_stat(stat: &rustix::fs::Stat) -> Self {
-        let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        // Times from 1678 to 2262; beyond, the size and the other time have to do.
+        let nanoseconds =
+            |seconds: i64, rest: u64| seconds.saturating_mul(1_000_000_000).saturating_add(rest as i64);
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,

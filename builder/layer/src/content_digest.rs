@@ -57,6 +57,11 @@ impl ContentHasher {
         self.0.update(bytes);
     }
 
+    /// Adds bytes, many at once, which rayon's current pool hashes side by side.
+    pub fn update_parallel(&mut self, bytes: &[u8]) {
+        self.0.update_rayon(bytes);
+    }
+
     /// Returns the digest of all bytes.
     pub fn finish(&self) -> ContentDigest {
         ContentDigest(*self.0.finalize().as_bytes())

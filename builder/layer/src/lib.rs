@@ -44,12 +44,15 @@ pub mod diff;
 pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
 
 pub mod content_hash;
-pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
+pub use content_hash::{digest_of_selection, hash_contents};
 
 pub mod walk;
 pub use walk::{
     Rules, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_by_rules, walk_origin,
 };
+
+pub mod digest_cache;
+pub use digest_cache::{DigestCache, KnownFile, NoCache, StatCache};
 
 mod tree;
 pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};

@@ -173,9 +173,17 @@ impl ArchivePath {
         if ancestor.is_root() {
             return Some(self.clone());
         }
+        self.bytes_below(ancestor).map(|rest| Self(Arc::from(rest)))
+    }
+
+    /// Returns the bytes of [`Self::strip_prefix`].
+    pub fn bytes_below(&self, ancestor: &Self) -> Option<&[u8]> {
+        if ancestor.is_root() {
+            return Some(&self.0);
+        }
         match self.0.strip_prefix(&*ancestor.0)? {
-            b"" => Some(Self::root()),
-            [b'/', rest @ ..] => Some(Self(Arc::from(rest))),
+            b"" => Some(b""),
+            [b'/', rest @ ..] => Some(rest),
             _ => None,
         }
     }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_layer::content_hash::{CLOCK_SLACK_NS, HashError};
+use kiln_layer::content_hash::HashError;
+use kiln_layer::digest_cache::CLOCK_SLACK_NS;
 use kiln_layer::{
     ArchivePath, DirectoryOrigin, NoLayers, Rules, StatCache, Tree, Verdict, WalkError, WalkOptions,
     WalkOwner, WalkXattrs, hash_contents, walk_by_rules,
@@ -88,9 +89,9 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     let origin = DirectoryOrigin::open(&spec.directory)
         .map_err(|source| WalkError::Root { path: spec.directory.clone(), source })?
         .trusting(workshop.started_ns - CLOCK_SLACK_NS);
-    let mut tree = walk_by_rules(&Arc::new(origin), &Ignored(&ignore), options)?;
     let key = Digest::of(spec.directory.as_os_str().as_encoded_bytes());
     let cache = stat_cache(workshop, &key);
+    let mut tree = walk_by_rules(&Arc::new(origin), &Ignored(&ignore), options, &cache)?;
     let selected = Selected::new(&tree, &spec.selections);
     hash_contents(&mut tree, &|path| selected.contains(path), &cache, &NoLayers)?;
     if cache.is_changed() {

@@ -11,14 +11,14 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::cut::{Block, Part};
+use super::cut::{Block, Part, Piece};
 use crate::compress::{COMPRESS_FORMAT, Compression};
 use crate::content_digest::{ContentDigest, ContentHasher};
 
 /// Blocks whose files have on average fewer bytes than this are decompressed rather than read.
 const BYTES_A_FILE_READ_MIN: usize = 16 * 1024;
-/// No compressed block is longer.
-const PACKED_BYTES_MAX: u32 = 64 << 20;
+/// No block is longer, compressed or not.
+const BLOCK_BYTES_MAX: u32 = 64 << 20;
 
 /// What a block is made of. Equal recipes are equal blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,31 +80,27 @@ impl EarlierBlocks {
 }
 
 impl Found<'_> {
-    /// Returns the compressed bytes, unless they are damaged.
-    pub(super) fn packed(&self) -> Option<Vec<u8>> {
-        let Span { length, .. } = self.line.packed;
-        if length > PACKED_BYTES_MAX {
-            return None;
+    /// Puts the compressed bytes into `packed`; tells whether they are sound.
+    pub(super) fn read(&self, packed: &mut Vec<u8>) -> bool {
+        let BlockLine { packed: Span { length, .. }, plain, .. } = self.line;
+        if length > BLOCK_BYTES_MAX || plain.length > BLOCK_BYTES_MAX {
+            return false;
         }
-        let mut bytes = vec![0; length as usize];
+        packed.resize(length as usize, 0);
         // A blob that cannot be read is as good as none: the block is made anew.
-        self.blob.read_exact_at(&mut bytes, self.line.offset).ok()?;
-        (Span::of(&bytes)? == self.line.packed).then_some(bytes)
+        self.blob.read_exact_at(packed, self.line.offset).is_ok()
+            && Span::of(packed) == Some(self.line.packed)
     }
 
-    /// Decompresses the plain bytes, where that is quicker than to read them, and unless they are damaged.
-    pub(super) fn plain(
-        &self,
-        block: &Block<'_>,
-        packed: &[u8],
-        compression: Compression,
-    ) -> Option<Vec<u8>> {
-        let files = block.pieces().count();
-        if block.length / files.max(1) >= BYTES_A_FILE_READ_MIN {
-            return None;
-        }
-        let bytes = compression.plain_block(packed, block.length).ok()?;
-        (Span::of(&bytes)? == self.line.plain).then_some(bytes)
+    /// Tells whether to decompress the block is quicker than to read its files.
+    pub(super) fn is_of_small_files(block: &Block<'_>) -> bool {
+        block.length / block.pieces().count().max(1) < BYTES_A_FILE_READ_MIN
+    }
+
+    /// Decompresses `packed` into `plain`; tells whether that is sound.
+    pub(super) fn decompress(&self, packed: &[u8], compression: Compression, plain: &mut Vec<u8>) -> bool {
+        let length = self.line.plain.length as usize;
+        compression.plain_block(packed, length, plain).is_ok() && Span::of(plain) == Some(self.line.plain)
     }
 }
 
@@ -112,11 +108,11 @@ impl Found<'_> {
 pub(super) fn recipe(
     block: &Block<'_>,
     compression: Compression,
-    digest_of: impl Fn(usize) -> Option<ContentDigest>,
+    digest_of: impl Fn(&Piece<'_>) -> Option<ContentDigest>,
 ) -> Option<Recipe> {
     let mut hasher = ContentHasher::new();
     hasher.update(format!("{COMPRESS_FORMAT} {compression:?}\n").as_bytes());
-    for (index, part) in block.parts.iter().enumerate() {
+    for part in &block.parts {
         match part {
             Part::Literal(range) => {
                 hasher.update(&(range.len() as u64).to_le_bytes());
@@ -124,7 +120,7 @@ pub(super) fn recipe(
             }
             Part::Piece(piece) => {
                 hasher.update(&u64::MAX.to_le_bytes());
-                hasher.update(digest_of(index)?.as_bytes());
+                hasher.update(digest_of(piece)?.as_bytes());
                 hasher.update(&piece.offset.to_le_bytes());
                 hasher.update(&(piece.length as u64).to_le_bytes());
             }

@@ -36,41 +36,54 @@ impl Filled {
 }
 
 /// Reads the contents of a block.
-pub(super) fn fill(block: &Block<'_>, layers: &dyn LayerDirectories) -> Result<Filled, CommitError> {
-    let mut filled = Filled { bytes: Vec::with_capacity(block.length + 1), ..Filled::default() };
+pub(super) fn fill(
+    block: &Block<'_>,
+    layers: &dyn LayerDirectories,
+    buffer: Vec<u8>,
+) -> Result<Filled, CommitError> {
+    let mut filled = Filled { bytes: buffer, ..Filled::default() };
+    // What was in the buffer need not be cleared, as every byte is written over.
+    filled.bytes.resize(block.length + 1, 0);
+    let mut start = 0;
     for (index, part) in block.parts.iter().enumerate() {
         match part {
-            Part::Literal(range) => filled.bytes.extend_from_slice(&block.literal[range.clone()]),
-            Part::Piece(piece) => read_piece(piece, index, layers, &mut filled)?,
+            Part::Literal(range) => {
+                filled.bytes[start..start + range.len()].copy_from_slice(&block.literal[range.clone()]);
+                start += range.len();
+            }
+            Part::Piece(piece) => {
+                read_piece(piece, (start, index), layers, &mut filled)?;
+                start += piece.length;
+            }
         }
     }
+    assert!(start == block.length, "a block is as long as its parts");
+    filled.bytes.truncate(start);
     Ok(filled)
 }
 
 fn read_piece(
     piece: &Piece<'_>,
-    index: usize,
+    (start, index): (usize, usize),
     layers: &dyn LayerDirectories,
     filled: &mut Filled,
 ) -> Result<(), CommitError> {
     let failed = |source| CommitError::ReadContent { path: piece.path.clone(), source };
     let reader = piece.content.open(layers).map_err(failed)?;
-    let start = filled.bytes.len();
+    let end = start + piece.length;
     // One byte more than expected tells in the same call whether the file ends where it should.
     let extra = usize::from(piece.is_last());
-    filled.bytes.resize(start + piece.length + extra, 0);
-    let count = reader.read_at(&mut filled.bytes[start..], piece.offset).map_err(failed)?;
+    let count = reader.read_at(&mut filled.bytes[start..end + extra], piece.offset).map_err(failed)?;
     if count != piece.length {
         let (expected, found) = (piece.content.size, piece.offset + count as u64);
         return Err(CommitError::SizeChanged { path: piece.path.clone(), expected, found });
     }
-    filled.bytes.truncate(start + piece.length);
     if let Some(digest) = settled_digest(piece.content, &reader).map_err(failed)? {
         if piece.is_last() {
             filled.digests.push((piece.file, digest));
         }
     } else if piece.is_whole() {
-        let found = ContentDigest::of(&filled.bytes[start..]);
+        let found = ContentDigest::of(&filled.bytes[start..end]);
         check(piece.path, piece.content, found)?;
         filled.digests.push((piece.file, found));
     } else {

@@ -33,7 +33,7 @@ pub use earlier::{BlockIndex, EarlierBlocks};
 use pack::{PlainSide, Press, Sink};
 
 /// A thread has so many blocks of a batch…
-const BATCH_BLOCKS_A_THREAD: usize = 4;
+const BATCH_BLOCKS_A_THREAD: usize = 8;
 /// …and a batch at most so many.
 const BATCH_BLOCKS_MAX: usize = 32;
 
@@ -175,7 +175,7 @@ pub fn commit_with(
     out: &mut (dyn Write + Send),
 ) -> Result<Committed, CommitError> {
     let mut cutter = Cutter::new(changes, options.time)?;
-    let press = Press { layers, compression: options.compression, earlier };
+    let press = Press::new(layers, options.compression, earlier);
     let mut plain_side = PlainSide::default();
     let mut sink = Sink::new(options.compression, out)?;
     let count = (BATCH_BLOCKS_A_THREAD * rayon::current_num_threads()).min(BATCH_BLOCKS_MAX);
@@ -188,6 +188,7 @@ pub fn commit_with(
         );
         hashed?;
         written?;
+        press.recycle(packed);
         (packed, batch) = (next_packed?, next_batch?);
     }
     let (diff_id, uncompressed_size, digests) = plain_side.finish();

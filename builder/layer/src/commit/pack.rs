@@ -1,24 +1,27 @@
 //! What becomes of blocks: read and compressed side by side, then hashed and written in order.
 
 use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kiln_oci::{DiffId, Digest, Hasher};
 use rayon::prelude::*;
 
 use super::CommitError;
 use super::cut::{Block, Part, Piece};
-use super::earlier::{BlockIndex, BlockLine, EarlierBlocks, Recipe, Span, recipe};
+use super::earlier::{BlockIndex, BlockLine, EarlierBlocks, Found, Recipe, Span, recipe};
 use super::fill::{self, Filled, fill};
-use crate::compress::Compression;
+use crate::compress::{Compression, Compressor};
 use crate::content::LayerDirectories;
 use crate::content_digest::{ContentDigest, ContentHasher};
 
 /// What blocks are made with.
-#[derive(Clone, Copy)]
 pub(super) struct Press<'a> {
-    pub(super) layers: &'a dyn LayerDirectories,
-    pub(super) compression: Compression,
-    pub(super) earlier: &'a EarlierBlocks,
+    layers: &'a dyn LayerDirectories,
+    compression: Compression,
+    earlier: &'a EarlierBlocks,
+    /// Compressors and buffers that nobody uses at the moment; to make them anew costs more than a small block.
+    compressors: Mutex<Vec<Compressor>>,
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A block that is ready to be written.
@@ -30,44 +33,63 @@ pub(super) struct Packed<'a> {
     recipe: Option<Recipe>,
 }
 
-impl Press<'_> {
+impl<'a> Press<'a> {
+    pub(super) fn new(
+        layers: &'a dyn LayerDirectories,
+        compression: Compression,
+        earlier: &'a EarlierBlocks,
+    ) -> Self {
+        Self { layers, compression, earlier, compressors: Mutex::default(), buffers: Mutex::default() }
+    }
+
     /// Makes blocks, side by side.
     pub(super) fn pack<'b>(&self, batch: Vec<Block<'b>>) -> Result<Vec<Packed<'b>>, CommitError> {
         batch.into_par_iter().with_max_len(1).map(|block| self.pack_one(block)).collect()
     }
 
+    /// Takes back the buffers of blocks that were written.
+    pub(super) fn recycle(&self, packed: Vec<Packed<'_>>) {
+        let buffers = packed.into_iter().flat_map(|packed| [packed.filled.bytes, packed.bytes]);
+        locked(&self.buffers).extend(buffers.filter(|buffer| buffer.capacity() > 0));
+    }
+
     fn pack_one<'b>(&self, block: Block<'b>) -> Result<Packed<'b>, CommitError> {
-        let known = recipe(&block, self.compression, |part| match &block.parts[part] {
-            Part::Piece(piece) => piece.content.digest,
-            Part::Literal(_) => None,
-        });
-        let found = self.earlier.find(known).and_then(|found| Some((found.packed()?, found)));
-        if let Some((packed, found)) = &found
-            && let Some(plain) = found.plain(&block, packed, self.compression)
-        {
-            let filled = Filled { bytes: plain, digests: known_digests(&block), unhashed: Vec::new() };
-            let crc = crc32fast::hash(&filled.bytes);
-            return Ok(Packed { block, filled, crc, bytes: packed.clone(), recipe: known });
-        }
-        let filled = fill(&block, self.layers)?;
-        // Small files that were not hashed before are now.
-        let recipe = known.or_else(|| {
-            recipe(&block, self.compression, |part| match &block.parts[part] {
-                Part::Piece(piece) => filled.digest_of(piece.file),
-                Part::Literal(_) => None,
-            })
-        });
-        let again = found.map(|(packed, _)| packed);
-        let again = again.or_else(|| self.earlier.find(recipe.filter(|_| known.is_none()))?.packed());
-        let bytes = match again {
-            Some(packed) => packed,
-            None => {
-                self.compression.block(&filled.bytes).map_err(|source| CommitError::Compress { source })?
+        let known = recipe(&block, self.compression, |piece| piece.content.digest);
+        let mut bytes = self.buffer();
+        let earlier = self.earlier.find(known).filter(|earlier| earlier.read(&mut bytes));
+        if let Some(earlier) = earlier.as_ref().filter(|_| Found::is_of_small_files(&block)) {
+            let mut plain = self.buffer();
+            if earlier.decompress(&bytes, self.compression, &mut plain) {
+                let digests = known_digests(&block);
+                let filled = Filled { bytes: plain, digests, unhashed: Vec::new() };
+                let crc = crc32fast::hash(&filled.bytes);
+                return Ok(Packed { block, filled, crc, bytes, recipe: known });
             }
-        };
+        }
+        let filled = fill(&block, self.layers, self.buffer())?;
+        // Small files that were not hashed before are now.
+        let recipe = known.or_else(|| recipe(&block, self.compression, |piece| filled.digest_of(piece.file)));
+        let late = recipe.filter(|_| known.is_none());
+        let earlier = earlier.or_else(|| self.earlier.find(late).filter(|earlier| earlier.read(&mut bytes)));
+        if earlier.is_none() {
+            let mut compressor =
+                locked(&self.compressors).pop().unwrap_or_else(|| Compressor::new(self.compression));
+            let packed = compressor.block(&filled.bytes, &mut bytes);
+            packed.map_err(|source| CommitError::Compress { source })?;
+            locked(&self.compressors).push(compressor);
+        }
         let crc = crc32fast::hash(&filled.bytes);
         Ok(Packed { block, filled, crc, bytes, recipe })
     }
+
+    fn buffer(&self) -> Vec<u8> {
+        locked(&self.buffers).pop().unwrap_or_default()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    // Only whole things are pushed and popped, so a panic elsewhere harmed nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The digests of the files that end in a block, all known before.

@@ -23,6 +23,8 @@ use crate::tree::{InodeId, Tree};
 /// The number of this form; part of the digest.
 pub const SELECTION_FORMAT: u32 = 2;
 
+const BUFFER_BYTES: usize = 32 * 1024;
+
 /// What flags of a COPY put in place of the files' own metadata.
 #[derive(Clone, Copy, Default)]
 pub struct MetadataOverrides<'a> {
@@ -64,7 +66,7 @@ pub fn digest_of_selection(
     overrides: MetadataOverrides<'_>,
     excluded: Option<&PathMatcher<'_>>,
 ) -> Result<Digest, SelectionError> {
-    let mut sink = Sink(Hasher::new());
+    let mut sink = Sink { hasher: Hasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
     sink.number(u64::from(SELECTION_FORMAT));
     sink.number(paths.len() as u64);
     for source in paths {
@@ -76,11 +78,14 @@ pub fn digest_of_selection(
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
         for (path, entry) in tree.within(source) {
-            let below = path.strip_prefix(source).unwrap_or_else(|| path.clone());
-            if !below.is_root() && excluded.is_some_and(|excluded| excluded(&below, entry.is_directory())) {
+            let below = path.bytes_below(source).unwrap_or_else(|| path.as_bytes());
+            if let Some(excluded) = excluded
+                && let Some(below) = path.strip_prefix(source).filter(|below| !below.is_root())
+                && excluded(&below, entry.is_directory())
+            {
                 continue;
             }
-            sink.bytes(below.as_bytes());
+            sink.bytes(below);
             hash_entry(&mut sink, path, entry, overrides)?;
             let number = groups.len() as u64 + 1;
             let inode = tree.inode(path).filter(|inode| tree.link_count(*inode) > 1);
@@ -88,7 +93,7 @@ pub fn digest_of_selection(
         }
         sink.number(u64::MAX);
     }
-    Ok(sink.0.finish())
+    Ok(sink.finish())
 }
 
 fn hash_entry(
@@ -129,15 +134,28 @@ fn hash_entry(
     Ok(())
 }
 
-struct Sink(Hasher);
+/// Hashes many short fields in few long pieces.
+struct Sink {
+    hasher: Hasher,
+    buffer: Vec<u8>,
+}
 
 impl Sink {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
+        self.hasher.finish()
     }
 }

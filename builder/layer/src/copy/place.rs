@@ -215,6 +215,7 @@ impl<'a> Placer<'a> {
         conflict: Conflict,
     ) -> Result<(), CopyError> {
         let existing = self.get(&place);
+        let is_new = existing.is_none();
         let clash = existing.is_some_and(|old| old.is_directory() != entry.is_directory());
         if let Some(old) = existing.filter(|_| clash && conflict == Conflict::Refuse) {
             return Err(if entry.is_directory() {
@@ -229,7 +230,6 @@ impl<'a> Placer<'a> {
             if !clash && existing.is_some_and(|old| old.is_same(&entry, with_time)) {
                 return Ok(());
             }
-            let is_new = existing.is_none();
             if is_new && !self.is_fresh(&place) && self.target.get(&place).is_none() {
                 self.fresh = Some(place.clone());
             }
@@ -245,14 +245,23 @@ impl<'a> Placer<'a> {
                     self.changes.entries.link_inode(place, placed);
                 }
                 _ => {
-                    links.insert(inode, self.changes.entries.insert(place, entry));
+                    links.insert(inode, self.set(place, entry, is_new));
                 }
             },
             None => {
-                self.changes.entries.insert(place, entry);
+                self.set(place, entry, is_new);
             }
         }
         Ok(())
+    }
+
+    /// Where nothing is, nothing lies below.
+    fn set(&mut self, place: ArchivePath, entry: Entry, is_new: bool) -> InodeId {
+        if is_new {
+            self.changes.entries.append(place, entry)
+        } else {
+            self.changes.entries.insert(place, entry)
+        }
     }
 
     /// Makes `path` and its parents where they are missing, as the flags say.

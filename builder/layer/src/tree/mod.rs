@@ -119,9 +119,13 @@ impl Tree {
     }
 
     /// Makes a tree of names in order, each with a new inode or the one that an earlier name (by its index) has.
-    pub(crate) fn from_sorted(items: impl Iterator<Item = (ArchivePath, Result<Entry, usize>)>) -> Self {
-        let mut inodes: Vec<Inode> = Vec::new();
-        let mut names: Vec<(ArchivePath, InodeId)> = Vec::new();
+    /// `count` says how many.
+    pub(crate) fn from_sorted(
+        items: impl Iterator<Item = (ArchivePath, Result<Entry, usize>)>,
+        count: usize,
+    ) -> Self {
+        let mut inodes: Vec<Inode> = Vec::with_capacity(count);
+        let mut names: Vec<(ArchivePath, InodeId)> = Vec::with_capacity(count);
         for (path, item) in items {
             let inode = match item {
                 Ok(entry) => {

@@ -17,7 +17,7 @@ use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
-use crate::lanes::blocking;
+use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
@@ -101,6 +101,9 @@ pub async fn build(
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    let trees: Vec<_> = bench.contexts.values().map(|context| Arc::clone(&context.tree)).collect();
+    drop((solution, bench));
+    discard(trees);
     let images = images
         .iter()
         .map(|image| BuiltImage {

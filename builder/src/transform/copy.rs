@@ -16,6 +16,7 @@ use super::make_dir::fetch_unlisted;
 use super::selection::{copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::cache::LocalCache;
+use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{CopyOp, CopySource, KeyKind, Op, Plan, StepId, Unpack};
@@ -36,7 +37,8 @@ pub(super) async fn copy(
             fetch_unlisted(bench, &rootfs.layers).await?;
         }
     }
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads: given.reads, reuse };
+    let Given { reads, selections, .. } = given;
+    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
@@ -56,6 +58,7 @@ struct Work {
     copy: CopyOp,
     parent: Rootfs,
     reads: Vec<StepOutput>,
+    selections: Vec<Option<Digest>>,
     reuse: Reuse,
 }
 
@@ -94,7 +97,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
         copy.chown.as_deref().map(|text| owner(bench, text, &target, &work.parent.layers)).transpose()?;
     let trees = trees(bench, &work.reads)?;
     let mut scratch = Vec::new();
-    let (sources, reads) = sources(bench, copy, &work.reads, &trees, &mut scratch)?;
+    let (sources, reads) = sources(bench, &work, &trees, &mut scratch)?;
     let matcher = exclude_matcher(&copy.exclude)?;
     let excluded = |path: &ArchivePath, _is_directory: bool| matcher.excluded_by(path.as_bytes()).is_some();
     let request = CopyRequest {
@@ -143,6 +146,7 @@ fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepE
     let layer =
         write_layer(bench, &NewLayer { op: &new.op, changes: &new.changes, stacks, reuse: new.reuse })?;
     LocalCache::new(&bench.workshop.store).record_content(new.key, Some(&layer), &new.fields)?;
+    discard(new.changes);
     Ok(layer)
 }
 
@@ -206,13 +210,13 @@ impl Source<'_> {
 /// Returns the sources, archives unpacked, and the digest of what each reads.
 fn sources<'a>(
     bench: &Bench,
-    copy: &'a CopyOp,
-    reads: &[StepOutput],
+    work: &'a Work,
     trees: &'a [Arc<Tree>],
     scratch: &mut Vec<kiln_store::Scratch>,
 ) -> Result<(Vec<Source<'a>>, Vec<Digest>), StepError> {
     let (mut sources, mut digests) = (Vec::new(), Vec::new());
-    let mut inputs = reads.iter().zip(trees);
+    let copy = &work.copy;
+    let mut inputs = work.reads.iter().zip(trees).zip(&work.selections);
     for source in &copy.sources {
         match source {
             CopySource::Inline { name, text } => {
@@ -221,8 +225,11 @@ fn sources<'a>(
                 sources.push(Source::File { name: name.clone(), entry });
             }
             CopySource::Path { pattern, .. } => {
-                let (_, tree) = inputs.next().expect("every source that reads has an input");
-                digests.push(copy_selection(tree, copy, pattern)?);
+                let ((_, tree), known) = inputs.next().expect("every source that reads has an input");
+                digests.push(match known {
+                    Some(known) => *known,
+                    None => copy_selection(tree, copy, pattern)?,
+                });
                 match copy.unpack {
                     Unpack::Never => sources.push(Source::Path { tree, pattern }),
                     Unpack::Local | Unpack::All => {
@@ -231,7 +238,7 @@ fn sources<'a>(
                 }
             }
             CopySource::Remote { .. } => {
-                let (read, _) = inputs.next().expect("every source that reads has an input");
+                let ((read, _), _) = inputs.next().expect("every source that reads has an input");
                 let StepOutput::File(download) = read else {
                     unreachable!("the plan gives a download its own step")
                 };

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_layer::Tree;
+use kiln_oci::Digest;
 use kiln_sandbox::CancelToken;
 
 use crate::plan::key::KeyBase;
@@ -91,6 +92,8 @@ pub struct Given {
     pub parent: Option<Rootfs>,
     /// What it reads besides, in the order of [`Op::reads`].
     pub reads: Vec<StepOutput>,
+    /// The digest of what it selects of each of these, where that is known already.
+    pub selections: Vec<Option<Digest>>,
 }
 
 /// Does a step.

@@ -17,7 +17,7 @@ pub use changes::{Changes, diff};
 pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 
-use crate::entry::{Entry, Kind, WithTime};
+use crate::entry::{Entry, Kind, Metadata, WithTime};
 use crate::path::ArchivePath;
 
 /// The number of an inode within one tree.
@@ -99,6 +99,15 @@ impl Tree {
         if let Kind::File(content) = &mut self.inodes[inode.0 as usize].entry.kind {
             content.digest = Some(digest);
         }
+    }
+
+    /// Gives an inode what the header of a further name says: extracting a hard link sets owner, mode and time of the file, and
+    /// adds attributes. A symlink has no mode.
+    pub(crate) fn dress(&mut self, inode: InodeId, metadata: Metadata) {
+        let Entry { metadata: current, kind } = &mut self.inodes[inode.0 as usize].entry;
+        let mode = if matches!(kind, Kind::Symlink(_)) { current.mode } else { metadata.mode };
+        let xattrs = if metadata.xattrs.is_empty() { current.xattrs.clone() } else { metadata.xattrs };
+        *current = Metadata { mode, xattrs, ..metadata };
     }
 
     /// Gives the name `path` a new inode with `entry`. Other names of the inode it had keep that; what was below `path` goes

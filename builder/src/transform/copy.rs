@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry,
-    Metadata, NoLayers, Origin, PathMatcher, Selected, Tree, WithTime,
+    ArchivePath, Chmod, Content, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry, Metadata,
+    NoLayers, Origin, PathMatcher, Selected, Tree, WithTime,
 };
 use kiln_oci::Digest;
 
@@ -301,7 +301,7 @@ fn unpack_archive(
 
 /// Says of a source that is missing in a context whether the ignore file hides it.
 pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
-    let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
+    let StepError::NoSource { path: source_path, .. } = &error else { return error };
     let Op::Context(context) = &plan.step(from).op else { return error };
     let context = bench.contexts.get(&context.name);
     let rule =

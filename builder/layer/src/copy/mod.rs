@@ -196,6 +196,20 @@ pub enum CopyError {
         /// What that is.
         noun: &'static str,
     },
+    /// A name or path that no file system takes.
+    #[error(
+        "`/{beginning}…` has {length} bytes, more than the {max} of a {what}: nobody could unpack the image"
+    )]
+    TooLong {
+        /// How it begins.
+        beginning: String,
+        /// Whether it is a `name` or a `path`.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
     /// A destination that must be a directory and is something else.
     #[error("destination `/{destination}` is a {noun}, not a directory")]
     DestinationNotDirectory {

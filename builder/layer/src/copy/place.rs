@@ -32,6 +32,12 @@ enum Conflict {
     Replace,
 }
 
+/// `NAME_MAX` and `PATH_MAX` of Linux, the latter without the root's slash and the final NUL.
+const LENGTHS_MAX: [(&str, usize); 2] = [("name", 255), ("path", 4094)];
+
+/// How much of a name that is too long is shown.
+const BEGINNING_BYTES: usize = 40;
+
 /// Inodes of a source that were placed, by their inode there.
 type Links = HashMap<InodeId, InodeId>;
 
@@ -193,6 +199,7 @@ impl<'a> Placer<'a> {
         link: Option<(InodeId, &mut Links)>,
         conflict: Conflict,
     ) -> Result<(), CopyError> {
+        check_length(&place)?;
         let existing = self.get(&place);
         let clash = existing.is_some_and(|old| old.is_directory() != entry.is_directory());
         if let Some(old) = existing.filter(|_| clash && conflict == Conflict::Refuse) {
@@ -351,4 +358,16 @@ impl<'a> Placer<'a> {
         self.observed.borrow_mut().note(path, entry);
         entry
     }
+}
+
+/// Refuses what could be written in an archive but nowhere else.
+fn check_length(place: &ArchivePath) -> Result<(), CopyError> {
+    let lengths = [place.file_name().unwrap_or_default().len(), place.as_bytes().len()];
+    for ((what, max), length) in LENGTHS_MAX.into_iter().zip(lengths) {
+        if length > max {
+            let beginning = crate::path::escape(&place.as_bytes()[..BEGINNING_BYTES]);
+            return Err(CopyError::TooLong { beginning, what, length, max });
+        }
+    }
+    Ok(())
 }

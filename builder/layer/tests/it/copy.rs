@@ -197,6 +197,20 @@ fn flags_decide_metadata_and_places() {
 }
 
 #[test]
+fn what_no_file_system_takes_is_refused() {
+    let name = "n".repeat(255);
+    assert_eq!(run(&["a"], &[], &format!("a /{name}")).unwrap(), [format!("{name}: a")]);
+    let long = run(&["a"], &[], &format!("a /{name}n")).unwrap_err();
+    assert!(
+        long.ends_with("…` has 256 bytes, more than the 255 of a name: nobody could unpack the image"),
+        "{long}"
+    );
+    let deep = format!("{name}/").repeat(16);
+    let long = run(&["a"], &[], &format!("a /{deep}")).unwrap_err();
+    assert!(long.contains("has 4095 bytes, more than the 4094 of a path"), "{long}");
+}
+
+#[test]
 fn parents_keep_the_path_from_the_pivot() {
     let rows: &[Row] = &[
         (

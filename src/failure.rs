@@ -15,9 +15,10 @@ use std::io;
 
 use kiln_builder::build::BuildError;
 use kiln_builder::plan::Origin;
-use kiln_builder::transform::StepError;
+use kiln_builder::transform::{OwnerError, StepError};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
+use kiln_frontend::suggest::nearest;
 use kiln_sandbox::ExecError;
 
 use crate::settings::{ConfigError, SettingsError};
@@ -179,6 +180,30 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
     hint
 }
 
+/// How many names a hint lists.
+const NAMES_MAX: usize = 12;
+
+fn hint_of_step(error: &StepError) -> Option<String> {
+    match error {
+        StepError::NoSource { meant, .. } => meant.as_ref().map(|meant| format!("did you mean `{meant}`?")),
+        StepError::Owner { source: OwnerError::Unknown { name, listed, .. }, .. } => {
+            Some(match nearest(name, listed.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if listed.is_empty() => "it lists nobody; a number needs no list".to_owned(),
+                None => {
+                    let rest = if listed.len() > NAMES_MAX { ", …" } else { "" };
+                    let names: Vec<&str> = listed.iter().take(NAMES_MAX).map(String::as_str).collect();
+                    format!("it lists {}{rest}; a number needs no list", names.join(", "))
+                }
+            })
+        }
+        StepError::Owner { source: OwnerError::NoFile { .. }, .. } => {
+            Some("a number needs no list".to_owned())
+        }
+        _ => None,
+    }
+}
+
 fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
     if error.is_unauthorized() {
         return Some(
@@ -255,7 +280,7 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
         StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
         StepError::Run(run) => Failure::of(Kind::Failed, error)
             .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
-        _ => Failure::of(Kind::Failed, error),
+        _ => hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint),
     };
     let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
     let output = matches!(error, StepError::Run(_)).then(|| "its output is above".to_owned());

@@ -22,4 +22,5 @@ mod messages;
 mod registries;
 mod reproducible;
 mod running;
+mod second_builder;
 mod support;

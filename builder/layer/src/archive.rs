@@ -128,7 +128,8 @@ impl Extraction<'_> {
         let kind = match member.kind {
             MemberKind::HardLink(target) => {
                 let target = self.parent_of(&target)?.join(target.file_name().unwrap_or_default())?;
-                self.tree.link(path, &target)?;
+                let inode = self.tree.link(path, &target)?;
+                self.tree.dress(inode, member.metadata);
                 return Ok(());
             }
             MemberKind::File(size) => Kind::File(self.content(&path, size, tar)?),

@@ -314,13 +314,13 @@ mod tests {
     #[test]
     fn a_block_comes_out_the_same_whatever_was_compressed_before() {
         let text = |seed: usize| -> Vec<u8> {
-            let words = noise(40_000 + seed * 977);
+            let words = noise(20_000 + seed * 977);
             words.iter().flat_map(|byte| format!("{} ", byte % (3 + seed as u8)).into_bytes()).collect()
         };
         let blocks: Vec<Vec<u8>> =
-            (0..12).map(|seed| if seed % 4 == 3 { noise(300_000) } else { text(seed) }).collect();
+            (0..6).map(|seed| if seed % 3 == 2 { noise(300_000) } else { text(seed) }).collect();
         for compression in
-            [Compression::Gzip(5), Compression::Gzip(9), Compression::Zstd(3), Compression::Zstd(19)]
+            [Compression::Gzip(5), Compression::Gzip(9), Compression::Zstd(3), Compression::Zstd(9)]
         {
             let mut used = Compressor::new(compression);
             let mut packed = Vec::new();

@@ -20,7 +20,10 @@ pub use commit::{
 };
 
 pub mod copy;
-pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};
+pub use copy::{
+    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, Selected, copy,
+    select_sources,
+};
 
 mod chmod;
 pub use chmod::{Chmod, ChmodError};

@@ -128,9 +128,10 @@ impl Attempt<'_> {
             parent: state.root,
             sources,
             destination: absolute(directory, &written),
+            // BuildKit copies onto what is there as soon as modes are to change (`dispatchCopy` in dockerfile2llb).
+            link: transfer.is_link && chmod.is_none(),
             chown,
             chmod,
-            link: transfer.is_link,
             parents: shape.parents,
             exclude: transfer.excludes.iter().map(|word| word.text.clone()).collect(),
             unpack: shape.unpack,
@@ -168,7 +169,9 @@ impl Attempt<'_> {
                 file.content.clone()
             };
             texts.push(format!("<<{}", file.name));
-            sources.push(CopySource::Inline { name: file.name.clone(), text });
+            // As a path in an empty root, where there are no directories to lead into.
+            let name = clean(&format!("/{}", file.name)).trim_start_matches('/').to_owned();
+            sources.push(CopySource::Inline { name, text });
         }
         (sources, texts)
     }

@@ -25,7 +25,7 @@ use kiln_oci::{Digest, Hasher};
 use super::op::{CopyOp, CopySource, MountKind, Network, Op, RunMount, RunOp, Sharing, Unpack};
 
 /// Number of the way keys are made; a change makes every key another.
-pub const KEY_FORMAT: u32 = 1;
+pub const KEY_FORMAT: u32 = 2;
 
 /// The identity of a step with its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

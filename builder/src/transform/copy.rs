@@ -5,15 +5,15 @@ use std::sync::Arc;
 use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry,
-    Metadata, NoLayers, Origin, PathMatcher, Tree, WithTime,
+    ArchivePath, Chmod, Content, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry, Metadata,
+    NoLayers, Origin, PathMatcher, Selected, Tree, WithTime,
 };
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
-use super::selection::{copy_selection, exclude_matcher};
+use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::cache::LocalCache;
 use crate::lanes::discard;
@@ -106,7 +106,6 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
         workdir: b"/",
         owner,
         chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
-        parents: copy.parents,
         link: copy.link,
         exclude: (!matcher.is_empty()).then_some(&excluded as &PathMatcher<'_>),
         with_time: match bench.timestamp {
@@ -192,7 +191,8 @@ fn trees(bench: &Bench, reads: &[StepOutput]) -> Result<Vec<Arc<Tree>>, StepErro
 
 /// A source with what it needs to live.
 enum Source<'a> {
-    Path { tree: &'a Tree, pattern: &'a str },
+    Path { tree: &'a Tree, selector: Selector<'a> },
+    Entry { tree: &'a Tree, selected: Selected },
     File { name: String, entry: Entry },
     Archive { tree: Tree },
 }
@@ -200,7 +200,10 @@ enum Source<'a> {
 impl Source<'_> {
     fn borrowed(&self) -> LayerSource<'_> {
         match self {
-            Self::Path { tree, pattern } => LayerSource::Path { tree, pattern: pattern.as_bytes() },
+            Self::Path { tree, selector } => {
+                LayerSource::Path { tree, pattern: selector.pattern, part: selector.part() }
+            }
+            Self::Entry { tree, selected } => LayerSource::Entry { tree, selected: selected.clone() },
             Self::File { name, entry } => LayerSource::File { name: name.as_bytes(), entry: entry.clone() },
             Self::Archive { tree } => LayerSource::Archive { tree },
         }
@@ -231,9 +234,11 @@ fn sources<'a>(
                     None => copy_selection(tree, copy, pattern)?,
                 });
                 match copy.unpack {
-                    Unpack::Never => sources.push(Source::Path { tree, pattern }),
+                    Unpack::Never => {
+                        sources.push(Source::Path { tree, selector: Selector::new(pattern, copy.parents)? })
+                    }
                     Unpack::Local | Unpack::All => {
-                        unpack_selected(bench, tree, pattern, copy, &mut sources, scratch)?
+                        unpack_selected(bench, tree, pattern, &mut sources, scratch)?
                     }
                 }
             }
@@ -261,13 +266,12 @@ fn unpack_selected<'a>(
     bench: &Bench,
     tree: &'a Tree,
     pattern: &'a str,
-    copy: &CopyOp,
     sources: &mut Vec<Source<'a>>,
     scratch: &mut Vec<kiln_store::Scratch>,
 ) -> Result<(), StepError> {
-    let selected = kiln_layer::select_sources(tree, pattern.as_bytes(), copy.parents)?;
+    let selected = kiln_layer::select_sources(tree, pattern.as_bytes(), None)?;
     let mut archives = Vec::new();
-    for path in &selected {
+    for Selected { path, .. } in &selected {
         let content = tree.get(path).and_then(|entry| entry.content());
         let archive = match content {
             Some(content) => unpack_archive(bench, &path.to_string(), content, scratch)?,
@@ -276,31 +280,16 @@ fn unpack_selected<'a>(
         archives.push(archive);
     }
     if archives.iter().all(Option::is_none) {
-        sources.push(Source::Path { tree, pattern });
+        sources.push(Source::Path { tree, selector: Selector::new(pattern, false)? });
         return Ok(());
     }
-    for (path, archive) in selected.iter().zip(archives) {
-        match (archive, tree.get(path)) {
-            (Some(tree), _) => sources.push(Source::Archive { tree }),
-            (None, Some(entry)) if !entry.is_directory() => {
-                let name = String::from_utf8_lossy(path.file_name().unwrap_or_default()).into_owned();
-                sources.push(Source::File { name, entry: entry.clone() });
-            }
-            // A directory among archives: its contents are copied as by its own path.
-            (None, _) => sources.push(Source::Archive { tree: subtree(tree, path) }),
-        }
+    for (selected, archive) in selected.into_iter().zip(archives) {
+        sources.push(match archive {
+            Some(tree) => Source::Archive { tree },
+            None => Source::Entry { tree, selected },
+        });
     }
     Ok(())
-}
-
-fn subtree(tree: &Tree, root: &ArchivePath) -> Tree {
-    let mut part = Tree::new();
-    for (path, entry) in tree.below(root) {
-        if let Some(below) = path.strip_prefix(root) {
-            part.insert(below, entry.clone());
-        }
-    }
-    part
 }
 
 fn unpack_archive(
@@ -324,7 +313,7 @@ fn unpack_archive(
 
 /// Says of a source that is missing in a context whether the ignore file hides it.
 pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
-    let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
+    let StepError::NoSource { path: source_path, .. } = &error else { return error };
     let Op::Context(context) = &plan.step(from).op else { return error };
     let context = bench.contexts.get(&context.name);
     let rule =

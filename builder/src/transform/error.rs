@@ -1,7 +1,7 @@
 //! Why a step failed.
 
 use kiln_layer::content_hash::SelectionError;
-use kiln_layer::{CommitError, CopyError, TreeError};
+use kiln_layer::{ArchivePath, CommitError, CopyError, TreeError};
 use kiln_sandbox::{ExecError, ExitStatus};
 use kiln_store::StoreError;
 
@@ -27,6 +27,14 @@ pub enum StepError {
     /// The rules of COPY and ADD do not allow it.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A literal source is not there.
+    #[error("source `/{path}` was not found")]
+    NoSource {
+        /// The source, cleaned.
+        path: ArchivePath,
+        /// What is there and may have been meant.
+        meant: Option<String>,
+    },
     /// A source is there, but hidden by the ignore file.
     #[error(
         "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of `{file}`"

@@ -16,6 +16,7 @@ mod error;
 
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
+pub use kiln_layer::OwnerError;
 pub use selection::{copy_selection, mount_selection};
 
 use std::collections::BTreeMap;

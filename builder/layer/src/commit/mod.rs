@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use kiln_oci::{DiffId, Digest};
 
 use crate::compress::Compression;
-use crate::content::LayerDirectories;
+use crate::content::{LayerDirectories, Origin};
 use crate::content_digest::ContentDigest;
 use crate::entry::{Kind, Timestamp};
 use crate::listing::{Item, Listing};
@@ -174,6 +174,34 @@ pub fn commit_with(
     earlier: &EarlierBlocks,
     out: &mut (dyn Write + Send),
 ) -> Result<Committed, CommitError> {
+    // The listing is put together beside the writing, which waits for the digest of the tar most of the time.
+    let (written, listing) = rayon::join(
+        || write(changes, layers, options, earlier, out),
+        || changes.listing(DiffId(Digest::of(b""))),
+    );
+    let Written { diff_id, digest, size, uncompressed_size, digests, blocks } = written?;
+    let listing = completed(listing, diff_id, &digests, options.time);
+    Ok(Committed { diff_id, digest, size, uncompressed_size, listing, blocks })
+}
+
+/// What writing a layer gave.
+struct Written {
+    diff_id: DiffId,
+    digest: Digest,
+    size: u64,
+    uncompressed_size: u64,
+    /// Digests of all files, in order.
+    digests: Vec<ContentDigest>,
+    blocks: BlockIndex,
+}
+
+fn write(
+    changes: &Changes,
+    layers: &dyn LayerDirectories,
+    options: &CommitOptions,
+    earlier: &EarlierBlocks,
+    out: &mut (dyn Write + Send),
+) -> Result<Written, CommitError> {
     let mut cutter = Cutter::new(changes, options.time)?;
     let press = Press::new(layers, options.compression, earlier);
     let mut plain_side = PlainSide::default();
@@ -193,18 +221,12 @@ pub fn commit_with(
     }
     let (diff_id, uncompressed_size, digests) = plain_side.finish();
     let (digest, size, blocks) = sink.finish(diff_id)?;
-    let listing = listing_with(changes, diff_id, &digests, options.time);
-    Ok(Committed { diff_id, digest, size, uncompressed_size, listing, blocks })
+    Ok(Written { diff_id, digest, size, uncompressed_size, digests, blocks })
 }
 
-/// The listing of `changes` with the digests found while writing (in the order of the files) and the times written.
-fn listing_with(
-    changes: &Changes,
-    diff_id: DiffId,
-    digests: &[(usize, ContentDigest)],
-    time: LayerTime,
-) -> Listing {
-    let mut listing = changes.listing(diff_id);
+/// Completes a listing with what was found while writing: the digests of its files, in their order, and the times written.
+fn completed(mut listing: Listing, diff_id: DiffId, digests: &[ContentDigest], time: LayerTime) -> Listing {
+    listing.diff_id = diff_id;
     let mut digests = digests.iter();
     for (_, item) in &mut listing.items {
         if let Item::Entry(entry) = item {
@@ -213,7 +235,8 @@ fn listing_with(
             }
             match &mut entry.kind {
                 Kind::File(content) => {
-                    content.digest = digests.next().map(|(_, digest)| *digest);
+                    content.origin = Origin::Layer(diff_id);
+                    content.digest = digests.next().copied();
                     assert!(content.digest.is_some(), "every file was read once");
                 }
                 Kind::Symlink(_) => entry.metadata.mode = 0o777,

@@ -143,10 +143,11 @@ impl PlainSide {
         Ok(())
     }
 
-    /// Returns the digest of the tar, how many bytes it has, and the digests of all files by their number.
-    pub(super) fn finish(self) -> (DiffId, u64, Vec<(usize, ContentDigest)>) {
+    /// Returns the digest of the tar, how many bytes it has, and the digests of all files in order.
+    pub(super) fn finish(self) -> (DiffId, u64, Vec<ContentDigest>) {
         let mut digests = self.digests;
         digests.sort_unstable_by_key(|(file, _)| *file);
+        let digests = digests.into_iter().map(|(_, digest)| digest).collect();
         (DiffId(self.hasher.finish()), self.bytes, digests)
     }
 }

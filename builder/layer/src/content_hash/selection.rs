@@ -12,7 +12,7 @@
 //!
 //! Everything is length-prefixed and little-endian; [`SELECTION_FORMAT`] comes first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kiln_oci::{Digest, Hasher};
 
@@ -21,7 +21,7 @@ use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{InodeId, Tree};
 
 /// The number of this form; part of the digest.
-pub const SELECTION_FORMAT: u32 = 2;
+pub const SELECTION_FORMAT: u32 = 3;
 
 const BUFFER_BYTES: usize = 32 * 1024;
 
@@ -54,8 +54,8 @@ pub enum SelectionError {
     },
 }
 
-/// Returns the digest of the entries at `paths` with all that is below them and that `excluded` does not name (called with the
-/// path below the source). Attributes and names count as the table in the module says.
+/// Returns the digest of the entries at `paths` with all that is below them and that `wanted` says yes to (called with the path
+/// below the source), and the directories on the way there. Attributes and names count as the table in the module says.
 ///
 /// # Errors
 /// When a file has no digest; see [`crate::content_hash::hash_contents`].
@@ -64,7 +64,7 @@ pub fn digest_of_selection(
     paths: &[ArchivePath],
     naming: Naming,
     overrides: MetadataOverrides<'_>,
-    excluded: Option<&PathMatcher<'_>>,
+    wanted: Option<&PathMatcher<'_>>,
 ) -> Result<Digest, SelectionError> {
     let mut sink = Sink { hasher: Hasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
     sink.number(u64::from(SELECTION_FORMAT));
@@ -77,11 +77,12 @@ pub fn digest_of_selection(
             Naming::FileName => sink.bytes(source.file_name().unwrap_or_default()),
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
+        let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));
         for (path, entry) in tree.within(source) {
             let below = path.bytes_below(source).unwrap_or_else(|| path.as_bytes());
-            if let Some(excluded) = excluded
+            if let Some(selected) = &selected
                 && let Some(below) = path.strip_prefix(source).filter(|below| !below.is_root())
-                && excluded(&below, entry.is_directory())
+                && !selected.contains(&below)
             {
                 continue;
             }
@@ -94,6 +95,19 @@ pub fn digest_of_selection(
         sink.number(u64::MAX);
     }
     Ok(sink.finish())
+}
+
+/// Returns what is wanted below `source`, with the directories on the way.
+fn below_wanted(tree: &Tree, source: &ArchivePath, wanted: &PathMatcher<'_>) -> HashSet<ArchivePath> {
+    let mut selected = HashSet::new();
+    for (path, entry) in tree.below(source) {
+        let below = path.strip_prefix(source).unwrap_or_else(|| path.clone());
+        if wanted(&below, entry.is_directory()) {
+            selected.extend(below.ancestors());
+            selected.insert(below);
+        }
+    }
+    selected
 }
 
 fn hash_entry(

@@ -130,12 +130,11 @@ proptest! {
     #[test]
     fn copying_a_tree_to_nothing_gives_the_same_tree(tree in trees()) {
         let request = CopyRequest {
-            sources: vec![CopySource::Path { tree: &tree, pattern: b"." }],
+            sources: vec![CopySource::Path { tree: &tree, pattern: b".", part: None }],
             destination: b"/x/",
             workdir: b"/",
             owner: None,
             chmod: None,
-            parents: false,
             link: false,
             exclude: None,
             with_time: WithTime::No,

@@ -78,7 +78,8 @@ pub fn digest_of_selection(
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
         let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));
-        for (path, entry) in tree.within(source) {
+        for (path, inode) in tree.names_within(source) {
+            let entry = tree.entry(inode);
             let below = path.bytes_below(source).unwrap_or_else(|| path.as_bytes());
             if let Some(selected) = &selected
                 && let Some(below) = path.strip_prefix(source).filter(|below| !below.is_root())
@@ -89,8 +90,8 @@ pub fn digest_of_selection(
             sink.bytes(below);
             hash_entry(&mut sink, path, entry, overrides)?;
             let number = groups.len() as u64 + 1;
-            let inode = tree.inode(path).filter(|inode| tree.link_count(*inode) > 1);
-            sink.number(inode.map_or(0, |inode| *groups.entry(inode).or_insert(number)));
+            let is_linked = tree.link_count(inode) > 1;
+            sink.number(if is_linked { *groups.entry(inode).or_insert(number) } else { 0 });
         }
         sink.number(u64::MAX);
     }

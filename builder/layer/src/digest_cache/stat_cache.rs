@@ -35,7 +35,7 @@ pub const CLOCK_SLACK_NS: i128 = 2_000_000_000;
 /// Digests of files by what the file system says about them.
 #[derive(Debug)]
 pub struct StatCache {
-    lines: Vec<u8>,
+    record: Vec<u8>,
     /// Which lines were asked for.
     used: Vec<AtomicBool>,
     started_ns: i128,
@@ -73,14 +73,14 @@ pub enum StatCacheError {
 impl StatCache {
     /// Returns an empty cache for a build that began `started_ns` nanoseconds after 1970.
     pub fn new(started_ns: i128) -> Self {
-        Self { lines: Vec::new(), used: Vec::new(), started_ns, new: Mutex::default() }
+        Self { record: Vec::new(), used: Vec::new(), started_ns, new: Mutex::default() }
     }
 
     /// Takes a record that [`Self::encode`] gave.
     ///
     /// # Errors
     /// Tells missing, too old, too new and damaged apart.
-    pub fn decode(mut record: Vec<u8>, started_ns: i128) -> Result<Self, StatCacheError> {
+    pub fn decode(record: Vec<u8>, started_ns: i128) -> Result<Self, StatCacheError> {
         let damaged = |what| StatCacheError::Corrupt { what };
         if record.is_empty() {
             return Err(StatCacheError::Missing);
@@ -94,24 +94,24 @@ impl StatCache {
             _ => {}
         }
         let expected = u32::from_le_bytes([record[6], record[7], record[8], record[9]]);
-        let lines = record.split_off(HEADER_BYTES);
-        if checksum(&lines) != expected {
+        let lines = &record[HEADER_BYTES..];
+        if checksum(lines) != expected {
             return Err(damaged("wrong checksum"));
         }
         if !lines.len().is_multiple_of(LINE_BYTES) {
             return Err(damaged("cut short"));
         }
         let used = (0..lines.len() / LINE_BYTES).map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { lines, used, started_ns, new: Mutex::default() })
+        Ok(Self { record, used, started_ns, new: Mutex::default() })
     }
 
     /// Returns the record to keep: everything used or added, and what was idle for few builds only.
     pub fn encode(&self) -> Vec<u8> {
         let new = self.locked();
-        let mut record = Vec::with_capacity(HEADER_BYTES + self.lines.len() + new.len() * LINE_BYTES);
+        let mut record = Vec::with_capacity(HEADER_BYTES + self.lines().len() + new.len() * LINE_BYTES);
         record.resize(HEADER_BYTES, 0);
         let mut added = new.iter().peekable();
-        for (line, used) in self.lines.chunks_exact(LINE_BYTES).zip(&self.used) {
+        for (line, used) in self.lines().chunks_exact(LINE_BYTES).zip(&self.used) {
             while let Some((_, new)) = added.next_if(|(key, _)| key[..] < line[..KEY_BYTES]) {
                 record.extend_from_slice(new);
             }
@@ -138,14 +138,19 @@ impl StatCache {
         !self.locked().is_empty()
     }
 
+    fn lines(&self) -> &[u8] {
+        self.record.get(HEADER_BYTES..).unwrap_or_default()
+    }
+
     fn locked(&self) -> MutexGuard<'_, NewLines> {
         // Lines are only ever inserted, so a panic elsewhere left them whole.
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, key: &[u8; KEY_BYTES]) -> Option<usize> {
-        let line = |at: usize| &self.lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
-        let (mut low, mut high) = (0, self.lines.len() / LINE_BYTES);
+        let lines = self.lines();
+        let line = |at: usize| &lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
+        let (mut low, mut high) = (0, lines.len() / LINE_BYTES);
         while low < high {
             let middle = usize::midpoint(low, high);
             match line(middle)[..KEY_BYTES].cmp(&key[..]) {
@@ -161,7 +166,7 @@ impl StatCache {
 impl DigestCache for StatCache {
     fn get(&self, identity: &FileIdentity) -> Option<KnownFile> {
         let at = self.find(&key_of(identity))?;
-        let line = &self.lines[at * LINE_BYTES..(at + 1) * LINE_BYTES];
+        let line = &self.lines()[at * LINE_BYTES..(at + 1) * LINE_BYTES];
         if line[..IDENTITY_BYTES] != identity_bytes(identity) {
             return None;
         }

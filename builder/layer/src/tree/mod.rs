@@ -241,11 +241,16 @@ impl Tree {
 
     /// Returns `path`, when it is there, and everything below it.
     pub fn within<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
-        self.names
-            .get_key_value(path)
-            .map(|(name, inode)| (name, self.entry(*inode)))
-            .into_iter()
-            .chain(self.below(path))
+        self.names_within(path).map(|(name, inode)| (name, self.entry(inode)))
+    }
+
+    /// Returns the name `path`, when it is there, and the names below it, with their inodes.
+    pub fn names_within<'a>(
+        &'a self,
+        path: &ArchivePath,
+    ) -> impl Iterator<Item = (&'a ArchivePath, InodeId)> + use<'a> {
+        let own = self.names.get_key_value(path).map(|(name, inode)| (name, *inode));
+        own.into_iter().chain(self.names_below(path))
     }
 
     /// Returns what lies directly in the directory `path`.

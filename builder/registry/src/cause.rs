@@ -81,6 +81,11 @@ impl TransportError {
     }
 }
 
+/// Whether a server that answers with `status` may answer otherwise a little later.
+pub(crate) fn is_retryable_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && status != 501 && status != 505
+}
+
 /// Why credentials could not be read or kept. Never holds anything of them.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {

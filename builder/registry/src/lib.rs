@@ -57,6 +57,8 @@ mod http;
 
 mod answer;
 
+mod date;
+
 mod tls;
 
 mod mirror;
@@ -67,18 +69,21 @@ pub use config::{
     WarningSink,
 };
 
-mod retry;
-pub use retry::RetryPolicy;
+mod warning;
+pub use warning::Warning;
 
 mod secret;
 pub use secret::Secret;
 
 mod error;
-pub use error::{Error, Warning};
+pub use error::Error;
 
 mod cause;
 pub use cause::{
     ChallengeProblem, CredentialError, HelperProblem, TokenProblem, TransportError, TransportKind,
 };
+
+mod retry;
+pub use retry::RetryPolicy;
 
 mod limit;

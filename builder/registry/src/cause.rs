@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limit;
+use crate::retry::Outlook;
 
 /// A connection that did not come about, or broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +79,15 @@ impl TransportError {
     /// Whether another attempt may do better. A certificate will not get better.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.kind, TransportKind::Tls)
+    }
+
+    /// Returns what may be hoped for from another attempt.
+    pub(crate) fn outlook(&self) -> Outlook {
+        Outlook {
+            is_retryable: self.is_retryable(),
+            is_connect_timeout: self.kind == TransportKind::ConnectTimeout,
+            retry_after: None,
+        }
     }
 }
 

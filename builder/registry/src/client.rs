@@ -105,8 +105,12 @@ impl Client {
     ///
     /// # Errors
     /// The settings cannot be used.
-    pub fn web(&self) -> Result<reqwest::Client, Error> {
+    pub fn plain_web(&self) -> Result<reqwest::Client, Error> {
         self.shared.http.web()
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.shared.http
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {

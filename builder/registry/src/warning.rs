@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::web_error::WebError;
 
 /// Something that went wrong and did not fail the call.
 #[derive(Debug)]
@@ -27,6 +28,15 @@ pub enum Warning {
         /// How often it was tried so far.
         attempts: u32,
     },
+    /// A file of the web is asked for again, or the rest of it.
+    WebRetry {
+        /// Its address, fit to be shown.
+        address: String,
+        /// The failure.
+        error: WebError,
+        /// How long is waited first.
+        delay: Duration,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -37,6 +47,9 @@ impl fmt::Display for Warning {
             }
             Self::Retry { error, delay, .. } => {
                 write!(formatter, "{error}; trying again in {:.1} s", delay.as_secs_f64())
+            }
+            Self::WebRetry { address, error, delay } => {
+                write!(formatter, "`{address}`: {error}; trying again in {:.1} s", delay.as_secs_f64())
             }
         }
     }

@@ -120,7 +120,7 @@ pub async fn fetch(workshop: &Workshop, op: &HttpOp) -> Result<Download, HttpErr
     };
     let client = workshop
         .registry
-        .web()
+        .plain_web()
         .map_err(|source| HttpError::Request { url: url.clone(), source: Box::new(source) })?;
     let mut response = client.get(&op.url).send().await.map_err(failed)?;
     if !response.status().is_success() {

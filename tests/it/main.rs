@@ -23,3 +23,5 @@ mod registries;
 mod reproducible;
 mod running;
 mod support;
+mod web;
+mod web_contexts;

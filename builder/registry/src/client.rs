@@ -101,14 +101,6 @@ impl Client {
         self.shared.auth.is_asked(endpoint)
     }
 
-    /// Returns a plain HTTP client with the same proxies, certificates and time limits, for files that are in no registry.
-    ///
-    /// # Errors
-    /// The settings cannot be used.
-    pub fn plain_web(&self) -> Result<reqwest::Client, Error> {
-        self.shared.http.web()
-    }
-
     pub(crate) fn http(&self) -> &Http {
         &self.shared.http
     }

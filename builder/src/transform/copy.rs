@@ -184,7 +184,7 @@ fn trees(bench: &Bench, reads: &[StepOutput]) -> Result<Vec<Arc<Tree>>, StepErro
 /// A source with what it needs to live.
 enum Source<'a> {
     Path { tree: &'a Tree, pattern: &'a str },
-    File { name: String, entry: Entry },
+    File { name: Vec<u8>, entry: Entry },
     Archive { tree: Tree },
 }
 
@@ -192,7 +192,7 @@ impl Source<'_> {
     fn borrowed(&self) -> LayerSource<'_> {
         match self {
             Self::Path { tree, pattern } => LayerSource::Path { tree, pattern: pattern.as_bytes() },
-            Self::File { name, entry } => LayerSource::File { name: name.as_bytes(), entry: entry.clone() },
+            Self::File { name, entry } => LayerSource::File { name, entry: entry.clone() },
             Self::Archive { tree } => LayerSource::Archive { tree },
         }
     }
@@ -213,7 +213,7 @@ fn sources<'a>(
             CopySource::Inline { name, text } => {
                 let content = Content::inline(text.clone().into_bytes());
                 let entry = Entry::file(Metadata::with_mode(0o644), content);
-                sources.push(Source::File { name: name.clone(), entry });
+                sources.push(Source::File { name: name.clone().into_bytes(), entry });
             }
             CopySource::Path { pattern, .. } => {
                 let (_, tree) = inputs.next().expect("every source that reads has an input");
@@ -230,13 +230,15 @@ fn sources<'a>(
                 let StepOutput::File(download) = read else {
                     unreachable!("the plan gives a download its own step")
                 };
-                digests.push(download.key());
+                digests.push(download.announced.key());
+                let name = &download.announced.name;
                 if copy.unpack == Unpack::All
-                    && let Some(tree) = unpack_archive(bench, &download.name, &download.content(), scratch)?
+                    && let Some(tree) =
+                        unpack_archive(bench, &kiln_layer::escape(name), &download.content, scratch)?
                 {
                     sources.push(Source::Archive { tree });
                 } else {
-                    sources.push(Source::File { name: download.name.clone(), entry: download.entry() });
+                    sources.push(Source::File { name: name.clone(), entry: download.entry() });
                 }
             }
         }
@@ -271,7 +273,7 @@ fn unpack_selected<'a>(
         match (archive, tree.get(path)) {
             (Some(tree), _) => sources.push(Source::Archive { tree }),
             (None, Some(entry)) if !entry.is_directory() => {
-                let name = String::from_utf8_lossy(path.file_name().unwrap_or_default()).into_owned();
+                let name = path.file_name().unwrap_or_default().to_vec();
                 sources.push(Source::File { name, entry: entry.clone() });
             }
             // A directory among archives: its contents are copied as by its own path.

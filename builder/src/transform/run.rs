@@ -84,7 +84,7 @@ fn content_key(bench: &Bench, op: &RunOp, parent: &Rootfs, given: &Given) -> Res
             super::StepOutput::Files(tree) => {
                 super::mount_selection(tree, mount.kind.source().unwrap_or("/"))?
             }
-            super::StepOutput::File(download) => download.digest,
+            super::StepOutput::File(download) => download.announced.digest,
         });
     }
     let inputs = Inputs { parent: Some(parent.chain()), reads };

@@ -84,7 +84,9 @@ fn a_file_of_the_web_that_does_not_fit_leaves_nothing() {
     let outcome = space.build(&context).store(&store).run().fails_with(1);
     outcome.says(&["o space left on device", "Dockerfile:2", "the disk is full"]);
     check_blobs(&store);
-    assert_eq!(fs::read_dir(store.join("blobs/sha256")).map_or(0, Iterator::count), 0);
+    for folder in ["blobs/sha256", "scratch"] {
+        assert_eq!(fs::read_dir(store.join(folder)).unwrap().count(), 0, "{folder}");
+    }
     server.put("/big", File::new("small", "2"));
     space.build(&context).store(&store).run().success();
     drop(disk);
@@ -103,8 +105,9 @@ fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
         let started = std::time::Instant::now();
         let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
         call.run().fails_with(124).says(&["interrupted"]);
-        assert!(started.elapsed() < Duration::from_secs(4), "{line}");
-        assert_eq!(scratch_left(&space.store()), Vec::<PathBuf>::new());
+        // A process would be waited for five seconds long; a socket is not.
+        assert!(started.elapsed() < Duration::from_millis(5500), "{line}");
+        assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
     }
 }
 

@@ -51,7 +51,8 @@ fn an_address_is_asked_for_once_a_build() {
     server.put("/file", File::new("same", "1"));
     let url = server.url("/file");
     add(&space, &[&format!("{url} /a/"), &format!("{url} /b/"), &format!("--chmod=0755 {url} /c")]);
-    space.build(&space.path("context")).run().success();
+    let told = space.kiln(["build", "--progress=json"]).arg(space.path("context")).run().success();
+    told.says(&[&format!(r#""event":"task-moved","task":"fetch {url}","done":4,"total":4"#)]);
     assert_eq!(server.asked(), ["/file 200 4"]);
 }
 

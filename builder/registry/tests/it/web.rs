@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kiln_registry::{Authorization, Client, Known, Piece, WebAnswer, WebError, WebHead, WebRequest};
+use kiln_registry::{
+    Authorization, Client, ClientConfig, Known, Piece, ProxyConfig, Secret, WebAnswer, WebError, WebHead,
+    WebRequest,
+};
 
 use crate::fake::{Fake, Reply, Seen, cut, reply};
 use crate::support::{client_with_warnings, config, content};
@@ -91,6 +94,34 @@ async fn what_is_known_is_asked_for_and_not_sent_again() {
         assert_eq!(fake.seen().len(), 1);
         assert_eq!(fake.seen()[0].header("if-none-match"), Some(etag));
     }
+}
+
+#[tokio::test]
+async fn a_file_without_an_etag_is_asked_for_by_its_date() {
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let (_fake, url) = start(move |seen, _| match seen.header("if-modified-since") {
+        Some(since) if since == date => reply(304, &[], b""),
+        _ => reply(200, &[], b"another"),
+    });
+    for (last_modified, expected) in [(Some(date.to_owned()), true), (None, false)] {
+        let known = Known { etags: Vec::new(), last_modified };
+        let outcome = fetch(&Client::new(config()), WebRequest { known, ..request(&url) }).await.unwrap();
+        assert_eq!(outcome == Outcome::Unchanged, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_but_for_this_machine() {
+    let (proxy, _) = start(|_, _| reply(200, &[], b"through the proxy"));
+    let (_fake, here) = start(|_, _| reply(200, &[], b"here"));
+    let address = Some(Secret::new(format!("http://{}", proxy.address)));
+    let proxies = ProxyConfig { http: address, ..ProxyConfig::default() };
+    let client = Client::new(ClientConfig { proxy: proxies, ..config() });
+    for (url, expected) in [("http://files.example/x", &b"through the proxy"[..]), (&here, b"here")] {
+        let Outcome::Bytes(bytes, ..) = fetch(&client, request(url)).await.unwrap() else { panic!("{url}") };
+        assert_eq!(bytes, expected, "{url}");
+    }
+    assert_eq!(proxy.lines(), ["GET http://files.example/x"]);
 }
 
 #[tokio::test]

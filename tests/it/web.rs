@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::files::{File, FileServer};
 use crate::support::image::{check_blobs, read_one};
-use crate::support::{TestSpace, sha256};
+use crate::support::{TestSpace, requires, sha256};
 
 /// A server with one file, a context that adds it, and the address.
 fn served(space: &TestSpace, file: File) -> (FileServer, std::path::PathBuf) {
@@ -202,6 +202,7 @@ fn user_and_password_of_an_address_are_used_and_never_shown_or_kept() {
 
 #[test]
 fn what_a_server_compresses_unasked_is_the_file_without_it() {
+    requires!("gzip");
     use std::io::Write;
     let space = TestSpace::new();
     let mut gzip = std::process::Command::new("gzip");

@@ -19,6 +19,7 @@ use kiln_builder::transform::{OwnerError, StepError};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
+use kiln_registry::WebError;
 use kiln_sandbox::ExecError;
 
 use crate::settings::{ConfigError, SettingsError};
@@ -174,7 +175,8 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         // An error that holds another one in a box gives the box as its source.
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(hint);
+        let of_web = error.downcast_ref().and_then(hint_of_web);
+        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(of_web).or(hint);
         next = error.source();
     }
     hint
@@ -214,6 +216,21 @@ fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
     let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
         registries without TLS";
     error.is_unreachable().then(|| hint.to_owned())
+}
+
+fn hint_of_web(error: &WebError) -> Option<String> {
+    let hint = match (error.status(), error) {
+        (Some(401 | 403), _) => {
+            "`--secret id=HTTP_AUTH_TOKEN_HOST,src=FILE` gives a bearer token for HOST (without its port), \
+             HTTP_AUTH_HEADER_HOST the whole value of the header"
+        }
+        (_, WebError::Downgrade { .. }) => {
+            "with `ADD --checksum=sha256:…` it does not matter where the bytes come from; or name the http address itself"
+        }
+        _ if error.is_unreachable() => "a proxy is taken from HTTP_PROXY and HTTPS_PROXY",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn hint_of_io(error: &io::Error) -> Option<String> {
@@ -331,6 +348,26 @@ mod tests {
             [Failure::of(Kind::Failed, &refused()), Failure::of(Kind::Failed, &Boxed(Box::new(refused())))]
         {
             assert!(failure.hints.iter().any(|hint| hint.contains("kiln login")), "{failure:?}");
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot fetch")]
+    struct Fetch(#[source] WebError);
+
+    #[test]
+    fn a_file_that_is_not_given_has_the_hint_how_to_ask() {
+        let status = |status| WebError::Status { host: "h:1".to_owned(), status, retry_after: None };
+        let downgrade = WebError::Downgrade { host: "h".to_owned(), target: "http://h".to_owned() };
+        for (error, says) in [
+            (status(401), "HTTP_AUTH_TOKEN_HOST"),
+            (status(403), "HTTP_AUTH_TOKEN_HOST"),
+            (status(404), ""),
+            (downgrade, "--checksum=sha256:"),
+        ] {
+            let hints = Failure::of(Kind::Failed, &Fetch(error)).hints;
+            assert_eq!(hints.len(), usize::from(!says.is_empty()));
+            assert!(hints.iter().all(|hint| hint.contains(says)), "{hints:?}");
         }
     }
 

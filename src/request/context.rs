@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kiln_builder::request::NamedContext;
+use kiln_builder::request::{ContextPlace, DockerfilePlace, NamedContext, WebUrl};
 
 use super::SpecError;
 use crate::failure::Kind;
@@ -12,8 +12,8 @@ use crate::failure::Kind;
 /// What the CONTEXT operand names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Operand {
-    /// A directory.
-    Directory(PathBuf),
+    /// A directory, or an address of the web.
+    Place(ContextPlace),
     /// Standard input.
     Stdin,
 }
@@ -24,7 +24,7 @@ const NAMED: &str = "--build-context";
 /// Reads the CONTEXT operand.
 ///
 /// # Errors
-/// [`SpecError`] when it is no directory, or a place that is not built yet.
+/// [`SpecError`] when it is no directory and no address of the web, or a place that is not built yet.
 pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     let shown = text.to_string_lossy();
     let error = |reason: &str| SpecError::new(CONTEXT, &shown, reason);
@@ -36,7 +36,10 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     }
     let path = base.join(text);
     if path.is_dir() {
-        return Ok(Operand::Directory(path));
+        return Ok(Operand::Place(ContextPlace::Directory(path)));
+    }
+    if is_web(text.as_bytes()) {
+        return web(CONTEXT, text).map(|url| Operand::Place(ContextPlace::Web(url)));
     }
     if let Some(remote) = remote(text) {
         return Err(error(remote.reason).with_hint(remote.instead));
@@ -60,23 +63,10 @@ struct Remote {
 
 fn remote(text: &OsStr) -> Option<Remote> {
     let text = text.to_str()?;
-    let is_web = text.starts_with("http://") || text.starts_with("https://");
-    let path = text.split(['#', '?']).next().unwrap_or(text);
-    let is_git = text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || text.starts_with("github.com/")
-        || (is_web && path.ends_with(".git"));
-    if is_git {
+    if is_git(text) {
         return Some(Remote {
             reason: "git repositories as a context are not built yet",
             instead: "clone it, and give the directory",
-        });
-    }
-    if is_web {
-        return Some(Remote {
-            reason: "contexts from the web are not built yet",
-            instead: "hand the archive over: `curl -fL URL | kiln build -`",
         });
     }
     let is_image = text.starts_with("docker-image://") || text.starts_with("oci-layout://");
@@ -84,6 +74,28 @@ fn remote(text: &OsStr) -> Option<Remote> {
         reason: "an image as the main context is not built yet",
         instead: "name it: `--build-context NAME=…`, and `COPY --from=NAME`",
     })
+}
+
+fn is_git(text: &str) -> bool {
+    let is_web = text.starts_with("http://") || text.starts_with("https://");
+    let path = text.split(['#', '?']).next().unwrap_or(text);
+    text.starts_with("git@")
+        || text.starts_with("git://")
+        || text.starts_with("ssh://")
+        || text.starts_with("github.com/")
+        || (is_web && path.ends_with(".git"))
+}
+
+/// Whether a place is a file of the web: what git would clone is none.
+fn is_web(text: &[u8]) -> bool {
+    let is_git = std::str::from_utf8(text).is_ok_and(is_git);
+    !is_git && (text.starts_with(b"http://") || text.starts_with(b"https://"))
+}
+
+/// Reads an address. It may hold a password, so that no message repeats it.
+fn web(flag: &'static str, text: &OsStr) -> Result<WebUrl, SpecError> {
+    let parsed = text.to_string_lossy().parse::<WebUrl>();
+    parsed.map_err(|error| SpecError::new(flag, "http…", error.to_string()))
 }
 
 /// Reads one `--build-context NAME=SOURCE`.
@@ -106,6 +118,9 @@ pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext),
     }
     if name.contains("::") {
         return Err(error("contexts for one platform (`NAME::PLATFORM`) are not built yet".to_owned()));
+    }
+    if is_web(source.as_bytes()) {
+        return Ok((name.to_owned(), NamedContext::Web(web(NAMED, source)?)));
     }
     Ok((
         name.to_owned(),
@@ -161,17 +176,27 @@ fn layout_of(text: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
     Ok(NamedContext::OciLayout { path, name })
 }
 
-/// Returns where the Dockerfile of `-f` is: as named, else beneath the context.
+/// Returns where the Dockerfile of `-f` is: at an address; as named, else beneath the context; or, when the context is an
+/// archive, in there, unless its path is absolute.
+///
+/// # Errors
+/// [`SpecError`] when there is none.
+pub(super) fn dockerfile(file: &Path, context: &Operand, base: &Path) -> Result<DockerfilePlace, SpecError> {
+    match context {
+        _ if is_web(file.as_os_str().as_bytes()) => web("-f", file.as_os_str()).map(DockerfilePlace::Web),
+        Operand::Place(ContextPlace::Directory(context)) => {
+            dockerfile_beside(file, context, base).map(DockerfilePlace::Path)
+        }
+        _ => Ok(DockerfilePlace::Path(file.to_owned())),
+    }
+}
+
+/// Returns where a Dockerfile is: as named, else beneath the context.
 ///
 /// # Errors
 /// [`SpecError`] when neither exists.
-pub(super) fn dockerfile(file: &Path, context: Option<&Path>, base: &Path) -> Result<PathBuf, SpecError> {
-    let here = base.join(file);
-    let Some(context) = context else {
-        // Within an archive, only the builder can look.
-        return Ok(if here.is_file() { here } else { file.to_owned() });
-    };
-    let there = context.join(file);
+pub(super) fn dockerfile_beside(file: &Path, context: &Path, base: &Path) -> Result<PathBuf, SpecError> {
+    let (here, there) = (base.join(file), context.join(file));
     match [&here, &there].into_iter().find(|path| path.exists()) {
         Some(path) => Ok(path.clone()),
         None => {
@@ -190,16 +215,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_is_a_directory_or_standard_input() {
+    fn a_context_is_a_directory_an_address_or_standard_input() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
         std::fs::create_dir(base.join("dir")).unwrap();
         std::fs::write(base.join("file"), "").unwrap();
         let outcome = |text: &str| operand(OsStr::new(text), base).map_err(|error| error.reason);
-        assert_eq!(outcome("dir"), Ok(Operand::Directory(base.join("dir"))));
+        assert_eq!(outcome("dir"), Ok(Operand::Place(ContextPlace::Directory(base.join("dir")))));
         assert_eq!(outcome("-"), Ok(Operand::Stdin));
         let git = "git repositories as a context are not built yet";
-        let web = "contexts from the web are not built yet";
+        let url = "https://example.com/a.tar.gz".parse().unwrap();
+        assert_eq!(outcome("https://example.com/a.tar.gz"), Ok(Operand::Place(ContextPlace::Web(url))));
         for (text, says) in [
             ("", "it is empty"),
             ("missing", "there is no such directory"),
@@ -207,7 +233,7 @@ mod tests {
             ("git@example.com:a/b", git),
             ("https://example.com/a/b.git#main:sub", git),
             ("github.com/a/b", git),
-            ("https://example.com/a.tar.gz", web),
+            ("https://me:pass@host:x/a", "it is no address: invalid port number"),
             ("docker-image://alpine", "an image as the main context is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
@@ -229,6 +255,7 @@ mod tests {
         for (text, context) in [
             ("x=dir", NamedContext::Directory(base.join("dir"))),
             ("x=a.tar", NamedContext::Archive(base.join("a.tar"))),
+            ("x=http://host/a", NamedContext::Web("http://host/a".parse().unwrap())),
             ("x=docker-image://alpine", NamedContext::Image("alpine:latest".parse().unwrap())),
             ("x=oci-layout://dir", layout(None)),
             ("x=oci-layout://dir:v1", layout(Some("v1"))),
@@ -242,6 +269,7 @@ mod tests {
             ("scratch=dir", "`scratch` always is the empty image"),
             ("x::linux/arm64=dir", "contexts for one platform (`NAME::PLATFORM`) are not built yet"),
             ("x=git@example.com:a/b", "git repositories as a context are not built yet"),
+            ("x=https://example.com/a.git", "git repositories as a context are not built yet"),
             ("x=target:base", "`target:base` needs a file of several builds, which is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
@@ -255,10 +283,18 @@ mod tests {
         std::fs::create_dir(base.join("ctx")).unwrap();
         std::fs::write(base.join("ctx/A"), "").unwrap();
         std::fs::write(base.join("B"), "").unwrap();
-        let find = |name: &str| dockerfile(Path::new(name), Some(&base.join("ctx")), base);
-        assert_eq!(find("A").unwrap(), base.join("ctx/A"));
-        assert_eq!(find("B").unwrap(), base.join("B"));
-        assert!(find("C").is_err());
-        assert_eq!(dockerfile(Path::new("sub/D"), None, base).unwrap(), Path::new("sub/D"));
+        let context = Operand::Place(ContextPlace::Directory(base.join("ctx")));
+        let find = |name: &str, context: &Operand| dockerfile(Path::new(name), context, base);
+        let path = |path: PathBuf| DockerfilePlace::Path(path);
+        assert_eq!(find("A", &context).unwrap(), path(base.join("ctx/A")));
+        assert_eq!(find("B", &context).unwrap(), path(base.join("B")));
+        assert!(find("C", &context).is_err());
+        let url = "https://host/D";
+        assert_eq!(find(url, &context).unwrap(), DockerfilePlace::Web(url.parse().unwrap()));
+        let archives = [Operand::Stdin, Operand::Place(ContextPlace::Web(url.parse().unwrap()))];
+        for archive in archives {
+            assert_eq!(find("B", &archive).unwrap(), path("B".into()));
+            assert_eq!(find("/D", &archive).unwrap(), path("/D".into()));
+        }
     }
 }

@@ -127,25 +127,17 @@ fn places(args: &BuildArgs, base: &Path) -> Result<(ContextPlace, DockerfilePlac
             context::Operand::Stdin => {
                 Err(Failure::usage("both CONTEXT and `-f` are `-`: standard input can be only one of them"))
             }
-            context::Operand::Directory(directory) => Ok((
-                ContextPlace::Directory(directory),
-                DockerfilePlace::Text(Vec::new()),
-                FromStdin::Dockerfile,
-            )),
+            context::Operand::Place(place) => {
+                Ok((place, DockerfilePlace::Text(Vec::new()), FromStdin::Dockerfile))
+            }
         };
     }
-    let directory = match &operand {
-        context::Operand::Directory(directory) => Some(directory.as_path()),
-        context::Operand::Stdin => None,
-    };
     let dockerfile = match file {
-        Some(file) => DockerfilePlace::Path(context::dockerfile(file, directory, base)?),
+        Some(file) => context::dockerfile(file, &operand, base)?,
         None => DockerfilePlace::Default,
     };
     Ok(match operand {
-        context::Operand::Directory(directory) => {
-            (ContextPlace::Directory(directory), dockerfile, FromStdin::Nothing)
-        }
+        context::Operand::Place(place) => (place, dockerfile, FromStdin::Nothing),
         context::Operand::Stdin => (ContextPlace::Empty, dockerfile, FromStdin::Context),
     })
 }

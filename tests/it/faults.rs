@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::support::files::{File, FileServer};
 use crate::support::http::{HttpServer, Response};
 use crate::support::image::check_blobs;
 use crate::support::registry::free_port;
@@ -68,6 +69,46 @@ fn noise(size: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     std::iter::repeat_with(word).flatten().take(size).collect()
+}
+
+#[test]
+fn a_file_of_the_web_that_does_not_fit_leaves_nothing() {
+    requires!("root");
+    let space = TestSpace::new();
+    let server = FileServer::start();
+    let disk = SmallDisk::mount(space.path("disk"), "24m");
+    let store = disk.path.join("store");
+    server.put("/big", File::new(noise(40 << 20), "1"));
+    let dockerfile = format!("FROM scratch\nADD {} /\n", server.url("/big"));
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    let outcome = space.build(&context).store(&store).run().fails_with(1);
+    outcome.says(&["o space left on device", "Dockerfile:2", "the disk is full"]);
+    check_blobs(&store);
+    for folder in ["blobs/sha256", "scratch"] {
+        assert_eq!(fs::read_dir(store.join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    server.put("/big", File::new("small", "2"));
+    space.build(&context).store(&store).run().success();
+    drop(disk);
+}
+
+#[test]
+fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
+    requires!("timeout");
+    let space = TestSpace::new();
+    // The listener takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/file", silent.local_addr().unwrap());
+    let digest = "0".repeat(64);
+    for line in [format!("ADD {url} /"), format!("ADD --checksum=sha256:{digest} {url} /")] {
+        let context = space.context("context", &[("Dockerfile", &format!("FROM scratch\n{line}\n"))]);
+        let started = std::time::Instant::now();
+        let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
+        call.run().fails_with(124).says(&["interrupted"]);
+        // A process would be waited for five seconds long; a socket is not.
+        assert!(started.elapsed() < Duration::from_millis(5500), "{line}");
+        assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
+    }
 }
 
 #[test]

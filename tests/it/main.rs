@@ -24,3 +24,5 @@ mod reproducible;
 mod running;
 mod second_builder;
 mod support;
+mod web;
+mod web_contexts;

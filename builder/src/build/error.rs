@@ -6,8 +6,9 @@ use kiln_store::StoreError;
 
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
-use crate::plan::{Origin, Plan};
+use crate::plan::{Origin, Plan, StepId};
 use crate::solve::SolveError;
+use crate::source::archive::ContextArchiveError;
 use crate::source::context::ContextError;
 use crate::source::dockerfile::NoDockerfile;
 use crate::source::http::HttpError;
@@ -55,6 +56,15 @@ pub enum BuildError {
         /// What the file system says.
         source: std::io::Error,
     },
+    /// The context is an archive that cannot be unpacked.
+    #[error(transparent)]
+    ContextArchive(#[from] ContextArchiveError),
+    /// The context turned out to be a Dockerfile, and there is another one.
+    #[error("`{url}` is no archive, so it is the Dockerfile, but `-f` names another one")]
+    TwoDockerfiles {
+        /// The address of the context.
+        url: String,
+    },
     /// The context cannot be read.
     #[error(transparent)]
     ReadContext(#[from] ContextError),
@@ -81,6 +91,11 @@ pub enum BuildError {
 impl BuildError {
     pub(super) fn dockerfile(source: Source, diagnostics: Vec<Diagnostic>) -> Self {
         Self::Dockerfile { source_text: Box::new(source), diagnostics }
+    }
+
+    pub(super) fn web(step: StepId, error: HttpError, plan: &Plan, source: &Source) -> Self {
+        let error = Box::new(StepError::from(error));
+        Self::solve(SolveError::Step { step, error }, plan, source)
     }
 
     pub(super) fn solve(error: SolveError, plan: &Plan, source: &Source) -> Self {

@@ -24,6 +24,7 @@ use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, Compression, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
+use crate::source::http::Web;
 use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
@@ -67,7 +68,8 @@ pub async fn build(
 ) -> Result<BuildResult, BuildError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
-    let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
+    let web = Arc::new(Web::new(workshop, &request.secrets, progress));
+    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, web)).await?;
     let parsed = lower::parse(&inputs.source, &request.build_args);
     if parsed.has_errors() {
         let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
@@ -224,7 +226,7 @@ async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
-    let downloads = inputs.fetch_files(workshop, plan).await?;
+    let downloads = inputs.announce_files(plan).await?;
     let compression = match request.compression {
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
@@ -234,6 +236,7 @@ async fn prepare(
         workshop: Arc::clone(workshop),
         contexts,
         downloads,
+        web: Arc::clone(&inputs.web),
         secrets: request.secrets.clone(),
         timestamp,
         compression: request.compression,

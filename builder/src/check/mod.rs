@@ -24,8 +24,9 @@ use crate::lower::{
     self, Config, Diagnostic, Dockerfile, Extent, Finding, ImageRequest, LintInput, Linted, Matcher,
     PlanOptions, Planner, Severity, Source, depends_on_variables,
 };
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::request::{BuildRequest, ContextPlace};
+use crate::source::http::Web;
 use crate::source::{context, dockerfile};
 use crate::workshop::Workshop;
 use images::Images;
@@ -121,14 +122,16 @@ async fn read(
     workshop: Option<&Arc<Workshop>>,
     request: &BuildRequest,
 ) -> Result<(Source, Matcher), BuildError> {
-    let directory = match (&request.context, workshop) {
-        (ContextPlace::Directory(directory), _) => Some(directory.clone()),
-        (ContextPlace::Archive(_), Some(workshop)) => {
-            let inputs = Inputs::open(workshop, request).await?;
-            let ignore = inputs.ignored()?;
-            return Ok((inputs.source, ignore));
-        }
-        (ContextPlace::Archive(_), None) | (ContextPlace::Empty, _) => None,
+    if let (Some(workshop), true) = (workshop, request.needs_store()) {
+        let progress: Arc<dyn Progress> = Arc::new(Silent);
+        let web = Arc::new(Web::new(workshop, &request.secrets, &progress));
+        let inputs = Inputs::open(workshop, request, web).await?;
+        let ignore = inputs.ignored()?;
+        return Ok((inputs.source, ignore));
+    }
+    let directory = match &request.context {
+        ContextPlace::Directory(directory) => Some(directory.clone()),
+        ContextPlace::Archive(_) | ContextPlace::Web(_) | ContextPlace::Empty => None,
     };
     let place = request.dockerfile.clone();
     blocking(move || {

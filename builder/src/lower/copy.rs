@@ -8,6 +8,7 @@ use super::attempt::Attempt;
 use super::names::{absolute, clean, working_directory};
 use super::stages::StageState;
 use crate::plan::{CopyOp, CopySource, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
+use crate::request::WebUrl;
 
 /// What distinguishes one transfer from another besides its [`Transfer`].
 struct Shape {
@@ -160,7 +161,7 @@ impl Attempt<'_> {
         for word in &transfer.sources {
             let text = self.expander.word(word, &state.variables);
             sources.extend(self.source(word.span, &text, shape));
-            texts.push(text);
+            texts.push(without_logins(&text));
         }
         for file in &transfer.files {
             let text = if file.is_expanded {
@@ -201,8 +202,15 @@ impl Attempt<'_> {
                 );
                 return None;
             }
-            let op = HttpOp { url: text.to_owned(), checksum: shape.checksum };
-            let from = self.plan.push(Op::Http(op), self.origin_of_source(text, span));
+            let url: WebUrl = match text.parse() {
+                Ok(url) => url,
+                Err(error) => {
+                    self.expander.error("copy-source", span, format!("invalid URL: {error}"));
+                    return None;
+                }
+            };
+            let origin = self.origin_of_source(&url.to_string(), span);
+            let from = self.plan.push(Op::Http(HttpOp { url, checksum: shape.checksum }), origin);
             return Some(CopySource::Remote { from });
         }
         Some(CopySource::Path { from: shape.from, pattern: text.to_owned() })
@@ -216,7 +224,7 @@ impl Attempt<'_> {
         op: Op,
         created_by: String,
     ) {
-        let origin = self.origin(state, &instruction.text, instruction.span);
+        let origin = self.origin(state, &without_logins(&instruction.text), instruction.span);
         let step = self.plan.push(op, origin);
         state.root = step;
         state.history.push(HistoryLine { created_by, step: Some(step) });
@@ -250,9 +258,37 @@ fn is_git(text: &str) -> bool {
     }
 }
 
+/// Returns a text without user and password in its addresses: it is shown, and kept in the image's history.
+fn without_logins(text: &str) -> String {
+    let (mut clean, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("://") {
+        let (before, behind) = rest.split_at(at + "://".len());
+        clean.push_str(before);
+        let end = behind.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(behind.len());
+        rest = &behind[behind[..end].rfind('@').map_or(0, |at| at + 1)..];
+    }
+    clean + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_not_repeated() {
+        for (text, clean) in [
+            ("ADD https://me:pass@host/x@y /", "ADD https://host/x@y /"),
+            (
+                "ADD [\"https://token@host\", \"http://a:b@c/d\", \"/\"]",
+                "ADD [\"https://host\", \"http://c/d\", \"/\"]",
+            ),
+            ("ADD https://$USER:$PASS@host/x /", "ADD https://host/x /"),
+            ("ADD https://host/x?me@y a@b /", "ADD https://host/x?me@y a@b /"),
+            ("COPY a /", "COPY a /"),
+        ] {
+            assert_eq!(without_logins(text), clean);
+        }
+    }
 
     #[test]
     fn repositories_and_urls_are_told_from_paths() {

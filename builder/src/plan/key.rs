@@ -122,7 +122,7 @@ pub fn describe(kind: KeyKind, base: &KeyBase, op: &Op, inputs: &Inputs, sink: &
         }
         Op::Http(http) => {
             sink.field("op", b"http");
-            sink.field("url", http.url.as_bytes());
+            sink.field("url", http.url.unshown().as_bytes());
             sink.field("checksum", http.checksum.as_ref().map_or(&[][..], |digest| &digest.as_bytes()[..]));
         }
         Op::Run(run) => describe_run(run, inputs, sink),

@@ -17,6 +17,7 @@ use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
 
 use crate::ignore::{Directory, Matcher};
+use crate::source::archive::Files;
 use crate::workshop::Workshop;
 
 const STAT_CACHES: &str = "files";
@@ -64,6 +65,20 @@ pub struct Context {
     pub ignore: Arc<Matcher>,
     /// Name of the ignore file, empty without one.
     pub ignore_name: String,
+    /// Keeps what came as an archive.
+    _archive: Option<Arc<Files>>,
+}
+
+impl Context {
+    /// Returns the context that is an archive. No ignore file applies to it.
+    pub fn of_archive(files: Arc<Files>) -> Self {
+        Self {
+            tree: Arc::clone(&files.tree),
+            ignore: Arc::default(),
+            ignore_name: String::new(),
+            _archive: Some(files),
+        }
+    }
 }
 
 /// A context that is to be read.
@@ -97,7 +112,7 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     if cache.is_changed() {
         workshop.store.records().put(STAT_CACHES, &key, &cache.encode(), &[])?;
     }
-    Ok(Context { tree: Arc::new(tree), ignore, ignore_name })
+    Ok(Context { tree: Arc::new(tree), ignore, ignore_name, _archive: None })
 }
 
 /// Applies an ignore file to a walk.

@@ -193,7 +193,7 @@ fn trees(bench: &Bench, reads: &[StepOutput]) -> Result<Vec<Arc<Tree>>, StepErro
 enum Source<'a> {
     Path { tree: &'a Tree, selector: Selector<'a> },
     Entry { tree: &'a Tree, selected: Selected },
-    File { name: String, entry: Entry },
+    File { name: Vec<u8>, entry: Entry },
     Archive { tree: Tree },
 }
 
@@ -204,7 +204,7 @@ impl Source<'_> {
                 LayerSource::Path { tree, pattern: selector.pattern, part: selector.part() }
             }
             Self::Entry { tree, selected } => LayerSource::Entry { tree, selected: selected.clone() },
-            Self::File { name, entry } => LayerSource::File { name: name.as_bytes(), entry: entry.clone() },
+            Self::File { name, entry } => LayerSource::File { name, entry: entry.clone() },
             Self::Archive { tree } => LayerSource::Archive { tree },
         }
     }
@@ -225,7 +225,7 @@ fn sources<'a>(
             CopySource::Inline { name, text } => {
                 let content = Content::inline(text.clone().into_bytes());
                 let entry = Entry::file(Metadata::with_mode(0o644), content);
-                sources.push(Source::File { name: name.clone(), entry });
+                sources.push(Source::File { name: name.clone().into_bytes(), entry });
             }
             CopySource::Path { pattern, .. } => {
                 let ((_, tree), known) = inputs.next().expect("every source that reads has an input");
@@ -247,13 +247,15 @@ fn sources<'a>(
                 let StepOutput::File(download) = read else {
                     unreachable!("the plan gives a download its own step")
                 };
-                digests.push(download.key());
+                digests.push(download.announced.key());
+                let name = &download.announced.name;
                 if copy.unpack == Unpack::All
-                    && let Some(tree) = unpack_archive(bench, &download.name, &download.content(), scratch)?
+                    && let Some(tree) =
+                        unpack_archive(bench, &kiln_layer::escape(name), &download.content, scratch)?
                 {
                     sources.push(Source::Archive { tree });
                 } else {
-                    sources.push(Source::File { name: download.name.clone(), entry: download.entry() });
+                    sources.push(Source::File { name: name.clone(), entry: download.entry() });
                 }
             }
         }

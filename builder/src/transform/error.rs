@@ -8,6 +8,7 @@ use kiln_store::StoreError;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
+use crate::source::http::HttpError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,9 @@ pub enum StepError {
         /// What the file system says.
         source: std::io::Error,
     },
+    /// A file of the web could not be fetched.
+    #[error(transparent)]
+    Http(#[from] Box<HttpError>),
     /// A layer could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -125,6 +129,12 @@ pub enum StepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<HttpError> for StepError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(Box::new(error))
+    }
 }
 
 /// A process of a step that ended badly.

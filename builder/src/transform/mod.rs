@@ -22,7 +22,7 @@ pub use selection::{copy_selection, mount_selection};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kiln_layer::Tree;
+use kiln_layer::{Tree, WithTime};
 use kiln_oci::Digest;
 use kiln_sandbox::CancelToken;
 
@@ -33,7 +33,7 @@ use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::Rootfs;
 use crate::secrets::Secrets;
 use crate::source::context::Context;
-use crate::source::http::Download;
+use crate::source::http::{Announced, Download, Web};
 use crate::workshop::Workshop;
 
 /// What the steps of one build share.
@@ -42,8 +42,10 @@ pub struct Bench {
     pub workshop: Arc<Workshop>,
     /// Contexts that were read, by name.
     pub contexts: BTreeMap<String, Context>,
-    /// Files that were fetched, by step.
-    pub downloads: BTreeMap<StepId, Download>,
+    /// Files of the web, by step.
+    pub downloads: BTreeMap<StepId, Announced>,
+    /// Fetches them when a step needs them.
+    pub web: Arc<Web>,
     /// Secrets by id.
     pub secrets: Secrets,
     /// Times of files.
@@ -115,7 +117,14 @@ pub async fn execute(
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
         Op::Context(context) => Ok(StepOutput::Files(Arc::clone(&bench.contexts[&context.name].tree))),
-        Op::Http(_) => Ok(StepOutput::File(bench.downloads[&id].clone())),
+        Op::Http(http) => {
+            let with_time = match bench.timestamp {
+                Timestamp::Epoch(_) => WithTime::No,
+                Timestamp::Preserve { .. } => WithTime::Yes,
+            };
+            let opened = bench.web.open(&http.url, &bench.downloads[&id], with_time).await;
+            opened.map(StepOutput::File).map_err(StepError::from)
+        }
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
         Op::Copy(copy) => copy::copy(bench, &step.op, copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, make, given).await.map(StepOutput::Rootfs),

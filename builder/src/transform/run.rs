@@ -92,7 +92,7 @@ fn probe(
             super::StepOutput::Files(tree) => {
                 super::mount_selection(tree, mount.kind.source().unwrap_or("/"))?
             }
-            super::StepOutput::File(download) => download.digest,
+            super::StepOutput::File(download) => download.announced.digest,
         });
     }
     let inputs = Inputs { parent: Some(parent.chain()), reads };

@@ -4,6 +4,7 @@
 
 pub(crate) mod busybox;
 pub(crate) mod debian;
+pub(crate) mod files;
 pub(crate) mod flatten;
 pub(crate) mod git;
 pub(crate) mod http;

@@ -14,14 +14,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
 
+use crate::content_digest::ContentHasher;
 use crate::entry::{Entry, Kind};
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{InodeId, Tree};
 
 /// The number of this form; part of the digest.
-pub const SELECTION_FORMAT: u32 = 3;
+pub const SELECTION_FORMAT: u32 = 4;
 
 const BUFFER_BYTES: usize = 32 * 1024;
 
@@ -66,7 +67,7 @@ pub fn digest_of_selection(
     overrides: MetadataOverrides<'_>,
     wanted: Option<&PathMatcher<'_>>,
 ) -> Result<Digest, SelectionError> {
-    let mut sink = Sink { hasher: Hasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
+    let mut sink = Sink { hasher: ContentHasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
     sink.number(u64::from(SELECTION_FORMAT));
     sink.number(paths.len() as u64);
     for source in paths {
@@ -149,9 +150,9 @@ fn hash_entry(
     Ok(())
 }
 
-/// Hashes many short fields in few long pieces.
+/// Hashes many short fields in few long pieces, by the quicker of the two hashes.
 struct Sink {
-    hasher: Hasher,
+    hasher: ContentHasher,
     buffer: Vec<u8>,
 }
 
@@ -171,6 +172,6 @@ impl Sink {
 
     fn finish(mut self) -> Digest {
         self.hasher.update(&self.buffer);
-        self.hasher.finish()
+        Digest::of(self.hasher.finish().as_bytes())
     }
 }

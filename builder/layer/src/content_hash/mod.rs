@@ -11,7 +11,9 @@ use std::io::{self, Read};
 use kiln_oci::{Digest, Hasher};
 use rayon::prelude::*;
 
-pub use selection::{MetadataOverrides, Naming, SELECTION_FORMAT, SelectionError, digest_of_selection};
+pub use selection::{
+    MetadataOverrides, Naming, SELECTION_FORMAT, Selected, SelectionError, digest_of_selection,
+};
 pub use stat_cache::{CLOCK_SLACK_NS, STAT_CACHE_FORMAT, StatCache, StatCacheError};
 
 use crate::content::{Content, FileIdentity, LayerDirectories};

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::source::Selected;
 use super::{Copied, CopyError, CopyRequest, Destination, Observed};
 use crate::chmod::Chmod;
+use crate::content_hash::Selected;
 use crate::entry::{Entry, Kind, Metadata, Timestamp, WithTime};
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, ResolveError, Tree, resolve_by};

@@ -98,6 +98,23 @@ fn the_second_build_is_all_cached_and_has_the_same_digest() {
 }
 
 #[test]
+fn a_link_found_by_a_wildcard_is_copied_anew_when_it_has_another_name() {
+    let space = TestSpace::new();
+    let files = [("Dockerfile", "FROM scratch\nCOPY *.txt /o/\n"), ("d/x", "content\n")];
+    let context = space.context("context", &files);
+    for name in ["a.txt", "b.txt"] {
+        let link = context.join(name);
+        std::os::unix::fs::symlink("d/x", &link).unwrap();
+        let (layout, _) = space.build_layout(&context, &format!("layout-{name}"), &[]);
+        let flat = read_one(&layout).flatten();
+        let paths: Vec<_> =
+            flat.iter().map(|(path, _, _)| String::from_utf8_lossy(path).into_owned()).collect();
+        assert_eq!(paths, ["", "o", &format!("o/{name}")]);
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
 fn the_program_is_also_called_build() {
     let space = TestSpace::new();
     let context = space.context("context", &FILES);

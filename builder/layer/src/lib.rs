@@ -21,7 +21,7 @@ pub use commit::{
 
 pub mod copy;
 pub use copy::{
-    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, Selected, copy,
+    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, copy,
     select_sources,
 };
 
@@ -47,7 +47,7 @@ pub mod diff;
 pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
 
 pub mod content_hash;
-pub use content_hash::{digest_of_selection, hash_contents};
+pub use content_hash::{Selected, digest_of_selection, hash_contents};
 
 pub mod walk;
 pub use walk::{

@@ -26,7 +26,7 @@ impl<'a> Selector<'a> {
         }
         let ParentsPattern { base, below, is_literal } = ParentsPattern::parse(text.as_bytes())?;
         if below.is_root() {
-            return Ok(Self { pattern: base, include: None, required: None });
+            return Ok(Self { pattern: base, include: Some(Box::new(|_, _| true)), required: None });
         }
         // Not the wildcards of sources but those of ignore files, as in BuildKit.
         let matcher = Matcher::new([below.as_bytes()])
@@ -54,14 +54,13 @@ pub fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Result<Diges
         }
         error => error.into(),
     })?;
-    let paths: Vec<ArchivePath> = selected.into_iter().map(|selected| selected.path).collect();
     let matcher = exclude_matcher(&copy.exclude)?;
     let wanted = |path: &ArchivePath, is_directory: bool| {
         part.is_none_or(|part| (part.include)(path, is_directory))
             && matcher.excluded_by(path.as_bytes()).is_none()
     };
     let wanted = (part.is_some() || !matcher.is_empty()).then_some(&wanted as &PathMatcher<'_>);
-    Ok(digest_of_selection(tree, &paths, Naming::FileName, MetadataOverrides::default(), wanted)?)
+    Ok(digest_of_selection(tree, &selected, Naming::FileName, MetadataOverrides::default(), wanted)?)
 }
 
 /// Returns what may have been meant by a path that is not there: a name beside it that is written much alike, else the same name
@@ -86,7 +85,7 @@ fn meant(tree: &Tree, path: &ArchivePath) -> Option<String> {
 /// [`StepError`] for a missing source, and when a selected file was not hashed.
 pub fn mount_selection(tree: &Tree, source: &str) -> Result<Digest, StepError> {
     let path = mount_source(tree, source)?;
-    Ok(digest_of_selection(tree, &[path], Naming::WholePath, MetadataOverrides::default(), None)?)
+    Ok(digest_of_selection(tree, &[path.into()], Naming::WholePath, MetadataOverrides::default(), None)?)
 }
 
 /// Returns the entry that a mount's source names, symlinks followed.

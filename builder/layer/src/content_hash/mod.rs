@@ -9,7 +9,9 @@ use std::io::{self, Read};
 
 use rayon::prelude::*;
 
-pub use selection::{MetadataOverrides, Naming, SELECTION_FORMAT, SelectionError, digest_of_selection};
+pub use selection::{
+    MetadataOverrides, Naming, SELECTION_FORMAT, Selected, SelectionError, digest_of_selection,
+};
 
 use crate::content::{FileIdentity, LayerDirectories};
 use crate::content_digest::{ContentDigest, ContentHasher};

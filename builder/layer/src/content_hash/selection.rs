@@ -2,7 +2,7 @@
 //!
 //! | Hashed | Why |
 //! |---|---|
-//! | name below the source, and the source's own last component or whole path | decides names in the image |
+//! | name below the source, and what the source was named as, its last component or all of it | decides names in the image |
 //! | kind, mode, uid, gid | metadata after `--chmod` and `--chown`, so that what a flag overrides does not count |
 //! | link target, device number | raw |
 //! | `user.*` and `security.capability` attributes | they reach the layer |
@@ -25,6 +25,21 @@ use crate::tree::{InodeId, Tree};
 pub const SELECTION_FORMAT: u32 = 4;
 
 const BUFFER_BYTES: usize = 32 * 1024;
+
+/// One entry that a source names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Where it is, symlinks followed.
+    pub path: ArchivePath,
+    /// As it was named; its last component is the name at the destination.
+    pub named: ArchivePath,
+}
+
+impl From<ArchivePath> for Selected {
+    fn from(path: ArchivePath) -> Self {
+        Self { named: path.clone(), path }
+    }
+}
 
 /// What flags of a COPY put in place of the files' own metadata.
 #[derive(Clone, Copy, Default)]
@@ -55,27 +70,27 @@ pub enum SelectionError {
     },
 }
 
-/// Returns the digest of the entries at `paths` with all that is below them and that `wanted` says yes to (called with the path
+/// Returns the digest of the entries `sources` with all that is below them and that `wanted` says yes to (called with the path
 /// below the source), and the directories on the way there. Attributes and names count as the table in the module says.
 ///
 /// # Errors
 /// When a file has no digest; see [`crate::content_hash::hash_contents`].
 pub fn digest_of_selection(
     tree: &Tree,
-    paths: &[ArchivePath],
+    sources: &[Selected],
     naming: Naming,
     overrides: MetadataOverrides<'_>,
     wanted: Option<&PathMatcher<'_>>,
 ) -> Result<Digest, SelectionError> {
     let mut sink = Sink { hasher: ContentHasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
     sink.number(u64::from(SELECTION_FORMAT));
-    sink.number(paths.len() as u64);
-    for source in paths {
+    sink.number(sources.len() as u64);
+    for Selected { path: source, named } in sources {
         let is_directory = tree.get(source).is_some_and(Entry::is_directory);
         match naming {
-            Naming::WholePath => sink.bytes(source.as_bytes()),
+            Naming::WholePath => sink.bytes(named.as_bytes()),
             Naming::FileName if is_directory => sink.bytes(b""),
-            Naming::FileName => sink.bytes(source.file_name().unwrap_or_default()),
+            Naming::FileName => sink.bytes(named.file_name().unwrap_or_default()),
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
         let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));

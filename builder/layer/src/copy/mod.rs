@@ -30,13 +30,14 @@ use std::collections::BTreeMap;
 use kiln_oci::{Digest, Hasher};
 
 use crate::chmod::Chmod;
+use crate::content_hash::Selected;
 use crate::entry::{Entry, Kind, WithTime};
 use crate::owner::Owner;
 use crate::path::{ArchivePath, PathError, PathMatcher};
 use crate::tree::{Changes, ResolveError, Tree};
 pub use kiln_glob::BadPattern;
 use place::Placer;
-pub use source::{ParentsPattern, Selected, select_sources};
+pub use source::{ParentsPattern, select_sources};
 
 /// One COPY or ADD.
 pub struct CopyRequest<'a> {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::source::Selected;
 use super::{Copied, CopyError, CopyRequest, Destination, Observed};
 use crate::chmod::Chmod;
+use crate::content_hash::Selected;
 use crate::entry::{Entry, Kind, Metadata, Timestamp, WithTime};
+use crate::owner::Owner;
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, ResolveError, Tree, resolve_by};
 
@@ -113,7 +114,11 @@ impl<'a> Placer<'a> {
         if let Some(noun) = self.obstacle(&base) {
             return Err(CopyError::DestinationNotDirectory { destination: base, noun });
         }
-        self.make_archive_root(&base)?;
+        let owner = self.request.owner;
+        self.make_missing(&base, |inherited| match owner {
+            Some(Owner { uid, gid }) => Metadata { uid, gid, ..inherited },
+            None => inherited,
+        })?;
         let mut links = Links::new();
         for (path, inode) in tree.names().filter(|(path, _)| !path.is_root()) {
             let entry = tree.entry(inode);
@@ -123,7 +128,8 @@ impl<'a> Placer<'a> {
             if let Some(noun) = self.obstacle(&parent) {
                 return Err(CopyError::DestinationNotDirectory { destination: parent, noun });
             }
-            self.make_archive_parents(&parent)?;
+            // What the archive only implies is root's, whatever the flags say.
+            self.make_missing(&parent, |inherited| Metadata { gid: 0, ..inherited })?;
             let name = path.file_name().unwrap_or_default();
             let place = parent
                 .join(name)
@@ -298,26 +304,17 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// Makes the directory that an archive is unpacked into, and its parents, by `--chown` only.
-    fn make_archive_root(&mut self, path: &ArchivePath) -> Result<(), CopyError> {
+    /// Makes `path` and its parents 0755 where nothing is, owned as `own` makes of what they inherit.
+    fn make_missing(
+        &mut self,
+        path: &ArchivePath,
+        own: impl Fn(Metadata) -> Metadata,
+    ) -> Result<(), CopyError> {
         for directory in path.ancestors().chain([path.clone()]).skip(1).collect::<Vec<_>>() {
             if self.get(&directory).is_none() {
-                let mut metadata = self.implied(&directory);
+                let mut metadata = own(self.implied(&directory));
                 metadata.mode |= 0o755;
-                self.own(&mut metadata);
                 let entry = Entry::directory(metadata);
-                self.place_at(&directory.clone(), directory, entry, None, Conflict::Refuse)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes directories that an archive implies: they are root's, whatever the flags say.
-    fn make_archive_parents(&mut self, path: &ArchivePath) -> Result<(), CopyError> {
-        for directory in path.ancestors().chain([path.clone()]).skip(1).collect::<Vec<_>>() {
-            if self.get(&directory).is_none() {
-                let mode = self.implied(&directory).mode | 0o755;
-                let entry = Entry::directory(Metadata::with_mode(mode));
                 self.place_at(&directory.clone(), directory, entry, None, Conflict::Refuse)?;
             }
         }

@@ -2,19 +2,11 @@
 
 use kiln_glob::{DoubleStar, PathGlob, has_wildcards};
 
+use crate::content_hash::Selected;
 use crate::copy::{CopyError, Part};
 use crate::entry::Kind;
 use crate::path::{ArchivePath, escape};
 use crate::tree::Tree;
-
-/// One entry that a source names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
-    /// Where it is, symlinks followed.
-    pub path: ArchivePath,
-    /// As it was named; its last component is the name at the destination.
-    pub named: ArchivePath,
-}
 
 /// What a source means with `--parents`.
 #[derive(Debug, Clone, PartialEq, Eq)]

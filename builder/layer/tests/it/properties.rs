@@ -142,7 +142,7 @@ proptest! {
         let copied = copy(&Tree::new(), &request).unwrap();
         prop_assert_eq!(copied.changes.entries.len(), tree.len());
         let x = ArchivePath::parse(b"x").unwrap();
-        let digest = |tree: &Tree, at| digest_of_selection(tree, &[at], Naming::FileName, Default::default(), None).unwrap();
+        let digest = |tree: &Tree, at: ArchivePath| digest_of_selection(tree, &[at.into()], Naming::FileName, Default::default(), None).unwrap();
         prop_assert_eq!(digest(&copied.changes.entries, x), digest(&tree, ArchivePath::root()));
     }
 

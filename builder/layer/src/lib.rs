@@ -68,5 +68,7 @@ pub use content::{
     Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,
 };
 
+pub mod limits;
+
 mod path;
 pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

@@ -63,6 +63,8 @@ pub use compress::Compression;
 mod entry;
 pub use entry::{Device, Entry, Kind, Metadata, Timestamp, WithTime, Xattrs};
 
+mod holes;
+
 mod content;
 pub use content::{
     Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,

@@ -172,7 +172,7 @@ pub fn walk_by_rules<R: Rules + ?Sized>(
     let stat = rustix::fs::fstat(origin.as_fd())
         .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
     let walker = Walker { origin, rules, options };
-    let below = walker.directory(&root, &rules.root())?;
+    let below = walker.below_root()?;
     let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
     let mut found = Vec::with_capacity(below.len() + 1);
     found.extend(root_entry.map(|entry| Found { path: root, entry, links: None, kept: true }));
@@ -228,28 +228,56 @@ struct Name<'a, D> {
     known: &'a D,
 }
 
+/// What one directory has, in order; with a directory below, the number of its listing.
+type Listing = Vec<(Found, Option<usize>)>;
+
+/// Puts the listing of each directory behind it.
+fn in_order(mut listings: Vec<Listing>) -> Vec<Found> {
+    let mut all = Vec::with_capacity(listings.iter().map(Vec::len).sum());
+    let mut open = vec![std::mem::take(&mut listings[0]).into_iter()];
+    while let Some(listing) = open.last_mut() {
+        match listing.next() {
+            Some((item, below)) => {
+                all.push(item);
+                open.extend(below.map(|number| std::mem::take(&mut listings[number]).into_iter()));
+            }
+            None => drop(open.pop()),
+        }
+    }
+    all
+}
+
 fn is_left_out(verdict: Verdict, is_directory: bool) -> bool {
     verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory)
 }
 
 impl<R: Rules + ?Sized> Walker<'_, R> {
-    /// Everything below `path`, in order.
-    fn directory(&self, path: &ArchivePath, known: &R::Directory) -> Result<Vec<Found>, WalkError> {
-        let mut found = self.one_directory(path, known)?;
-        found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
-        let directories: Vec<(&ArchivePath, &R::Directory)> =
-            found.iter().filter_map(|(item, known)| Some((&item.path, known.as_ref()?))).collect();
-        let nested: Result<Vec<Vec<Found>>, WalkError> =
-            directories.par_iter().with_max_len(1).map(|(path, known)| self.directory(path, known)).collect();
-        let mut nested = nested?.into_iter();
-        let mut all = Vec::with_capacity(found.len());
-        for (item, known) in found {
-            all.push(item);
-            if known.is_some() {
-                all.extend(nested.next().unwrap_or_default());
+    /// Everything below the root, in order. Directories are read in waves, those of one depth side by side, so that no depth is
+    /// too much for the stack.
+    fn below_root(&self) -> Result<Vec<Found>, WalkError> {
+        let mut listings: Vec<Listing> = Vec::new();
+        let mut wave = vec![(ArchivePath::root(), self.rules.root())];
+        while !wave.is_empty() {
+            let read = |(path, known): &(ArchivePath, R::Directory)| {
+                let mut found = self.one_directory(path, known)?;
+                found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+                Ok(found)
+            };
+            let found: Result<Vec<_>, WalkError> = wave.par_iter().with_max_len(1).map(read).collect();
+            let first = listings.len() + wave.len();
+            wave.clear();
+            for listing in found? {
+                let numbered = listing.into_iter().map(|(item, known)| {
+                    let number = known.map(|known| {
+                        wave.push((item.path.clone(), known));
+                        first + wave.len() - 1
+                    });
+                    (item, number)
+                });
+                listings.push(numbered.collect());
             }
         }
-        Ok(all)
+        Ok(in_order(listings))
     }
 
     /// What lies directly in `path`, in no order. Its handle is closed before anything below is opened.

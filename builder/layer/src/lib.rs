@@ -14,6 +14,9 @@
 //! # Ok::<(), kiln_layer::PathError>(())
 //! ```
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
+
 pub mod commit;
 pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
 

@@ -1,0 +1,168 @@
+//! Layers that registries do not distribute ("foreign", "nondistributable"): an image names addresses that have them.
+//!
+//! They are fetched when a step must read them, and for nothing else. An address gets no credentials, whatever it says, and may
+//! only give the bytes that the image names.
+
+use std::sync::Arc;
+
+use kiln_oci::{Descriptor, Digest};
+use kiln_store::{Partial, PartialBlob, StoreError};
+
+use super::FetchError;
+use crate::lanes::blocking;
+use crate::progress::{Progress, ProgressEvent};
+use crate::workshop::Workshop;
+
+/// Addresses that are tried for a layer.
+const ADDRESSES_MAX: usize = 8;
+
+/// Why a foreign layer could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ForeignError {
+    /// The image names nobody who has it.
+    #[error("layer `{digest}` is not distributed by registries, and its image names no address that has it")]
+    NoAddress {
+        /// The blob.
+        digest: Digest,
+    },
+    /// An address did not give it.
+    #[error("layer `{digest}` is not distributed by registries, and `{address}` does not give it")]
+    Address {
+        /// The blob.
+        digest: Digest,
+        /// The last address that was asked.
+        address: String,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// An answer that is none.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    /// Another status than success.
+    #[error("the server answered {0}")]
+    Status(reqwest::StatusCode),
+    /// The bytes are others than the image names.
+    #[error("it sends other bytes")]
+    Bytes(#[source] StoreError),
+}
+
+/// Whether the image names an address that may have the layer.
+pub(super) fn has_address(blob: &Descriptor) -> bool {
+    addresses(blob).next().is_some()
+}
+
+fn addresses(blob: &Descriptor) -> impl Iterator<Item = &String> {
+    let is_foreign = blob.media_type.is_foreign();
+    let is_web = |address: &&String| address.starts_with("https://") || address.starts_with("http://");
+    blob.urls.iter().filter(move |_| is_foreign).filter(is_web).take(ADDRESSES_MAX)
+}
+
+/// Brings a foreign layer into the store, from the first address that gives it.
+pub(super) async fn fetch(
+    workshop: &Workshop,
+    blob: &Descriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), FetchError> {
+    let mut failure = ForeignError::NoAddress { digest: blob.digest };
+    for address in addresses(blob) {
+        match fetch_from(workshop, address, blob, progress).await {
+            Err(FetchError::Foreign(error)) => failure = error,
+            outcome => return outcome,
+        }
+    }
+    Err(failure.into())
+}
+
+async fn fetch_from(
+    workshop: &Workshop,
+    address: &str,
+    blob: &Descriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), FetchError> {
+    let (blobs, digest, size) = (workshop.store.blobs().clone(), blob.digest, blob.size);
+    // May wait for another process that fetches the same blob now.
+    let mut partial = match blocking(move || blobs.partial(&digest, size)).await? {
+        Partial::There => return Ok(()),
+        Partial::Resume(partial) => partial,
+    };
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| ForeignError::Address {
+        digest,
+        address: shown(address),
+        source,
+    };
+    // What an earlier attempt left may be of another address.
+    partial.restart()?;
+    receive(workshop, address, &mut partial, &|done| {
+        progress.on(&ProgressEvent::Transfer { what: "foreign layer", blob: digest, done, total: size });
+    })
+    .await
+    .map_err(refused)?;
+    match blocking(move || partial.commit()).await {
+        Ok(()) => Ok(()),
+        Err(error @ (StoreError::WrongDigest { .. } | StoreError::WrongSize { .. })) => {
+            Err(refused(Box::new(AnswerError::Bytes(error))).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Receives what an address sends, and no more than was announced.
+async fn receive(
+    workshop: &Workshop,
+    address: &str,
+    partial: &mut PartialBlob,
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let client = workshop.registry.web()?;
+    let failed = reqwest::Error::without_url;
+    let mut response = client.get(address).send().await.map_err(failed)?;
+    if !response.status().is_success() {
+        return Err(AnswerError::Status(response.status()).into());
+    }
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        partial.append(&chunk).map_err(AnswerError::Bytes)?;
+        on_bytes(partial.len_bytes());
+    }
+    Ok(())
+}
+
+/// Returns an address without user, password and query, which may be secrets.
+fn shown(address: &str) -> String {
+    let plain = address.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            format!("{scheme}://{}/{path}", authority.rsplit('@').next().unwrap_or_default())
+        }
+        None => plain.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_oci::MediaType;
+
+    #[test]
+    fn only_foreign_layers_have_addresses_and_only_of_the_web() {
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        for (media_type, urls, expected) in [
+            (foreign, vec!["https://h/x"], true),
+            (foreign, vec!["file:///etc/shadow", "http://h/x"], true),
+            (foreign, vec!["file:///etc/shadow"], false),
+            (foreign, vec![], false),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", vec!["https://h/x"], false),
+        ] {
+            let mut blob = Descriptor::new(MediaType::new(media_type), Digest::of(b""), 0);
+            blob.urls = urls.iter().map(|&url| url.to_owned()).collect();
+            assert_eq!(has_address(&blob), expected, "{media_type} {urls:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_of_an_address_are_not_shown() {
+        assert_eq!(shown("https://me:secret@h/x/y?token=secret"), "https://h/x/y");
+    }
+}

@@ -39,9 +39,15 @@ impl Changes {
     /// A layer that lists them means the same over any base, and its unpacked form needs nothing from below. BuildKit's layers
     /// list them too.
     pub fn record_parents(&mut self, before: &Tree) {
-        let changed = self.entries.iter().map(|(path, _)| path).chain(&self.deletions);
-        let parents: BTreeSet<ArchivePath> =
-            changed.flat_map(ArchivePath::ancestors).filter(|path| !path.is_root()).collect();
+        let mut parents: BTreeSet<ArchivePath> = BTreeSet::new();
+        for path in self.entries.iter().map(|(path, _)| path).chain(&self.deletions) {
+            // Upwards, until one that was met before: its own parents were, too.
+            let mut next = path.parent();
+            while let Some(parent) = next.filter(|path| !path.is_root() && !parents.contains(path)) {
+                next = parent.parent();
+                parents.insert(parent);
+            }
+        }
         for path in parents {
             if self.entries.get(&path).is_some() {
                 continue;

@@ -18,6 +18,7 @@ mod debian;
 mod documents;
 mod faults;
 mod foreign;
+mod hostile;
 mod linting;
 mod messages;
 mod registries;

@@ -17,6 +17,8 @@ mod copying;
 mod debian;
 mod documents;
 mod faults;
+mod foreign;
+mod hostile;
 mod linting;
 mod messages;
 mod registries;

@@ -22,11 +22,16 @@
 //! samples first, and stored as it is when they do not shrink. One sample of 2 KiB in every 32 KiB sees any run of text that
 //! would be worth it.
 
+mod bomb;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use kiln_oci::{LayerCompression, MediaType};
+
+use crate::limits::{XZ_MEMORY_KIB_MAX, ZSTD_WINDOW_LOG_MAX};
+use bomb::{Counted, RatioReader};
 
 /// The number of this form of compression, the cutting of blocks included; part of every key.
 pub const COMPRESS_FORMAT: u32 = 2;
@@ -47,9 +52,6 @@ const GAIN_PARTS: usize = 64;
 
 /// A stored block of deflate holds no more.
 const STORED_BYTES_MAX: usize = 0xffff;
-
-/// Frames that need more than 128 MiB of history are refused.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -235,22 +237,28 @@ pub fn detect(beginning: &[u8]) -> Detected {
 /// Returns the plain bytes of what `reader` has, compressed as `how`.
 ///
 /// # Errors
-/// When a decoder cannot start. Damage shows as an error while reading.
+/// When a decoder cannot start. Damage shows as an error while reading, and so does what grows beyond all measure.
 pub fn decompress<'a, R: BufRead + Send + 'a>(
     reader: R,
     how: Detected,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    Ok(match how {
+    if how == Detected::Plain {
+        return Ok(Box::new(reader));
+    }
+    let reader = Counted::new(reader);
+    let taken = reader.taken();
+    let plain: Box<dyn Read + Send + 'a> = match how {
         Detected::Plain => Box::new(reader),
         Detected::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Detected::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Detected::Xz => Box::new(lzma_rust2::XzReader::new(reader, true)),
+        Detected::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY_KIB_MAX)),
         Detected::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
             Box::new(decoder)
         }
-    })
+    };
+    Ok(Box::new(RatioReader::new(plain, taken)))
 }
 
 /// Returns the plain bytes of a layer blob. Its first bytes decide; `expected`, from the media type, must not contradict them.

@@ -223,6 +223,11 @@ impl Kind {
         }
     }
 
+    /// Tells whether this is a device node.
+    pub fn is_device(&self) -> bool {
+        matches!(self, Self::CharDevice(_) | Self::BlockDevice(_))
+    }
+
     /// Returns a word for messages.
     pub fn noun(&self) -> &'static str {
         match self {

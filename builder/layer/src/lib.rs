@@ -14,6 +14,9 @@
 //! # Ok::<(), kiln_layer::PathError>(())
 //! ```
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
+
 pub mod commit;
 pub use commit::{
     BlockIndex, CommitError, CommitOptions, Committed, EarlierBlocks, LayerTime, commit, commit_with,
@@ -71,6 +74,8 @@ pub use compress::Compression;
 mod entry;
 pub use entry::{Device, Entry, Kind, Metadata, Timestamp, WithTime, Xattrs};
 
+mod holes;
+
 mod content;
 pub use content::{
     Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,
@@ -78,6 +83,8 @@ pub use content::{
 
 mod content_digest;
 pub use content_digest::{ContentDigest, ContentHasher};
+
+pub mod limits;
 
 mod path;
 pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

@@ -116,6 +116,11 @@ impl Listing {
             .sum()
     }
 
+    /// Tells whether nothing of lower layers shows through: the root is opaque.
+    pub fn hides_all_below(&self) -> bool {
+        matches!(self.items.first(), Some((path, Item::Opaque)) if path.is_root())
+    }
+
     /// Returns the record form.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = self.diff_id.0.as_bytes().to_vec();

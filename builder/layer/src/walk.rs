@@ -176,11 +176,12 @@ pub fn walk_by_rules<R: Rules + ?Sized>(
     let stat = rustix::fs::fstat(origin.as_fd())
         .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
     let walker = Walker { origin, rules, options, known };
-    let below = walker.directory(&root, &rules.root())?;
+    let listings = walker.below_root()?;
     let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
-    let count = below.count + 1;
     let root = root_entry.map(|entry| Found { path: root, entry, links: None, kept: true });
-    Ok(assemble(root.into_iter().chain(below.flatten()), count))
+    let listings = without_empty(listings);
+    let count = 1 + listings.iter().map(Vec::len).sum::<usize>();
+    Ok(assemble(root.into_iter().chain(in_order(listings)), count))
 }
 
 struct Found {
@@ -197,51 +198,6 @@ struct Walker<'a, R: ?Sized> {
     rules: &'a R,
     options: WalkOptions,
     known: &'a dyn DigestCache,
-}
-
-/// A walked directory: what of it is in the tree, in order, and what lies below, for each directory in it.
-struct Walked {
-    found: Vec<Found>,
-    below: Vec<Walked>,
-    /// How much lies below it altogether.
-    count: usize,
-}
-
-impl Walked {
-    /// Drops skipped directories without anything kept below.
-    fn of(found: impl Iterator<Item = Found>, below: Vec<Walked>) -> Self {
-        let mut walked = Self { found: Vec::with_capacity(found.size_hint().0), below: Vec::new(), count: 0 };
-        let mut below = below.into_iter();
-        for item in found {
-            let inside = if item.entry.is_directory() { below.next() } else { None };
-            if item.kept || inside.as_ref().is_some_and(|inside| inside.count > 0) {
-                walked.count += 1 + inside.as_ref().map_or(0, |inside| inside.count);
-                walked.below.extend(inside);
-                walked.found.push(item);
-            }
-        }
-        walked
-    }
-
-    /// Returns everything below, in order.
-    fn flatten(self) -> impl Iterator<Item = Found> {
-        let mut open = vec![(self.found.into_iter(), self.below.into_iter())];
-        std::iter::from_fn(move || {
-            loop {
-                let (found, below) = open.last_mut()?;
-                match found.next() {
-                    None => drop(open.pop()),
-                    Some(item) => {
-                        let walked = if item.entry.is_directory() { below.next() } else { None };
-                        open.extend(
-                            walked.map(|walked| (walked.found.into_iter(), walked.below.into_iter())),
-                        );
-                        return Some(item);
-                    }
-                }
-            }
-        })
-    }
 }
 
 /// What stands for a name in the tree; with a directory, what is known of it.
@@ -268,23 +224,67 @@ struct Name<'a, D> {
     known: &'a D,
 }
 
+/// What one directory has, in order; with a directory below, the number of its listing.
+type Listing = Vec<(Found, Option<usize>)>;
+
+/// Drops skipped directories without anything kept below.
+fn without_empty(mut listings: Vec<Listing>) -> Vec<Listing> {
+    // A directory has a smaller number than those in it.
+    for number in (0..listings.len()).rev() {
+        let mut listing = std::mem::take(&mut listings[number]);
+        listing.retain(|(item, below)| item.kept || below.is_some_and(|number| !listings[number].is_empty()));
+        listings[number] = listing;
+    }
+    listings
+}
+
+/// Puts the listing of each directory behind it.
+fn in_order(mut listings: Vec<Listing>) -> impl Iterator<Item = Found> {
+    let mut open = vec![std::mem::take(&mut listings[0]).into_iter()];
+    std::iter::from_fn(move || {
+        loop {
+            match open.last_mut()?.next() {
+                Some((item, below)) => {
+                    open.extend(below.map(|number| std::mem::take(&mut listings[number]).into_iter()));
+                    return Some(item);
+                }
+                None => drop(open.pop()),
+            }
+        }
+    })
+}
+
 fn is_left_out(verdict: Verdict, is_directory: bool) -> bool {
     verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory)
 }
 
 impl<R: Rules + ?Sized> Walker<'_, R> {
-    /// Everything below `path`.
-    fn directory(&self, path: &ArchivePath, known: &R::Directory) -> Result<Walked, WalkError> {
-        let mut looked = self.one_directory(path, known)?;
-        looked.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
-        let directories: Vec<(&ArchivePath, &R::Directory)> =
-            looked.iter().filter_map(|(item, known)| Some((&item.path, known.as_ref()?))).collect();
-        let below: Vec<Walked> = directories
-            .par_iter()
-            .with_max_len(1)
-            .map(|(path, known)| self.directory(path, known))
-            .collect::<Result<_, _>>()?;
-        Ok(Walked::of(looked.into_iter().map(|(item, _)| item), below))
+    /// Everything below the root. Directories are read in waves, those of one depth side by side, so that no depth is too much
+    /// for the stack.
+    fn below_root(&self) -> Result<Vec<Listing>, WalkError> {
+        let mut listings: Vec<Listing> = Vec::new();
+        let mut wave = vec![(ArchivePath::root(), self.rules.root())];
+        while !wave.is_empty() {
+            let read = |(path, known): &(ArchivePath, R::Directory)| {
+                let mut found = self.one_directory(path, known)?;
+                found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+                Ok(found)
+            };
+            let found: Result<Vec<_>, WalkError> = wave.par_iter().with_max_len(1).map(read).collect();
+            let first = listings.len() + wave.len();
+            wave.clear();
+            for listing in found? {
+                let numbered = listing.into_iter().map(|(item, known)| {
+                    let number = known.map(|known| {
+                        wave.push((item.path.clone(), known));
+                        first + wave.len() - 1
+                    });
+                    (item, number)
+                });
+                listings.push(numbered.collect());
+            }
+        }
+        Ok(listings)
     }
 
     /// What lies directly in `path`, in no order. Its handle is closed before anything below is opened.

@@ -167,10 +167,14 @@ fn run_blocking(
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
-/// directory once, and whatever the lower one says the upper one says again.
+/// directory once, and whatever the lower one says the upper one says again. What lies below a layer whose root is opaque
+/// does not count; overlayfs knows no such mark on its own root.
 fn lower_directories(bench: &Bench, stack: &[Layer]) -> Result<Vec<std::path::PathBuf>, StepError> {
     let mut lower = Vec::with_capacity(stack.len());
     for (position, layer) in stack.iter().enumerate() {
+        if layers::listing(&bench.workshop, layer)?.hides_all_below() {
+            lower.clear();
+        }
         if !stack[position + 1..].iter().any(|above| above.diff_id == layer.diff_id) {
             lower.push(layers::unpacked(&bench.workshop, &stack[..=position])?);
         }

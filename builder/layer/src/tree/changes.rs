@@ -42,10 +42,16 @@ impl Changes {
         let mut parents: BTreeSet<ArchivePath> = BTreeSet::new();
         let mut known: Option<ArchivePath> = None;
         for path in self.entries.iter().map(|(path, _)| path).chain(&self.deletions) {
-            // What lies in one directory follows each other, and has the same ancestors.
-            if !known.as_ref().is_some_and(|directory| path.is_child_of(directory)) {
-                parents.extend(path.ancestors().filter(|path| !path.is_root()));
-                known = path.parent();
+            // What lies in one directory follows each other.
+            if known.as_ref().is_some_and(|directory| path.is_child_of(directory)) {
+                continue;
+            }
+            known = path.parent();
+            // Upwards, until one that was met before: its own parents were, too.
+            let mut next = path.parent();
+            while let Some(parent) = next.filter(|path| !path.is_root() && !parents.contains(path)) {
+                next = parent.parent();
+                parents.insert(parent);
             }
         }
         for path in parents {

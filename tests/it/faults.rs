@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::running::{mounts_mentioning, processes_mentioning};
 use crate::support::http::{HttpServer, Response};
 use crate::support::image::check_blobs;
+use crate::support::program::Running;
 use crate::support::registry::free_port;
 use crate::support::served::mirror_config;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires};
@@ -175,22 +175,22 @@ fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
 }
 
 /// Starts a build whose RUN sleeps, and returns when the step has said that it runs.
-fn start_sleeping(space: &TestSpace) -> (Child, String) {
+fn start_sleeping(space: &TestSpace) -> (Running, String) {
     let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
     let dockerfile =
         format!("FROM busybox\nRUN echo ready {mark}; sh -c 'trap \"\" TERM INT; sleep 8888; echo {mark}'\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let mut child = space.build(&context).start();
+    let mut running = space.build(&context).start();
     let mut seen = Vec::new();
     let wanted = format!("ready {mark}");
     let mut buffer = [0; 4096];
     // The command's own text is shown first; the second time it is the step's output.
     while String::from_utf8_lossy(&seen).matches(&wanted).count() < 2 {
-        let count = child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
+        let count = running.child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
         assert!(count > 0, "the build ended early: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..count]);
     }
-    (child, mark)
+    (running, mark)
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
     for signal in [Signal::INT, Signal::TERM] {
         let space = TestSpace::new();
         let server = busybox::serve(&space);
-        let (child, mark) = start_sleeping(&space);
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        let outcome = Outcome::wait(child, format!("build, then {signal:?}"));
+        let (running, mark) = start_sleeping(&space);
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+        let outcome = running.wait();
         assert_eq!(outcome.status.code(), Some(130), "{outcome}");
         assert_nothing_left(&space, &mark);
         drop(server);
@@ -224,9 +224,9 @@ fn a_kill_leaves_a_sound_store_and_no_process() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let (mut child, mark) = start_sleeping(&space);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let (mut running, mark) = start_sleeping(&space);
+    running.child.kill().unwrap();
+    assert!(!running.wait().status.success());
     assert_nothing_left(&space, &mark);
     drop(server);
 }
@@ -265,9 +265,8 @@ fn two_builds_at_once_in_one_store_agree() {
         "context",
         &[("Dockerfile", "FROM busybox\nRUN seq 1 10000 > /numbers\nCOPY Dockerfile /\n")],
     );
-    let started: Vec<Child> = (0..3).map(|_| space.build(&context).args(["-t", "app"]).start()).collect();
-    let outcomes: Vec<Outcome> =
-        started.into_iter().map(|child| Outcome::wait(child, "build".to_owned()).success()).collect();
+    let started: Vec<Running> = (0..3).map(|_| space.build(&context).args(["-t", "app"]).start()).collect();
+    let outcomes: Vec<Outcome> = started.into_iter().map(|running| running.wait().success()).collect();
     assert!(outcomes.windows(2).all(|pair| pair[0].digest() == pair[1].digest()));
     check_blobs(&space.store());
     drop(server);

@@ -7,6 +7,8 @@ use std::path::Path;
 use base64::Engine;
 use ring::digest::{Context, SHA256};
 
+use super::sha256::{Hashing, hex};
+
 /// One entry of a layer, as its header says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LayerEntry {
@@ -70,25 +72,12 @@ pub(crate) fn read(path: &Path) -> Layer {
     }
 }
 
-struct Hashing<R> {
-    inner: R,
-    context: Context,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.context.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
 fn read_tar(reader: impl Read) -> Layer {
-    let mut reader = Hashing { inner: reader, context: Context::new(&SHA256) };
+    let mut reader = Hashing::new(reader);
     let mut archive = tar::Archive::new(&mut reader);
     let entries = archive.entries().unwrap().map(|entry| read_entry(entry.unwrap())).collect();
     std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
-    Layer { entries, diff_id: hex(reader.context.finish().as_ref()) }
+    Layer { entries, diff_id: reader.finish() }
 }
 
 /// What extended headers say, where they say it.
@@ -172,8 +161,4 @@ fn clean(path: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> =
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     parts.join(&b'/')
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

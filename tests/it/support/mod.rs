@@ -17,6 +17,7 @@ pub(crate) mod served;
 pub(crate) mod sha256;
 pub(crate) mod space;
 pub(crate) mod users;
+pub(crate) mod validator;
 
 pub(crate) use program::{Invocation, Outcome};
 pub(crate) use requires::requires;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::http::{HttpServer, Request, Response};
 use super::sha256;
+use super::validator::foreign;
 
 /// Images to be served.
 #[derive(Default, Clone)]
@@ -58,6 +59,7 @@ impl Served {
     fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = format!("sha256:{}", sha256::of(&bytes));
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        foreign::remember(&digest);
         self.blobs.insert(digest, bytes);
         descriptor
     }
@@ -65,6 +67,7 @@ impl Served {
     fn manifest(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = format!("sha256:{}", sha256::of(&bytes));
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        foreign::remember(&digest);
         self.manifests.insert(digest, (media_type.to_owned(), bytes));
         descriptor
     }

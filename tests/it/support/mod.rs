@@ -15,6 +15,7 @@ pub(crate) mod registry;
 pub(crate) mod requires;
 pub(crate) mod served;
 pub(crate) mod sha256;
+pub(crate) mod sketch;
 pub(crate) mod space;
 pub(crate) mod users;
 pub(crate) mod validator;

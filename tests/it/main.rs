@@ -20,6 +20,7 @@ mod faults;
 mod golden;
 mod linting;
 mod messages;
+mod readers;
 mod registries;
 mod reproducible;
 mod running;

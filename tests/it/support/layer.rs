@@ -1,5 +1,6 @@
 //! Reads one layer blob into its entries, by the ordinary tar, gzip and zstd libraries.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -26,6 +27,8 @@ pub(crate) struct LayerEntry {
     pub(crate) mtime: i64,
     /// `security.capability`, in base64.
     pub(crate) capability: Option<String>,
+    /// All extended attributes.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What an entry is.
@@ -87,6 +90,7 @@ struct Extended {
     uid: Option<u64>,
     gid: Option<u64>,
     capability: Option<String>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> LayerEntry {
@@ -116,6 +120,7 @@ fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> LayerEntry {
         gid: extended.gid.unwrap_or(gid),
         mtime: extended.mtime.unwrap_or(mtime),
         capability: extended.capability,
+        xattrs: extended.xattrs,
     }
 }
 
@@ -125,6 +130,9 @@ fn read_extended(entry: &mut tar::Entry<'_, impl Read>) -> Extended {
     for extension in extensions {
         let extension = extension.unwrap();
         let number = || extension.value().unwrap();
+        if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+            found.xattrs.insert(name.to_vec(), extension.value_bytes().to_vec());
+        }
         match extension.key_bytes() {
             b"mtime" => found.mtime = Some(number().split('.').next().unwrap().parse().unwrap()),
             b"uid" => found.uid = Some(number().parse().unwrap()),

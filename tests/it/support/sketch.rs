@@ -32,7 +32,11 @@ pub(crate) struct Node {
 
 impl Node {
     fn mode(&self) -> u32 {
-        self.mode.unwrap_or(if matches!(self.kind, Kind::Directory) { 0o755 } else { 0o644 })
+        self.mode.unwrap_or(match self.kind {
+            Kind::Directory => 0o755,
+            Kind::Symlink(_) => 0o777,
+            _ => 0o644,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod error;
 pub(crate) mod inputs;
+mod mending;
 
 pub use error::BuildError;
 
@@ -28,6 +29,7 @@ use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
 use inputs::Inputs;
+use mending::{MENDS_MAX, can_repeat, mended};
 
 /// What a build made.
 #[derive(Debug)]
@@ -55,11 +57,27 @@ pub struct BuiltImage {
     pub config: Digest,
 }
 
-/// Builds what is asked for.
+/// Builds what is asked for. Where that fails on damage in the store, what is damaged is moved away, and made or fetched
+/// again by another attempt.
 ///
 /// # Errors
 /// [`BuildError`]; what was finished before it stays in the cache, and nothing has a name that had none.
 pub async fn build(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<BuildResult, BuildError> {
+    for _ in 0..MENDS_MAX {
+        match attempt(workshop, request, progress, interrupt).await {
+            Err(error) if mended(workshop, &error, progress).await? && can_repeat(request) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt(workshop, request, progress, interrupt).await
+}
+
+async fn attempt(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     progress: &Arc<dyn Progress>,

@@ -11,39 +11,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::running::{mounts_mentioning, processes_mentioning};
 use crate::support::http::{HttpServer, Response};
 use crate::support::image::check_blobs;
+use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::program::Running;
 use crate::support::registry::free_port;
 use crate::support::served::mirror_config;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires};
-
-/// A small filesystem in memory, taken away when dropped.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(path: PathBuf, size: &str) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        peers::run(
-            "mount",
-            ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &path.display().to_string()],
-        );
-        Self { path }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        peers::run("umount", ["-l", &self.path.display().to_string()]);
-    }
-}
 
 #[test]
 fn a_full_disk_is_one_clear_error_and_leaves_no_bad_blob() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let disk = SmallDisk::mount(space.path("disk"), "24m");
+    let disk = Mounted::new(space.path("disk"), Filesystem::Tmpfs("24m"));
     let store = disk.path.join("store");
     let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY big /\n")]);
     space.file("context/big", noise(40 << 20));

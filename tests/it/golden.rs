@@ -16,7 +16,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::support::busybox::{self, CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE};
@@ -101,7 +100,10 @@ impl Golden {
         for (heading, nodes) in sections(&folder) {
             match heading.split_once(' ').unwrap_or((&heading, "")) {
                 ("", _) => sketch::put(&nodes, &context),
-                ("archive", file) => compressed(file, sketch::archive(&nodes), &context.join(file)),
+                ("archive", file) => {
+                    fs::write(context.join(file), sketch::compressed(file, &sketch::archive(&nodes)))
+                        .unwrap();
+                }
                 ("base", _) => base.push(sketch::archive(&nodes)),
                 _ => panic!("{name}: a heading that means nothing: {heading}"),
             }
@@ -269,23 +271,6 @@ fn sections(folder: &Path) -> Vec<(String, Vec<sketch::Node>)> {
     std::iter::once(first).chain(rest).collect()
 }
 
-/// Writes an archive, compressed as its name says.
-fn compressed(name: &str, bytes: Vec<u8>, path: &Path) {
-    let bytes = match name.rsplit('.').next().unwrap() {
-        "gz" => gzip(&bytes),
-        "zst" => zstd::encode_all(bytes.as_slice(), 3).unwrap(),
-        _ => bytes,
-    };
-    fs::write(path, bytes).unwrap();
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 /// Serves the layers of `FROM base`.
 fn add_base(served: &mut Served, layers: Vec<Vec<u8>>) {
     // The times of a base are its own, and stay.
@@ -293,7 +278,10 @@ fn add_base(served: &mut Served, layers: Vec<Vec<u8>>) {
         layers.iter().map(|_| json!({"created": "2020-01-02T03:04:05Z", "created_by": "base"})).collect();
     let config =
         json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]}, "history": history});
-    let layers = layers.iter().map(|tar| (LAYER_TYPE.to_owned(), gzip(tar), sha256::of(tar))).collect();
+    let layers = layers
+        .iter()
+        .map(|tar| (LAYER_TYPE.to_owned(), sketch::compressed("layer.gz", tar), sha256::of(tar)))
+        .collect();
     let image = NewImage {
         media_type: MANIFEST_TYPE.to_owned(),
         config_type: CONFIG_TYPE.to_owned(),

@@ -14,6 +14,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -152,6 +153,7 @@ pub(crate) fn put(nodes: &[Node], root: &Path) {
     let place = |path: &[u8]| -> PathBuf { root.join(OsStr::from_bytes(path)) };
     for node in nodes {
         let path = place(&node.path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         match &node.kind {
             Kind::Directory => fs::create_dir_all(&path).unwrap(),
             Kind::File(content) => fs::write(&path, content).unwrap(),
@@ -183,6 +185,19 @@ pub(crate) fn archive(nodes: &[Node]) -> Vec<u8> {
         builder.append(&header(node, content.len() as u64), content).unwrap();
     }
     builder.into_inner().unwrap()
+}
+
+/// Returns bytes compressed as the ending of a file name says.
+pub(crate) fn compressed(name: &str, bytes: &[u8]) -> Vec<u8> {
+    match name.rsplit('.').next() {
+        Some("gz") => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        Some("zst") => zstd::encode_all(bytes, 3).unwrap(),
+        _ => bytes.to_vec(),
+    }
 }
 
 fn header(node: &Node, size: u64) -> tar::Header {

@@ -24,4 +24,5 @@ mod readers;
 mod registries;
 mod reproducible;
 mod running;
+mod scanning;
 mod support;

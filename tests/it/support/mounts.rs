@@ -17,6 +17,8 @@ pub(crate) struct Mounted {
 pub(crate) enum Filesystem {
     /// In memory, of a size such as `24m`.
     Tmpfs(&'static str),
+    /// In memory, where every reading shows in a file's time of access.
+    Watched,
     /// ext4 with inodes of 128 bytes, whose times are whole seconds.
     CoarseExt4,
     /// An overlay over empty directories in memory.
@@ -30,6 +32,7 @@ impl Mounted {
         let mut below = None;
         match kind {
             Filesystem::Tmpfs(size) => mount(&path, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]),
+            Filesystem::Watched => mount(&path, &["-t", "tmpfs", "-o", "strictatime", "tmpfs"]),
             Filesystem::CoarseExt4 => {
                 let image = path.with_extension("image");
                 fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();

@@ -5,6 +5,7 @@
 mod commit;
 mod copy;
 mod diff;
+mod gnu;
 mod hostile;
 mod properties;
 mod support;

@@ -239,6 +239,7 @@ impl From<BuildError> for Failure {
                     None => failure,
                 }
             }
+            BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
         }

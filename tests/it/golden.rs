@@ -18,13 +18,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::busybox::{self, CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use crate::support::http::HttpServer;
-use crate::support::served::{NewImage, Served, mirror_config};
+use crate::support::served::{Served, mirror_config};
 use crate::support::space::repository;
 use crate::support::validator::archive::{self, Member};
 use crate::support::validator::foreign;
-use crate::support::{TestSpace, image, peers, requires, sha256, sketch};
+use crate::support::{TestSpace, busybox, image, peers, requires, sha256, sketch};
 
 /// A case that is laid out and can be built.
 pub(crate) struct Golden {
@@ -278,18 +277,7 @@ fn add_base(served: &mut Served, layers: Vec<Vec<u8>>) {
         layers.iter().map(|_| json!({"created": "2020-01-02T03:04:05Z", "created_by": "base"})).collect();
     let config =
         json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]}, "history": history});
-    let layers = layers
-        .iter()
-        .map(|tar| (LAYER_TYPE.to_owned(), sketch::compressed("layer.gz", tar), sha256::of(tar)))
-        .collect();
-    let image = NewImage {
-        media_type: MANIFEST_TYPE.to_owned(),
-        config_type: CONFIG_TYPE.to_owned(),
-        config,
-        layers,
-    };
-    let descriptor = served.add(image);
-    served.name("library/base:latest", &descriptor);
+    served.add_archives("library/base:latest", config, &layers);
 }
 
 fn word(value: &Value) -> String {

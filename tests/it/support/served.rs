@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::busybox::{CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use super::http::{HttpServer, Request, Response};
 use super::sha256;
+use super::sketch;
 use super::validator::foreign;
 
 /// Images to be served.
@@ -40,6 +42,21 @@ impl Served {
         let manifest =
             json!({"schemaVersion": 2, "mediaType": image.media_type, "config": config, "layers": layers});
         self.manifest(&image.media_type, serde_json::to_vec(&manifest).unwrap())
+    }
+
+    /// Adds an OCI image of archives, base first, under a name.
+    pub(crate) fn add_archives(&mut self, name: &str, config: Value, archives: &[Vec<u8>]) {
+        let layer = |tar: &Vec<u8>| {
+            let blob = sketch::compressed("layer.gz", tar);
+            (LAYER_TYPE.to_owned(), blob, sha256::of(tar))
+        };
+        let descriptor = self.add(NewImage {
+            media_type: MANIFEST_TYPE.to_owned(),
+            config_type: CONFIG_TYPE.to_owned(),
+            config,
+            layers: archives.iter().map(layer).collect(),
+        });
+        self.name(name, &descriptor);
     }
 
     /// Adds an index over manifests (with `platform` in each) and returns its descriptor.

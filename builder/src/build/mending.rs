@@ -39,7 +39,7 @@ pub(super) async fn mended(
     let (store, named) = (workshop.store.clone(), named.collect::<Vec<_>>());
     let damaged = blocking(move || fsck::mend_held(&store, &named)).await?;
     for digest in &damaged {
-        let message = format!("blob `{digest}` of the store was damaged and is made again");
+        let message = format!("blob `{digest}` of the store was damaged; it is now in `damaged`");
         progress.on(&ProgressEvent::Warning { message: &message });
     }
     Ok(!damaged.is_empty())

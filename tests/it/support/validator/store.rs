@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::files::Files;
+use super::files::{self, Files};
 use super::image::{Asked, check_layout};
 use crate::support::sha256;
 
@@ -70,7 +70,9 @@ fn check_records(root: &Path, present: &BTreeSet<String>, wrong: &mut Vec<String
             let path = root.join("records").join(&kind).join(&key);
             match read_record(&path, &kind, &key) {
                 Ok(blobs) => {
-                    let missing = blobs.iter().filter(|hex| !present.contains(*hex));
+                    // Another process may have written both since the blobs were listed.
+                    let is_there = |hex: &str| present.contains(hex) || root.join(files::blob(hex)).exists();
+                    let missing = blobs.iter().filter(|hex| !is_there(hex));
                     wrong.extend(
                         missing.map(|hex| format!("record {kind}/{key} names {hex}, which is not there")),
                     );

@@ -20,7 +20,7 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
 use kiln_registry::WebError;
-use kiln_sandbox::ExecError;
+use kiln_sandbox::{ExecError, Operation};
 
 use crate::settings::{ConfigError, SettingsError};
 
@@ -281,6 +281,7 @@ impl From<BuildError> for Failure {
                     None => failure,
                 }
             }
+            BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
         }
@@ -291,6 +292,11 @@ impl From<BuildError> for Failure {
 fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
     let failure = match error {
         StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
+        StepError::Exec(ExecError::Setup { operation: Operation::Overlay, source })
+            if source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            Failure::of(Kind::Machine, error).with_hint(OVERLAY_HINT)
+        }
         StepError::Exec(cause) if cause.is_machine_limit() => {
             Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
         }
@@ -307,6 +313,9 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
         None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
     }
 }
+
+const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot: \
+    keep the store on a volume (`--store DIR`, `KILN_HOME`)";
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
     apparmor profiles); a Dockerfile without RUN needs nothing";

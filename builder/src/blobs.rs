@@ -52,7 +52,10 @@ pub enum FetchError {
 /// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry or address is known to have it.
 pub fn is_available(store: &Store, layer: &Layer) -> bool {
     // A store that cannot answer is no reason to fail: the step is done again, and that will say what is wrong.
-    matches!(store.blobs().hold(&layer.blob.digest), Ok(true))
+    // One that was cut short counts as missing; other damage shows when it is read.
+    let digest = &layer.blob.digest;
+    (matches!(store.blobs().hold(digest), Ok(true))
+        && matches!(store.blobs().size(digest), Ok(Some(size)) if size == layer.blob.size))
         || !origins(store, &layer.blob.digest).is_empty()
         || foreign::has_address(&layer.blob)
 }

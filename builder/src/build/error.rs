@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kiln_oci::validate::ValidationError;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
@@ -83,6 +84,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was written breaks a rule of the specification: a mistake of this program.
+    #[error("the image is not as the specification has it")]
+    Invalid(#[from] ValidationError),
     /// Somebody stopped it.
     #[error("interrupted")]
     Interrupted,

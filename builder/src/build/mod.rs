@@ -2,16 +2,20 @@
 
 mod error;
 pub(crate) mod inputs;
+mod mending;
 
 pub use error::BuildError;
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
+use kiln_oci::validate::{Open, validate_documents};
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
+use kiln_store::Store;
 
 use crate::catalog;
 use crate::export::{self, NamedDescriptor};
@@ -29,6 +33,7 @@ use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
 use inputs::Inputs;
+use mending::{MENDS_MAX, can_repeat, mended};
 
 /// What a build made.
 #[derive(Debug)]
@@ -56,11 +61,27 @@ pub struct BuiltImage {
     pub config: Digest,
 }
 
-/// Builds what is asked for.
+/// Builds what is asked for. Where that fails on damage in the store, what is damaged is moved away, and made or fetched
+/// again by another attempt.
 ///
 /// # Errors
 /// [`BuildError`]; what was finished before it stays in the cache, and nothing has a name that had none.
 pub async fn build(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<BuildResult, BuildError> {
+    for _ in 0..MENDS_MAX {
+        match attempt(workshop, request, progress, interrupt).await {
+            Err(error) if mended(workshop, &error, progress).await? && can_repeat(request) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt(workshop, request, progress, interrupt).await
+}
+
+async fn attempt(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     progress: &Arc<dyn Progress>,
@@ -274,6 +295,7 @@ fn assemble_images(
 }
 
 /// Puts the documents into the store and returns the descriptor of the result.
+/// Stores what describes the images, and checks it before anybody sees it.
 async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Result<Descriptor, BuildError> {
     let mut documents: Vec<bytes::Bytes> = Vec::new();
     for image in images {
@@ -287,10 +309,23 @@ async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Resu
             index.descriptor(MediaType::OCI_INDEX)
         }
     };
-    let store = workshop.store.clone();
-    blocking(move || documents.iter().try_for_each(|document| store.blobs().put_bytes(document).map(drop)))
-        .await?;
+    let (store, top) = (workshop.store.clone(), descriptor.clone());
+    blocking(move || {
+        documents.iter().try_for_each(|document| store.blobs().put_bytes(document).map(drop))?;
+        validate_documents(&top, &Documents(&store))?;
+        Ok::<(), BuildError>(())
+    })
+    .await?;
     Ok(descriptor)
+}
+
+/// The documents of a store.
+struct Documents<'a>(&'a Store);
+
+impl Open for Documents<'_> {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.0.blobs().open(digest).map_err(io::Error::other)?))
+    }
 }
 
 /// Hands the result on: to the store, to files, to registries.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_oci::{Digest, Hasher, VerifyingReader, layout};
 
+use crate::disk::make_directories;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session, relock};
 use crate::scratch::TempFile;
@@ -195,6 +196,11 @@ impl Blobs {
         self.session.path(layout::BLOBS_DIRECTORY).join(digest.hex())
     }
 
+    /// Makes the folder of blobs, unless it is there.
+    pub(crate) fn make_folder(&self) -> Result<()> {
+        make_directories(self.session.disk(), &self.session.path(layout::BLOBS_DIRECTORY))
+    }
+
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
     }
@@ -263,6 +269,8 @@ impl HashedBlobWriter {
         }
         self.file.sync()?;
         let to = self.blobs.path(digest);
+        // Whoever cleared the store by hand may have taken the folder, too.
+        self.blobs.make_folder()?;
         // What is already there is replaced: it may be damaged, and this is known to be good.
         self.file.publish(&to)?;
         relock(&self.blobs.fresh).insert(*digest);

@@ -1,7 +1,6 @@
 //! Layers as bytes: order, headers, compression, and that other tools read them.
 
 use std::io::Read;
-use std::process::Command;
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use kiln_layer::{
     walk_origin,
 };
 
-use crate::support::{changes_of, committed, file, kinds, listing_of, options, path, tar_of, tree};
+use crate::support::{changes_of, committed, file, gnu_tar, kinds, listing_of, options, path, tar_of, tree};
 
 fn many_files() -> Tree {
     let mut tree = Tree::new();
@@ -31,7 +30,7 @@ fn many_files() -> Tree {
     tree
 }
 
-fn pool(threads: usize) -> rayon::ThreadPool {
+pub(crate) fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
@@ -149,17 +148,6 @@ fn gnu_tar_lists_what_was_written() {
         "-rw-r--r-- 0/0 1 1980-01-01 00:00:00 u\\303\\274".to_owned(),
     ];
     assert_eq!(lines, expected);
-}
-
-/// What GNU tar prints about an archive, blanks squeezed.
-fn gnu_tar(archive: &[u8], arguments: &[&str]) -> Vec<String> {
-    let space = tempfile::tempdir().unwrap();
-    let at = space.path().join("layer.tar");
-    std::fs::write(&at, archive).unwrap();
-    let output = Command::new("tar").args(arguments).arg("-f").arg(&at).env("LC_ALL", "C").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[test]

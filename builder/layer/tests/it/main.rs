@@ -6,6 +6,7 @@ mod archive;
 mod commit;
 mod copy;
 mod diff;
+mod gnu;
 mod hostile;
 mod properties;
 mod support;

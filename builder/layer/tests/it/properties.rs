@@ -58,7 +58,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 /// A whole tree: parents are implied; each name may be a link to an earlier file instead.
-fn trees() -> impl Strategy<Value = Tree> {
+pub(crate) fn trees() -> impl Strategy<Value = Tree> {
     let name = prop::collection::vec(component(), 1..4);
     prop::collection::vec((name, entry(), any::<prop::sample::Index>(), 0..6_u8), 0..25).prop_map(|items| {
         let mut tree = Tree::new();

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use kiln_layer::Compression;
+
 use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
 
@@ -178,18 +180,6 @@ impl Timestamp {
             Self::Preserve { .. } => None,
         }
     }
-}
-
-/// Compression of new layers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// gzip, at a level of 0 to 9 or the default one.
-    #[default]
-    Gzip,
-    /// zstd.
-    Zstd,
-    /// None.
-    Uncompressed,
 }
 
 /// Whose texts the history has.

@@ -66,9 +66,9 @@ pub(crate) struct BuildArgs {
           default_value = "false", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true,
           help_heading = "Results")]
     pub(crate) load: bool,
-    /// Compression of new layers
-    #[arg(long, value_enum, value_name = "NAME", help_heading = "Results")]
-    pub(crate) compression: Option<CompressionWord>,
+    /// Compression of new layers: gzip[:0-9], zstd[:1-22] or none
+    #[arg(long, value_name = "NAME[:LEVEL]", help_heading = "Results")]
+    pub(crate) compression: Option<String>,
     /// Write the digest of the result here
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -124,18 +124,6 @@ pub(crate) enum NetworkWord {
     None,
     /// The host's network
     Host,
-}
-
-/// Words of `--compression`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CompressionWord {
-    /// Every tool reads it
-    Gzip,
-    /// Smaller and faster
-    Zstd,
-    /// No compression
-    #[value(alias = "uncompressed")]
-    None,
 }
 
 /// Words of `--compat`.

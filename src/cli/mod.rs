@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, CompatWord, CompressionWord, NetworkWord};
+pub(crate) use build::{BuildArgs, CompatWord, NetworkWord};
 pub(crate) use image::{
     ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,

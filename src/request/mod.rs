@@ -1,6 +1,7 @@
 //! Flags and settings → a [`BuildRequest`]: every text becomes a checked value here, and nothing is done yet.
 
 pub(crate) mod call;
+mod compression;
 mod context;
 mod csv;
 mod limits;
@@ -20,7 +21,7 @@ use kiln_builder::request::{
 };
 use kiln_oci::{Platform, Reference};
 
-use crate::cli::{BuildArgs, CompatWord, CompressionWord, NetworkWord};
+use crate::cli::{BuildArgs, CompatWord, NetworkWord};
 use crate::failure::{Failure, Kind};
 use crate::settings::Settings;
 use output::Output;
@@ -80,7 +81,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
     let base = settings.working_directory.as_path();
     let (context, dockerfile, from_stdin) = places(args, base)?;
     let outputs = args.output.iter().map(|line| output::parse(line, base)).collect::<Result<Vec<_>, _>>()?;
-    let compression = compression(args, &outputs)?;
+    let compression = compression_of(args, &outputs)?;
     let tags = args.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs_of(args, outputs, &tags)?;
     let (build_args, timestamp) = build_args(&args.build_arg, args.timestamp.as_deref(), settings)?;
@@ -155,12 +156,8 @@ fn tag(text: &str) -> Result<Reference, SpecError> {
     }
 }
 
-fn compression(args: &BuildArgs, outputs: &[Output]) -> Result<Compression, Failure> {
-    let flag = args.compression.map(|word| match word {
-        CompressionWord::Gzip => Compression::Gzip,
-        CompressionWord::Zstd => Compression::Zstd,
-        CompressionWord::None => Compression::Uncompressed,
-    });
+fn compression_of(args: &BuildArgs, outputs: &[Output]) -> Result<Compression, Failure> {
+    let flag = args.compression.as_deref().map(compression::flag).transpose()?;
     let mut wanted = flag.into_iter().chain(outputs.iter().filter_map(|output| output.compression));
     let first = wanted.next();
     match wanted.find(|other| Some(*other) != first) {

@@ -27,10 +27,10 @@ const TYPES: &[&str] = &["oci", "docker", "image", "registry", "local", "tar", "
 /// Which keys a type has.
 fn keys_of(kind: &str) -> &'static [&'static str] {
     match kind {
-        "oci" => &["type", "name", "dest", "tar", "compression"],
-        "docker" => &["type", "name", "dest", "compression"],
-        "image" => &["type", "name", "push", "compression"],
-        "registry" => &["type", "name", "compression"],
+        "oci" => &["type", "name", "dest", "tar", "compression", "compression-level"],
+        "docker" => &["type", "name", "dest", "compression", "compression-level"],
+        "image" => &["type", "name", "push", "compression", "compression-level"],
+        "registry" => &["type", "name", "compression", "compression-level"],
         "local" | "tar" => &["type", "dest"],
         _ => &["type"],
     }
@@ -38,7 +38,6 @@ fn keys_of(kind: &str) -> &'static [&'static str] {
 
 /// Keys of buildx that are not built here, and what to do instead.
 const NOT_YET: &[(&str, &str)] = &[
-    ("compression-level", "the level is fixed, so that the same files give the same bytes"),
     ("force-compression", "layers of a base image keep their bytes"),
     ("rewrite-timestamp", "times are always set; leave it out"),
     ("source-date-epoch", "use SOURCE_DATE_EPOCH or `--timestamp`"),
@@ -208,17 +207,13 @@ impl Keys<'_> {
     }
 
     fn compression(&self) -> Result<Option<Compression>, SpecError> {
-        match self.get("compression") {
-            None => Ok(None),
-            Some("gzip") => Ok(Some(Compression::Gzip)),
-            Some("zstd") => Ok(Some(Compression::Zstd)),
-            Some("uncompressed" | "none") => Ok(Some(Compression::Uncompressed)),
-            Some("estargz") => Err(self.error("compression `estargz` is not built yet")),
-            Some(other) => {
-                let hint = "the compressions are `gzip`, `zstd` and `uncompressed`";
-                Err(self.error(format!("there is no compression `{other}`")).with_hint(hint))
-            }
+        let (name, level) = (self.get("compression"), self.get("compression-level"));
+        if name.is_none() && level.is_none() {
+            return Ok(None);
         }
+        // A level alone is one of gzip, as with buildx.
+        let named = super::compression::named(name.unwrap_or("gzip"), level);
+        named.map(Some).map_err(|(reason, hint)| self.error(reason).with_hint(hint))
     }
 }
 
@@ -293,7 +288,7 @@ mod tests {
             ("type=local,dest=-", "files cannot go to standard output (`type=tar,dest=-` writes an archive)"),
             (
                 "type=oci,compression=lz4",
-                "there is no compression `lz4` (the compressions are `gzip`, `zstd` and `uncompressed`)",
+                "there is no compression `lz4` (the compressions are `gzip`, `zstd` and `none`)",
             ),
             (
                 "type=oci,annotation.a=b",

@@ -48,7 +48,7 @@ fn flags_become_values() {
     assert_eq!(request.extra_hosts, [("h".to_owned(), "1.2.3.4".to_owned())]);
     assert_eq!((request.ulimits.len(), request.shm_size_bytes), (1, Some(1024)));
     assert_eq!(request.timestamp, Timestamp::Preserve { documents: DEFAULT_EPOCH });
-    assert_eq!((request.compat, request.compression), (Compat::BuildKit, Compression::Zstd));
+    assert_eq!((request.compat, request.compression), (Compat::BuildKit, Compression::ZSTD));
 }
 
 #[test]

@@ -121,7 +121,7 @@ def odd_bytes_in_a_name():
     return [file(b"tab\tnew\nline"), file(b"\xff")]
 
 
-@case(["n" * 300 + " = x"], "too long", context="too long")
+@case("more than the 255 of a name")
 def name_longer_than_a_component():
     """A component of 300 bytes, which no file system takes."""
     return [pax((b"path", b"n" * 300)), file(b"short")]
@@ -261,7 +261,11 @@ def hard_link_to_an_absolute_name():
     return [hard(b"h", b"/etc/shadow")]
 
 
-@case(["h -> ../outside/victim", "l == h"])
+# COPY keeps links between regular files only.
+@case(
+    ["h -> ../outside/victim", "l == h"],
+    LOWER + ["h -> ../outside/victim", "l -> ../outside/victim"],
+)
 def hard_link_to_a_symlink():
     """Another name for a symlink: never for what that leads to."""
     return [symlink(b"l", b"../outside/victim"), hard(b"h", b"l")]
@@ -321,7 +325,7 @@ def hard_link_to_itself():
     return [file(b"f"), hard(b"f", b"f")]
 
 
-@case(["c %", "d == c"])
+@case(["c %", "d == c"], LOWER + ["c %", "d %"])
 def hard_link_to_a_device():
     """Another name for a device, which perhaps was not made."""
     return [header(b"c", CHAR, major=1, minor=3), hard(b"d", b"c")]
@@ -336,7 +340,7 @@ def write_through_a_hard_link():
 # Devices, modes, owners
 
 
-@case("marks deletions", context=[])
+@case("marks deletions")
 def device_that_marks_a_deletion():
     """A device that overlayfs takes for a deletion."""
     return [header(b"lower", CHAR)]

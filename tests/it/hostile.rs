@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::image::{check_blobs, read_one};
 use crate::support::layer::Kind;
 use crate::support::space::{kept, repository};
-use crate::support::{Invocation, Outcome, TestSpace, busybox, peers, requires, sha256, users};
+use crate::support::{Invocation, Outcome, TestSpace, busybox, peers, requires, sha256, users, validator};
 
 /// Memory that a case may need, in MiB, where it does not say otherwise. Much of it is the program's own, which is not optimised.
 const PEAK_MIB_MAX: u64 = 160;
@@ -338,6 +338,7 @@ fn write_layout(space: &TestSpace, case: &Case) -> PathBuf {
     drop(fs::remove_dir_all(&layout));
     let blob = |media_type: &str, bytes: &[u8]| {
         let hex = sha256::of(bytes);
+        validator::foreign::remember(&format!("sha256:{hex}"));
         space.file(&format!("base/blobs/sha256/{hex}"), bytes);
         json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len()})
     };

@@ -20,6 +20,7 @@ use crate::path::{ArchivePath, PathError};
 use crate::tar::read::{Limits, Member, MemberKind, ReadError, TarReader};
 use crate::tar::write::{TAR_BLOCK, WHITEOUT_PREFIX};
 use crate::tree::{ResolveError, Tree, TreeError};
+use crate::walk::is_layer_xattr;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -120,7 +121,9 @@ struct Extraction<'a> {
 }
 
 impl Extraction<'_> {
-    fn member<R: Read>(&mut self, member: Member, tar: &mut TarReader<R>) -> Result<(), ArchiveError> {
+    fn member<R: Read>(&mut self, mut member: Member, tar: &mut TarReader<R>) -> Result<(), ArchiveError> {
+        // Marks of overlayfs would be taken for what they say by whoever unpacks the layer.
+        member.metadata.xattrs.retain(is_layer_xattr);
         let Some(name) = member.path.file_name() else { return Ok(()) };
         let path = self.parent_of(&member.path)?.join(name)?;
         if path.components().any(|name| name.starts_with(WHITEOUT_PREFIX)) {

@@ -70,7 +70,21 @@ impl Default for Compression {
     }
 }
 
+impl std::fmt::Display for Compression {
+    /// The name and level, as keys have them.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::Gzip(level) => write!(formatter, "gzip:{level}"),
+            Self::Zstd(level) => write!(formatter, "zstd:{level}"),
+        }
+    }
+}
+
 impl Compression {
+    /// zstd at its usual level.
+    pub const ZSTD: Self = Self::Zstd(ZSTD_LEVEL_DEFAULT);
+
     /// Returns the media type of a layer compressed so.
     pub fn media_type(self) -> MediaType {
         match self {

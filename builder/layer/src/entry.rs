@@ -130,6 +130,15 @@ impl Xattrs {
         value
     }
 
+    /// Removes all attributes but those whose names `keep` says yes to.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        if self.iter().all(|(name, _)| keep(name)) {
+            return;
+        }
+        let kept = self.iter().filter(|(name, _)| keep(name));
+        *self = kept.map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    }
+
     /// Returns all attributes, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().flat_map(|map| map.iter()).map(|(name, value)| (name.as_slice(), value.as_slice()))

@@ -33,6 +33,15 @@ impl MediaType {
     pub const OCI_LAYER_GZIP: Self = Self::known("application/vnd.oci.image.layer.v1.tar+gzip");
     /// OCI layer, zstd.
     pub const OCI_LAYER_ZSTD: Self = Self::known("application/vnd.oci.image.layer.v1.tar+zstd");
+    /// OCI layer that ordinary registries do not distribute, uncompressed.
+    pub const OCI_FOREIGN_LAYER: Self =
+        Self::known("application/vnd.oci.image.layer.nondistributable.v1.tar");
+    /// OCI layer that ordinary registries do not distribute, gzip.
+    pub const OCI_FOREIGN_LAYER_GZIP: Self =
+        Self::known("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip");
+    /// OCI layer that ordinary registries do not distribute, zstd.
+    pub const OCI_FOREIGN_LAYER_ZSTD: Self =
+        Self::known("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd");
     /// Docker manifest, schema 2.
     pub const DOCKER_MANIFEST: Self = Self::known("application/vnd.docker.distribution.manifest.v2+json");
     /// Docker manifest list.
@@ -118,8 +127,11 @@ impl MediaType {
             Self::OCI_CONFIG
         } else {
             match self.layer_compression() {
-                Some(compression) if !self.is_foreign() => Self::layer(compression),
-                _ => self.clone(),
+                Some(LayerCompression::None) if self.is_foreign() => Self::OCI_FOREIGN_LAYER,
+                Some(LayerCompression::Gzip) if self.is_foreign() => Self::OCI_FOREIGN_LAYER_GZIP,
+                Some(LayerCompression::Zstd) if self.is_foreign() => Self::OCI_FOREIGN_LAYER_ZSTD,
+                Some(compression) => Self::layer(compression),
+                None => self.clone(),
             }
         }
     }
@@ -148,6 +160,11 @@ mod tests {
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
                 Some(LayerCompression::Gzip),
                 MediaType::OCI_LAYER_GZIP,
+            ),
+            (
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                Some(LayerCompression::Gzip),
+                MediaType::OCI_FOREIGN_LAYER_GZIP,
             ),
             ("application/octet-stream", None, MediaType::new("application/octet-stream")),
         ] {

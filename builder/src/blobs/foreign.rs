@@ -39,6 +39,11 @@ pub enum ForeignError {
     },
 }
 
+/// An answer that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("it sends other bytes")]
+struct OtherBytes(#[source] StoreError);
+
 /// Whether the image names an address that may have the layer.
 pub(super) fn has_address(blob: &Descriptor) -> bool {
     addresses(blob).next().is_some()
@@ -93,7 +98,7 @@ async fn fetch_from(
     match blocking(move || partial.commit()).await {
         Ok(()) => Ok(()),
         Err(error @ (StoreError::WrongDigest { .. } | StoreError::WrongSize { .. })) => {
-            Err(refused(Box::new(error)).into())
+            Err(refused(Box::new(OtherBytes(error))).into())
         }
         Err(error) => Err(error.into()),
     }
@@ -118,7 +123,7 @@ async fn receive(
     loop {
         match body.next_piece().await? {
             Piece::Chunk(chunk) => {
-                partial.append(&chunk)?;
+                partial.append(&chunk).map_err(OtherBytes)?;
                 on_bytes(partial.len_bytes());
             }
             Piece::FromStart => partial.restart()?,

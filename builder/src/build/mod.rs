@@ -26,7 +26,7 @@ use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOp
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
-use crate::request::{BuildRequest, Compression, DEFAULT_EPOCH, OutputSpec, Timestamp};
+use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
 use crate::source::http::Web;
 use crate::source::image::{self, Freshness};
@@ -248,11 +248,6 @@ async fn prepare(
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
     let downloads = inputs.announce_files(plan).await?;
-    let compression = match request.compression {
-        Compression::Gzip => "gzip",
-        Compression::Zstd => "zstd",
-        Compression::Uncompressed => "none",
-    };
     Ok(Bench {
         workshop: Arc::clone(workshop),
         contexts,
@@ -264,7 +259,7 @@ async fn prepare(
         no_cache: request.no_cache.clone(),
         key_base: KeyBase {
             epoch: timestamp.files(),
-            compression: compression.to_owned(),
+            compression: request.compression.to_string(),
             formats: (TAR_FORMAT, COMPRESS_FORMAT),
         },
         build_id: build_id(workshop.started_ns),

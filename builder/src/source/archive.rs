@@ -9,9 +9,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use kiln_layer::content_hash::HashError;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchiveError, ArchivePath, Content, DirectoryOrigin, Entry, NoLayers, Tree, extract_archive,
+    ArchiveError, ArchivePath, Content, DirectoryOrigin, Entry, NoCache, NoLayers, Tree, extract_archive,
+    hash_contents,
 };
 use kiln_store::{Scratch, StoreError};
 
@@ -40,6 +42,9 @@ pub enum ContextArchiveError {
         /// What is wrong with it.
         source: ArchiveError,
     },
+    /// Its only file cannot be read again.
+    #[error(transparent)]
+    Hash(#[from] HashError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,6 +117,7 @@ pub fn read_or_only(
     let mut tree = Tree::new();
     tree.insert(ArchivePath::parse(ONLY_FILE).expect("a plain name"), download.entry());
     imply_directories(&mut tree);
+    hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers)?;
     Ok(Files { tree: Arc::new(tree), _scratch: None })
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use kiln_layer::{Changes, CommitOptions, Compression as LayerCompression, EarlierBlocks, LayerTime};
+use kiln_layer::{Changes, CommitOptions, EarlierBlocks, LayerTime};
 use kiln_oci::Descriptor;
 
 use super::{Bench, Reuse, StepError};
 use crate::cache::Lineage;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::Op;
-use crate::request::{Compression, Timestamp};
+use crate::request::Timestamp;
 use crate::rootfs::Layer;
 
 /// A layer to be written.
@@ -38,22 +38,13 @@ pub(super) fn write_layer(bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, St
     let committed = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut writer)?;
     writer.commit(&committed.digest)?;
     lineage.remember(committed.digest, committed.size, committed.blocks)?;
-    let media_type = compression(bench.compression).media_type();
+    let media_type = bench.compression.media_type();
     let layer = Layer {
         diff_id: committed.diff_id,
         blob: Descriptor::new(media_type, committed.digest, committed.size),
     };
     layers::remember_listing(workshop, committed.listing)?;
     Ok(layer)
-}
-
-/// Returns the compressor that a request's compression means.
-pub(crate) fn compression(compression: Compression) -> LayerCompression {
-    match compression {
-        Compression::Gzip => LayerCompression::default(),
-        Compression::Zstd => LayerCompression::Zstd(kiln_layer::compress::ZSTD_LEVEL_DEFAULT),
-        Compression::Uncompressed => LayerCompression::None,
-    }
 }
 
 /// Runs `job`, which is cheap to start and heavy to do, on the cpu lane.
@@ -70,5 +61,5 @@ fn commit_options(bench: &Bench) -> CommitOptions {
         Timestamp::Epoch(seconds) => LayerTime::Fixed(seconds),
         Timestamp::Preserve { .. } => LayerTime::Preserve,
     };
-    CommitOptions { time, compression: compression(bench.compression) }
+    CommitOptions { time, compression: bench.compression }
 }

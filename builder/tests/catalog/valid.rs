@@ -50,7 +50,7 @@ async fn what_is_built_and_imported_is_valid() {
     let imported = catalog::inspect(&space.open(), "base:1", None).unwrap().descriptor;
     let blobs = StoreBlobs(space.open().store.clone());
     assert_eq!(validate(&imported, &blobs).unwrap(), 1);
-    for compression in [Compression::Gzip, Compression::Zstd, Compression::Uncompressed] {
+    for compression in [Compression::default(), Compression::ZSTD, Compression::None] {
         let descriptor = built(&space, compression).await;
         assert_eq!(validate(&descriptor, &blobs).unwrap(), 1, "{compression:?}");
     }

@@ -111,7 +111,7 @@ pub(super) fn recipe(
     digest_of: impl Fn(&Piece<'_>) -> Option<ContentDigest>,
 ) -> Option<Recipe> {
     let mut hasher = ContentHasher::new();
-    hasher.update(format!("{COMPRESS_FORMAT} {compression:?}\n").as_bytes());
+    hasher.update(format!("{COMPRESS_FORMAT} {compression}\n").as_bytes());
     for part in &block.parts {
         match part {
             Part::Literal(range) => {

@@ -10,6 +10,7 @@ use crate::entry::{Entry, Kind, Metadata, Timestamp, WithTime};
 use crate::owner::Owner;
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, ResolveError, Tree, resolve_by};
+use crate::walk::is_layer_xattr;
 
 /// The target with what was placed so far on top.
 pub(super) struct Placer<'a> {
@@ -329,6 +330,8 @@ impl<'a> Placer<'a> {
     /// An entry as the flags want it.
     fn dressed(&self, entry: &Entry) -> Entry {
         let mut entry = entry.clone();
+        // Layers of others may have attributes that belong in none.
+        entry.metadata.xattrs.retain(is_layer_xattr);
         self.own(&mut entry.metadata);
         if let Some(chmod) = &self.request.chmod
             && !matches!(entry.kind, Kind::Symlink(_))

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kiln_layer::tar::read::Limits;
-use kiln_layer::{DirectoryOrigin, extract_archive};
+use kiln_layer::tar::write::{Member, append_end, append_header};
+use kiln_layer::{DirectoryOrigin, Entry, Metadata, Timestamp, extract_archive};
 
 use crate::support::{path, show};
 
@@ -40,4 +41,27 @@ fn a_hard_links_header_sets_owner_and_mode_of_the_file() {
     assert_eq!(show(&tree, &[""]), ["f:  @4755,2,0", "h = f", "l -> f", "m = l"]);
     let symlink = &tree.get(&path("l")).unwrap().metadata;
     assert_eq!((symlink.mode, symlink.uid), (0o777, 3));
+}
+
+#[test]
+fn attributes_that_belong_in_no_layer_are_left_out() {
+    let names = [
+        "security.capability",
+        "security.selinux",
+        "trusted.overlay.opaque",
+        "user.overlay.redirect",
+        "user.note",
+    ];
+    let mut metadata = Metadata::with_mode(0o755);
+    metadata.xattrs = names.iter().map(|name| (name.as_bytes().to_vec(), b"y".to_vec())).collect();
+    let mut bytes = Vec::new();
+    let member = Member::Entry(&Entry::directory(metadata));
+    append_header(&mut bytes, &path("d"), member, Timestamp::from_seconds(0)).unwrap();
+    append_end(&mut bytes);
+    let space = tempfile::tempdir().unwrap();
+    let scratch = Arc::new(DirectoryOrigin::open(space.path()).unwrap());
+    let tree = extract_archive(&*bytes, &scratch, Limits::default()).unwrap();
+    let kept = tree.get(&path("d")).unwrap().metadata.xattrs.clone();
+    let kept: Vec<&[u8]> = kept.iter().map(|(name, _)| name).collect();
+    assert_eq!(kept, [&b"security.capability"[..], b"user.note"]);
 }

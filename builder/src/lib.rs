@@ -77,6 +77,8 @@ pub mod request;
 
 pub mod plan;
 
+pub mod git_reference;
+
 pub mod ignore;
 
 pub mod rootfs;

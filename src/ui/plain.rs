@@ -66,6 +66,11 @@ impl<W: Write> Plain<W> {
             ProgressEvent::Began { task } => {
                 self.labels.task_number(task);
             }
+            ProgressEvent::TaskOutput { task, line } => {
+                let number = self.labels.task_number(task);
+                let line = clean(line.as_bytes(), false);
+                self.line(number, &line);
+            }
             ProgressEvent::Finished { task, took, detail } => self.task_done(task, *took, detail),
             ProgressEvent::Planned { plan, .. } => self.plan(plan),
             ProgressEvent::StepCached { step } => {

@@ -98,7 +98,8 @@ impl Remote {
     /// As git has it: a colon before the first slash.
     fn of_secure_copy(text: &str) -> Result<Self, RemoteError> {
         let (place, path) = text.split_once(':').ok_or(RemoteError::Protocol)?;
-        if place.contains('/') || path.is_empty() {
+        // Behind two colons is what git hands to a helper program.
+        if place.contains('/') || path.is_empty() || path.starts_with(':') {
             return Err(RemoteError::Protocol);
         }
         let (user, host) = place.rsplit_once('@').map_or((None, place), |(user, host)| (Some(user), host));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use kiln_oci::{Platform, Reference};
 
+use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
 
@@ -86,6 +87,23 @@ impl BuildRequest {
     }
 }
 
+/// The build argument that asks for the git directory of a context, as in BuildKit.
+const KEEP_GIT_ARGUMENT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+impl BuildRequest {
+    /// Returns the git repository that is the main context, if one is, with what a build argument says about it.
+    pub fn git_context(&self) -> Option<GitReference> {
+        let ContextPlace::Git(reference) = &self.context else { return None };
+        let mut reference = GitReference::clone(reference);
+        let argument = self.build_args.get(KEEP_GIT_ARGUMENT).map(String::as_str);
+        // The words of Go's `strconv.ParseBool`; others count for nothing there, too.
+        if matches!(argument, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+            reference.keep_git_directory = Some(true);
+        }
+        Some(reference)
+    }
+}
+
 /// Where a context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextPlace {
@@ -93,6 +111,8 @@ pub enum ContextPlace {
     Directory(PathBuf),
     /// A tar archive, perhaps compressed, in a file. A context on standard input is put there first.
     Archive(PathBuf),
+    /// A git repository.
+    Git(Box<GitReference>),
     /// No files.
     Empty,
 }
@@ -115,6 +135,8 @@ pub enum NamedContext {
     Directory(PathBuf),
     /// The files of a tar archive.
     Archive(PathBuf),
+    /// The files of a git repository.
+    Git(Box<GitReference>),
     /// Another image.
     Image(Reference),
     /// An image in an OCI layout: directory, and tag or digest.

@@ -78,7 +78,7 @@ async fn answer(
         let checked = check(workshop, request, &options, progress).await?;
         return Ok(Answer::Checked(Box::new(checked)));
     }
-    let source = dockerfile_of(workshop, request).await?;
+    let source = dockerfile_of(workshop, request, progress).await?;
     let parsed = parse(&source, &request.build_args);
     if parsed.has_errors() {
         return Err(wrong(source, parsed.diagnostics));

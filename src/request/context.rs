@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use kiln_builder::git_reference::{GitReference, GitReferenceError, KEYS, Standing};
 use kiln_builder::request::NamedContext;
 
 use super::SpecError;
 use crate::failure::Kind;
+use crate::suggest::nearest;
 
 /// What the CONTEXT operand names.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(super) enum Operand {
     Directory(PathBuf),
     /// Standard input.
     Stdin,
+    /// A git repository.
+    Git(Box<GitReference>),
 }
 
 const CONTEXT: &str = "CONTEXT";
@@ -37,6 +41,11 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     let path = base.join(text);
     if path.is_dir() {
         return Ok(Operand::Directory(path));
+    }
+    if let Some(repository) = repository(text) {
+        return repository
+            .map(Operand::Git)
+            .map_err(|(reason, hint)| SpecError { hint, ..SpecError::new(CONTEXT, &shown, reason) });
     }
     if let Some(remote) = remote(text) {
         return Err(error(remote.reason).with_hint(remote.instead));
@@ -60,20 +69,7 @@ struct Remote {
 
 fn remote(text: &OsStr) -> Option<Remote> {
     let text = text.to_str()?;
-    let is_web = text.starts_with("http://") || text.starts_with("https://");
-    let path = text.split(['#', '?']).next().unwrap_or(text);
-    let is_git = text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || text.starts_with("github.com/")
-        || (is_web && path.ends_with(".git"));
-    if is_git {
-        return Some(Remote {
-            reason: "git repositories as a context are not built yet",
-            instead: "clone it, and give the directory",
-        });
-    }
-    if is_web {
+    if text.starts_with("http://") || text.starts_with("https://") {
         return Some(Remote {
             reason: "contexts from the web are not built yet",
             instead: "hand the archive over: `curl -fL URL | kiln build -`",
@@ -84,6 +80,20 @@ fn remote(text: &OsStr) -> Option<Remote> {
         reason: "an image as the main context is not built yet",
         instead: "name it: `--build-context NAME=…`, and `COPY --from=NAME`",
     })
+}
+
+/// Reads what may be a git repository, and says what is wrong with it.
+fn repository(text: &OsStr) -> Option<Result<Box<GitReference>, Refusal>> {
+    let parsed = GitReference::parse(text.to_str()?, Standing::Context)?;
+    let hint = |error: &GitReferenceError| match error {
+        GitReferenceError::UnknownKey { key } => Some(match nearest(key, &KEYS) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the keys are {}", KEYS.join(", ")),
+        }),
+        _ => None,
+    };
+    let checked = parsed.and_then(GitReference::checked);
+    Some(checked.map(Box::new).map_err(|error| (error.to_string(), hint(&error))))
 }
 
 /// Reads one `--build-context NAME=SOURCE`.
@@ -133,10 +143,13 @@ fn source_of(source: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
     match fs_err::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(NamedContext::Directory(path)),
         Ok(_) => Ok(NamedContext::Archive(path)),
-        Err(cause) => Err(match remote(source) {
-            Some(remote) => (remote.reason.to_owned(), Some(remote.instead.to_owned())),
-            None => (cause.to_string(), None),
-        }),
+        Err(cause) => match repository(source) {
+            Some(repository) => repository.map(NamedContext::Git),
+            None => Err(match remote(source) {
+                Some(remote) => (remote.reason.to_owned(), Some(remote.instead.to_owned())),
+                None => (cause.to_string(), None),
+            }),
+        },
     }
 }
 
@@ -198,20 +211,23 @@ mod tests {
         let outcome = |text: &str| operand(OsStr::new(text), base).map_err(|error| error.reason);
         assert_eq!(outcome("dir"), Ok(Operand::Directory(base.join("dir"))));
         assert_eq!(outcome("-"), Ok(Operand::Stdin));
-        let git = "git repositories as a context are not built yet";
         let web = "contexts from the web are not built yet";
         for (text, says) in [
             ("", "it is empty"),
             ("missing", "there is no such directory"),
             ("file", "it is no directory"),
-            ("git@example.com:a/b", git),
-            ("https://example.com/a/b.git#main:sub", git),
-            ("github.com/a/b", git),
+            ("https://example.com/a.git?tga=v1", "unexpected query `tga`"),
+            ("file:///a.git", "there is no such directory"),
             ("https://example.com/a.tar.gz", web),
             ("docker-image://alpine", "an image as the main context is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
         }
+        for text in ["git@example.com:a/b", "https://example.com/a/b.git#main:sub", "github.com/a/b"] {
+            assert!(matches!(outcome(text), Ok(Operand::Git(_))), "{text}");
+        }
+        std::fs::create_dir_all(base.join("github.com/a/b")).unwrap();
+        assert!(matches!(outcome("github.com/a/b"), Ok(Operand::Directory(_))));
     }
 
     #[test]
@@ -236,12 +252,13 @@ mod tests {
         ] {
             assert_eq!(outcome(text), Ok(("x".to_owned(), context)), "{text}");
         }
+        assert!(matches!(outcome("x=git@example.com:a/b"), Ok((_, NamedContext::Git(_)))));
         for (text, says) in [
             ("dir", "it is not of the form NAME=SOURCE"),
             ("=dir", "it is not of the form NAME=SOURCE"),
             ("scratch=dir", "`scratch` always is the empty image"),
             ("x::linux/arm64=dir", "contexts for one platform (`NAME::PLATFORM`) are not built yet"),
-            ("x=git@example.com:a/b", "git repositories as a context are not built yet"),
+            ("x=git@example.com:a/b#-u", "invalid git ref `-u`"),
             ("x=target:base", "`target:base` needs a file of several builds, which is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");

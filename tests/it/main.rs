@@ -17,6 +17,7 @@ mod copying;
 mod debian;
 mod documents;
 mod faults;
+mod git;
 mod linting;
 mod messages;
 mod registries;

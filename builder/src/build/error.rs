@@ -6,10 +6,11 @@ use kiln_store::StoreError;
 
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
-use crate::plan::{Origin, Plan};
+use crate::plan::{Origin, Plan, StepId};
 use crate::solve::SolveError;
 use crate::source::context::ContextError;
 use crate::source::dockerfile::NoDockerfile;
+use crate::source::git::GitError;
 use crate::source::http::HttpError;
 use crate::source::image::ImageError;
 use crate::transform::StepError;
@@ -67,6 +68,9 @@ pub enum BuildError {
     /// A file could not be fetched.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The context is a git repository, and could not be had.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The result could not be handed on.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -86,11 +90,15 @@ impl BuildError {
     pub(super) fn solve(error: SolveError, plan: &Plan, source: &Source) -> Self {
         match error {
             SolveError::Interrupted => Self::Interrupted,
-            SolveError::Step { step, error } => Self::Step {
-                origin: Box::new(plan.step(step).origin.clone()),
-                source_text: Box::new(source.clone()),
-                error,
-            },
+            SolveError::Step { step, error } => Self::step(plan, step, source, *error),
+        }
+    }
+
+    pub(super) fn step(plan: &Plan, step: StepId, source: &Source, error: StepError) -> Self {
+        Self::Step {
+            origin: Box::new(plan.step(step).origin.clone()),
+            source_text: Box::new(source.clone()),
+            error: Box::new(error),
         }
     }
 

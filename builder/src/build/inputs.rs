@@ -18,6 +18,7 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::request::{BuildRequest, ContextPlace, NamedContext};
 use crate::source::context::{self, Context, ContextSpec};
 use crate::source::dockerfile;
+use crate::source::git::{GitError, GitSources, Resolved};
 use crate::source::http::{self, Download};
 use crate::workshop::Workshop;
 
@@ -30,15 +31,26 @@ pub(crate) struct Inputs {
     directories: BTreeMap<String, PathBuf>,
     /// The ignore file beside the Dockerfile.
     ignore_file: Option<PathBuf>,
+    /// The git repositories of the build.
+    pub(crate) git: Arc<GitSources>,
     /// Keeps contexts that came as archives.
     _scratch: Vec<Scratch>,
 }
 
 impl Inputs {
     /// Opens contexts, unpacking those that are archives, and reads the Dockerfile.
-    pub(crate) async fn open(workshop: &Arc<Workshop>, request: &BuildRequest) -> Result<Self, BuildError> {
+    pub(crate) async fn open(
+        workshop: &Arc<Workshop>,
+        request: &BuildRequest,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Self, BuildError> {
+        let git = Arc::new(GitSources::new(workshop, &request.secrets, progress));
+        let text = match request.git_context() {
+            Some(reference) => Some(dockerfile::of_repository(&git, &reference, &request.dockerfile).await?),
+            None => None,
+        };
         let (workshop, request) = (Arc::clone(workshop), request.clone());
-        blocking(move || open(&workshop, &request)).await
+        blocking(move || open(&workshop, &request, git, text)).await
     }
 
     /// Returns the patterns of the main context's ignore file.
@@ -76,6 +88,24 @@ impl Inputs {
             contexts.insert(name, context);
         }
         Ok(contexts)
+    }
+
+    /// Asks which commits the repositories of needed steps are wanted at.
+    pub(crate) async fn resolve_repositories(
+        &self,
+        plan: &Arc<Plan>,
+    ) -> Result<BTreeMap<StepId, Resolved>, BuildError> {
+        let needed = plan.reachable();
+        let questions =
+            plan.steps().filter(|(id, _)| needed[id.index()]).filter_map(|(id, step)| match &step.op {
+                Op::Git(op) => Some(async move {
+                    let resolved = self.git.resolve(&op.reference).await;
+                    let failed = |error: GitError| BuildError::step(plan, id, &self.source, error.into());
+                    resolved.map(|resolved| (id, resolved)).map_err(failed)
+                }),
+                _ => None,
+            });
+        Ok(futures_util::future::try_join_all(questions).await?.into_iter().collect())
     }
 
     /// Fetches the files that needed steps name by URL.
@@ -132,7 +162,12 @@ fn selections(plan: &Plan) -> BTreeMap<String, BTreeSet<String>> {
     selections
 }
 
-fn open(workshop: &Workshop, request: &BuildRequest) -> Result<Inputs, BuildError> {
+fn open(
+    workshop: &Workshop,
+    request: &BuildRequest,
+    git: Arc<GitSources>,
+    text: Option<Source>,
+) -> Result<Inputs, BuildError> {
     let mut scratch = Vec::new();
     let mut directories = BTreeMap::new();
     match &request.context {
@@ -142,6 +177,7 @@ fn open(workshop: &Workshop, request: &BuildRequest) -> Result<Inputs, BuildErro
         ContextPlace::Archive(path) => {
             directories.insert(MAIN_CONTEXT.to_owned(), unpack(workshop, path, &mut scratch)?);
         }
+        ContextPlace::Git(_) => {}
         ContextPlace::Empty => {
             let empty = workshop.store.scratch("context")?;
             directories.insert(MAIN_CONTEXT.to_owned(), empty.path().to_owned());
@@ -152,14 +188,16 @@ fn open(workshop: &Workshop, request: &BuildRequest) -> Result<Inputs, BuildErro
         let directory = match context {
             NamedContext::Directory(path) => canonical(path)?,
             NamedContext::Archive(path) => unpack(workshop, path, &mut scratch)?,
-            NamedContext::Image(_) | NamedContext::OciLayout { .. } => continue,
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } | NamedContext::Git(_) => continue,
         };
         directories.insert(format!("named:{name}"), directory);
     }
-    let main = &directories[MAIN_CONTEXT];
-    let (source, path) = dockerfile::read(&request.dockerfile, main)?;
+    let (source, path) = match text {
+        Some(text) => (text, None),
+        None => dockerfile::read(&request.dockerfile, &directories[MAIN_CONTEXT])?,
+    };
     let ignore_file = path.as_deref().map(context::ignore_file_of);
-    Ok(Inputs { source, directories, ignore_file, _scratch: scratch })
+    Ok(Inputs { source, directories, ignore_file, git, _scratch: scratch })
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, BuildError> {

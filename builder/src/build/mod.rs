@@ -67,7 +67,7 @@ pub async fn build(
 ) -> Result<BuildResult, BuildError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
-    let inputs = unless_raised(interrupt, Inputs::open(workshop, request)).await?;
+    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, progress)).await?;
     let parsed = lower::parse(&inputs.source, &request.build_args);
     if parsed.has_errors() {
         let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
@@ -222,6 +222,7 @@ async fn prepare(
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
     let downloads = inputs.fetch_files(workshop, plan).await?;
+    let commits = inputs.resolve_repositories(plan).await?;
     let compression = match request.compression {
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
@@ -231,6 +232,8 @@ async fn prepare(
         workshop: Arc::clone(workshop),
         contexts,
         downloads,
+        git: Arc::clone(&inputs.git),
+        commits,
         secrets: request.secrets.clone(),
         timestamp,
         compression: request.compression,

@@ -80,7 +80,7 @@ pub async fn check(
     options: &CheckOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Checked, BuildError> {
-    let (source, ignore) = read(workshop, request).await?;
+    let (source, ignore) = read(workshop, request, progress).await?;
     let parsed = lower::parse(&source, &request.build_args);
     let extent = if request.target.is_some() { Extent::Needed } else { Extent::Whole };
     let subject = Subject {
@@ -112,22 +112,25 @@ pub async fn check(
 pub async fn dockerfile_of(
     workshop: Option<&Arc<Workshop>>,
     request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
 ) -> Result<Source, BuildError> {
-    read(workshop, request).await.map(|(source, _)| source)
+    read(workshop, request, progress).await.map(|(source, _)| source)
 }
 
 /// Reads the Dockerfile and the ignore file.
 async fn read(
     workshop: Option<&Arc<Workshop>>,
     request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
 ) -> Result<(Source, Matcher), BuildError> {
     let directory = match (&request.context, workshop) {
         (ContextPlace::Directory(directory), _) => Some(directory.clone()),
-        (ContextPlace::Archive(_), Some(workshop)) => {
-            let inputs = Inputs::open(workshop, request).await?;
+        (ContextPlace::Archive(_) | ContextPlace::Git(_), Some(workshop)) => {
+            let inputs = Inputs::open(workshop, request, progress).await?;
             let ignore = inputs.ignored()?;
             return Ok((inputs.source, ignore));
         }
+        (ContextPlace::Git(_), None) => return Err(BuildError::NoContext),
         (ContextPlace::Archive(_), None) | (ContextPlace::Empty, _) => None,
     };
     let place = request.dockerfile.clone();

@@ -158,7 +158,7 @@ impl Driver<'_> {
         match outcome {
             Ok(done) => {
                 self.outputs[step.index()] = Some(done);
-                if is_transform || matches!(self.plan.step(step).op, Op::Http(_)) {
+                if is_transform || matches!(self.plan.step(step).op, Op::Http(_) | Op::Git(_)) {
                     self.bench.progress.on(&ProgressEvent::StepDone { step, took });
                 }
             }

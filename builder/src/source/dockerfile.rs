@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::git::{GitError, GitSources};
+use crate::git_reference::GitReference;
 use crate::lower::Source;
 use crate::request::DockerfilePlace;
 
@@ -46,4 +48,22 @@ pub fn read(place: &DockerfilePlace, context: &Path) -> Result<(Source, Option<P
         return Err(failed(std::io::Error::other(format!("it is larger than {DOCKERFILE_BYTES_MAX} bytes"))));
     }
     Ok((Source::from_bytes(name, &bytes), Some(path)))
+}
+
+/// Finds and reads the Dockerfile of a context that is a git repository.
+///
+/// # Errors
+/// [`GitError`], which names the place.
+pub async fn of_repository(
+    git: &GitSources,
+    reference: &GitReference,
+    place: &DockerfilePlace,
+) -> Result<Source, GitError> {
+    let names = match place {
+        DockerfilePlace::Text(bytes) => return Ok(Source::from_bytes("Dockerfile", bytes)),
+        DockerfilePlace::Default => vec![PathBuf::from("Dockerfile"), PathBuf::from("dockerfile")],
+        DockerfilePlace::Path(path) => vec![path.clone()],
+    };
+    let bytes = git.read(reference, &names, DOCKERFILE_BYTES_MAX).await?;
+    Ok(Source::from_bytes(names[0].display().to_string(), &bytes))
 }

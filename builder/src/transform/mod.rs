@@ -20,6 +20,7 @@ pub use selection::{copy_selection, mount_selection};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_layer::Tree;
 use kiln_sandbox::CancelToken;
@@ -31,8 +32,12 @@ use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::Rootfs;
 use crate::secrets::Secrets;
 use crate::source::context::Context;
+use crate::source::git::{GitError, GitSources, Resolved};
 use crate::source::http::Download;
 use crate::workshop::Workshop;
+
+/// Time between two looks whether a step that waits is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the steps of one build share.
 pub struct Bench {
@@ -42,6 +47,10 @@ pub struct Bench {
     pub contexts: BTreeMap<String, Context>,
     /// Files that were fetched, by step.
     pub downloads: BTreeMap<StepId, Download>,
+    /// The git repositories.
+    pub git: Arc<GitSources>,
+    /// The commits that they are wanted at, by step.
+    pub commits: BTreeMap<StepId, Resolved>,
     /// Secrets by id.
     pub secrets: Secrets,
     /// Times of files.
@@ -112,9 +121,20 @@ pub async fn execute(
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
         Op::Context(context) => Ok(StepOutput::Files(Arc::clone(&bench.contexts[&context.name].tree))),
         Op::Http(_) => Ok(StepOutput::File(bench.downloads[&id].clone())),
+        Op::Git(git) => tokio::select! {
+            files = bench.git.files(&git.reference) => Ok(StepOutput::Files(files?)),
+            () = cancelled(bench) => Err(GitError::Interrupted.into()),
+        },
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
         Op::Copy(copy) => copy::copy(bench, &step.op, copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, make, given).await.map(StepOutput::Rootfs),
+    }
+}
+
+/// Waits until running steps are to end.
+async fn cancelled(bench: &Bench) {
+    while !bench.cancel.is_cancelled() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

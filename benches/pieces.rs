@@ -16,8 +16,8 @@ use kiln_frontend::parse;
 use kiln_frontend::source::Source;
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::{
-    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, Entry, LayerTime, NoLayers, Rules,
-    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules, walk_origin,
+    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, Entry, LayerTime, NoCache, NoLayers,
+    Rules, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules, walk_origin,
 };
 
 const FILES: usize = 5_000;
@@ -133,7 +133,8 @@ fn ignoring(criterion: &mut Criterion) {
     let (mut plain, mut ignored) = (f64::MAX, f64::MAX);
     for _ in 0..TURNS {
         plain = plain.min(seconds(|| walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap()));
-        ignored = ignored.min(seconds(|| walk_by_rules(&origin, &Ignored(&matcher), options).unwrap()));
+        ignored =
+            ignored.min(seconds(|| walk_by_rules(&origin, &Ignored(&matcher), options, &NoCache).unwrap()));
     }
     let alone =
         match_alone(criterion, &matcher, &walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap());

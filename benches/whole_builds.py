@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Whole builds by kiln and by Debian's buildah, one after the other in the same run, as ratios.
+"""Whole builds by kiln and by Debian's buildah, one after the other in the same run, as ratios; and by a BuildKit that runs
+already, when BUILDKIT_HOST names it and `buildctl` is there. Then what layers cost against plain tools.
 
     benches/whole_builds.py target/release/kiln [NAME…]
 
 Each workload is built several times by each; the median counts. Times of one machine say little, ratios travel better.
-Fixtures are made by this program and stored nowhere. `--check` ends with 1 when kiln is slower somewhere or uses more
-memory than it may.
+Fixtures are made by this program and stored nowhere. `--check` ends with 1 when kiln is slower somewhere, misses an aim, or
+uses more memory than it may.
 """
 
 import argparse
+import hashlib
 import os
 import pathlib
 import shutil
@@ -57,6 +59,24 @@ class Buildah:
         # Overlays of a build that was stopped may still be mounted.
         subprocess.run(["umount", "-l", self.place / "root" / "overlay"], capture_output=True, check=False)
         shutil.rmtree(self.place, ignore_errors=True)
+
+
+class BuildKit:
+    name = "buildkit"
+
+    def __init__(self, place):
+        self.place = place
+
+    def command(self, context):
+        sources = ["--local", f"context={context}", "--local", f"dockerfile={context}"]
+        output = ["--output", f"type=oci,dest={self.place.with_suffix('.tar')}"]
+        return ["buildctl", "build", "--progress", "quiet", "--frontend", "dockerfile.v0", *sources, *output]
+
+    def environment(self):
+        return {"BUILDKIT_HOST": os.environ["BUILDKIT_HOST"]}
+
+    def forget(self):
+        subprocess.run(["buildctl", "prune", "--all"], capture_output=True, check=True)
 
 
 def driver():
@@ -159,36 +179,148 @@ def bench(builder, context, cold, change, rounds):
     return statistics.median(seconds for seconds, _ in results), max(memory for _, memory in results)
 
 
+def against_builders(place, program, names):
+    """Prints a table; returns kiln's times by workload, and what is worse than it may be."""
+    builders = [Kiln(program, place / "kiln")]
+    if shutil.which("buildah"):
+        builders.append(Buildah(place / "buildah"))
+    if "BUILDKIT_HOST" in os.environ and shutil.which("buildctl"):
+        builders.append(BuildKit(place / "buildkit"))
+    peers = builders[1:]
+    print(f"{'workload':40}{'kiln':>10}{'MiB':>6}" + "".join(f"{peer.name:>12}{'ratio':>8}" for peer in peers))
+    complaints, times = [], {}
+    for name, make, cold, change, rounds in WORKLOADS:
+        if names and not any(part in name for part in names):
+            continue
+        context = fresh_context(place, make)
+        (seconds, memory), *others = [bench(builder, context, cold, change, rounds) for builder in builders]
+        times[name] = seconds
+        columns = "".join(f"{other:11.3f}s{other / seconds:7.1f}x" for other, _ in others)
+        print(f"{name:40}{seconds:9.3f}s{memory:6.0f}{columns}", flush=True)
+        complaints += [f"{name}: slower than {peer.name}" for peer, (other, _) in zip(peers, others) if other < seconds]
+        if memory > MEMORY_MIB_MAX:
+            complaints.append(f"{name}: {memory:.0f} MiB of memory, at most {MEMORY_MIB_MAX}")
+    return times, complaints
+
+
+def fresh_context(place, make):
+    context = place / "context"
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir()
+    make(context)
+    return context
+
+
+class Archiver(Kiln):
+    """kiln, writing an OCI archive."""
+
+    def __init__(self, program, place, compression):
+        super().__init__(program, place)
+        self.compression = compression
+
+    def command(self, context):
+        output = f"type=oci,dest={self.place.with_suffix('.oci.tar')}"
+        return [self.program, "build", "-q", "--compression", self.compression, "-o", output, str(context)]
+
+
+def change_small(context, number):
+    write(context / "small", f"changed {number}\n")
+
+
+def pipeline(context, compressor, target):
+    """Seconds that tar and a compressor take for what a context holds."""
+    start = time.perf_counter()
+    command = f"tar -C {context} -cf - . | {compressor} > {target}"
+    subprocess.run(command, shell=True, check=True)
+    return time.perf_counter() - start
+
+
+def hashing(path):
+    """Seconds to hash a file by SHA-256, as fast as this machine's OpenSSL can."""
+    start = time.perf_counter()
+    with path.open("rb") as file:
+        hashlib.file_digest(file, "sha256")
+    return time.perf_counter() - start
+
+
+def alternating(rounds, *jobs):
+    """The median of each job, done in turns, so that whatever else happens on the machine meets all of them."""
+    results = [[job(number) for job in jobs] for number in range(rounds)]
+    return [statistics.median(column) for column in zip(*results)]
+
+
+def against_tools(place, program, walker):
+    """What a large layer and many files cost, beside the plain tools that do a part of it. Returns what misses its aim."""
+    threads, rows = os.cpu_count(), []
+    context = fresh_context(place, big_file)
+    change_small(context, "at first")
+    for compression, compressor in [("gzip", f"pigz -p {threads}"), ("zstd", f"zstd -q -T{threads}")]:
+        kiln = Archiver(program, place / "kiln", compression)
+
+        def cold(_round):
+            kiln.forget()
+            return measure(kiln, context)[0]
+
+        def changed(number):
+            change_small(context, f"{compression} {number}")
+            return measure(kiln, context)[0]
+
+        seconds, other = alternating(3, cold, lambda _round: pipeline(context, compressor, place / "packed"))
+        rows.append((f"1 GiB to an OCI archive, {compression}", seconds, f"tar | {compressor}", other, 1))
+        seconds, other = alternating(3, changed, lambda _round: 2 * hashing(context / "big"))
+        rows.append((f"the same, one small file changed, {compression}", seconds, "SHA-256 of it, twice", other, 1.5))
+        kiln.forget()
+
+    context, kiln = fresh_context(place, many_files), Kiln(program, place / "kiln")
+
+    def cold_files(_round):
+        kiln.forget()
+        return measure(kiln, context)[0]
+
+    def changed_files(number):
+        change_one(context, number)
+        return measure(kiln, context)[0]
+
+    def bare(_round):
+        walked = subprocess.run([walker, context], check=True, capture_output=True, text=True).stdout
+        return float(walked.split()[1])
+
+    (first,) = alternating(3, cold_files)
+    # A file that changed just now is not trusted, and read again.
+    time.sleep(3)
+    measure(kiln, context)
+    seconds, other = alternating(7, lambda _round: measure(kiln, context)[0], bare)
+    rows.append(("50,000 files, unchanged", seconds, "walk and stat alone", other, 2))
+    (seconds,) = alternating(3, changed_files)
+    rows.append(("50,000 files, one changed", seconds, "cold", first, 0.25))
+    kiln.forget()
+
+    print(f"\n{'layers':48}{'kiln':>10}  {'against':24}{'':>10}{'ratio':>8}{'at most':>9}")
+    for name, seconds, peer, other, most in rows:
+        print(f"{name:48}{seconds:9.3f}s  {peer:24}{other:9.3f}s{seconds / other:8.2f}{most:9}", flush=True)
+    return [
+        f"{name}: {seconds / other:.2f} of {peer}, at most {most}"
+        for name, seconds, peer, other, most in rows
+        if seconds > most * other
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("names", nargs="*", help="only workloads whose name contains one of these")
+    parser.add_argument(
+        "names", nargs="*", help="only workloads whose name contains one of these; `layers` for the tools"
+    )
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    complaints, times = [], {}
+    program = options.program.resolve()
     with tempfile.TemporaryDirectory(prefix="kiln-bench-") as place:
         place = pathlib.Path(place)
-        builders = [Kiln(options.program.resolve(), place / "kiln")]
-        if shutil.which("buildah"):
-            builders.append(Buildah(place / "buildah"))
-        print(f"{'workload':40}{'kiln':>10}{'buildah':>10}{'ratio':>8}{'kiln MiB':>10}{'buildah MiB':>13}")
-        for name, make, cold, change, rounds in WORKLOADS:
-            if options.names and not any(part in name for part in options.names):
-                continue
-            context = place / "context"
-            shutil.rmtree(context, ignore_errors=True)
-            context.mkdir()
-            make(context)
-            results = [bench(builder, context, cold, change, rounds) for builder in builders]
-            (seconds, memory), peer = results[0], results[1] if len(results) > 1 else (float("nan"), float("nan"))
-            times[name] = seconds
-            ratio = peer[0] / seconds
-            print(f"{name:40}{seconds:9.3f}s{peer[0]:9.3f}s{ratio:7.1f}x{memory:10.0f}{peer[1]:13.0f}", flush=True)
-            if ratio < 1:
-                complaints.append(f"{name}: slower than buildah")
-            if memory > MEMORY_MIB_MAX:
-                complaints.append(f"{name}: {memory:.0f} MiB of memory, at most {MEMORY_MIB_MAX}")
-    complaints += derived(times)
+        times, complaints = against_builders(place, program, options.names)
+        complaints += derived(times)
+        walker = program.parent / "examples" / "bare_walk"
+        if not options.names or "layers" in options.names:
+            complaints += against_tools(place, program, walker)
     for complaint in complaints:
         print(f"! {complaint}")
     return 1 if options.check and complaints else 0

@@ -16,10 +16,12 @@ use std::io;
 use kiln_builder::build::BuildError;
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
-use kiln_builder::transform::StepError;
+use kiln_builder::transform::{OwnerError, StepError};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
-use kiln_sandbox::ExecError;
+use kiln_frontend::suggest::nearest;
+use kiln_registry::WebError;
+use kiln_sandbox::{ExecError, Operation};
 
 use crate::settings::{ConfigError, SettingsError};
 
@@ -174,10 +176,35 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         // An error that holds another one in a box gives the box as its source.
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(hint);
+        let of_web = error.downcast_ref().and_then(hint_of_web);
+        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(of_web).or(hint);
         next = error.source();
     }
     hint
+}
+
+/// How many names a hint lists.
+const NAMES_MAX: usize = 12;
+
+fn hint_of_step(error: &StepError) -> Option<String> {
+    match error {
+        StepError::NoSource { meant, .. } => meant.as_ref().map(|meant| format!("did you mean `{meant}`?")),
+        StepError::Owner { source: OwnerError::Unknown { name, listed, .. }, .. } => {
+            Some(match nearest(name, listed.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if listed.is_empty() => "it lists nobody; a number needs no list".to_owned(),
+                None => {
+                    let rest = if listed.len() > NAMES_MAX { ", …" } else { "" };
+                    let names: Vec<&str> = listed.iter().take(NAMES_MAX).map(String::as_str).collect();
+                    format!("it lists {}{rest}; a number needs no list", names.join(", "))
+                }
+            })
+        }
+        StepError::Owner { source: OwnerError::NoFile { .. }, .. } => {
+            Some("a number needs no list".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
@@ -190,6 +217,21 @@ fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
     let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
         registries without TLS";
     error.is_unreachable().then(|| hint.to_owned())
+}
+
+fn hint_of_web(error: &WebError) -> Option<String> {
+    let hint = match (error.status(), error) {
+        (Some(401 | 403), _) => {
+            "`--secret id=HTTP_AUTH_TOKEN_HOST,src=FILE` gives a bearer token for HOST (without its port), \
+             HTTP_AUTH_HEADER_HOST the whole value of the header"
+        }
+        (_, WebError::Downgrade { .. }) => {
+            "with `ADD --checksum=sha256:…` it does not matter where the bytes come from; or name the http address itself"
+        }
+        _ if error.is_unreachable() => "a proxy is taken from HTTP_PROXY and HTTPS_PROXY",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn hint_of_io(error: &io::Error) -> Option<String> {
@@ -241,6 +283,7 @@ impl From<BuildError> for Failure {
                 }
             }
             BuildError::Git(error) => of_git(&error),
+            BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
         }
@@ -254,13 +297,18 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
             return Failure::interrupted();
         }
         StepError::Git(error) => of_git(error),
+        StepError::Exec(ExecError::Setup { operation: Operation::Overlay, source })
+            if source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            Failure::of(Kind::Machine, error).with_hint(OVERLAY_HINT)
+        }
         StepError::Exec(cause) if cause.is_machine_limit() => {
             Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
         }
         StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
         StepError::Run(run) => Failure::of(Kind::Failed, error)
             .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
-        _ => Failure::of(Kind::Failed, error),
+        _ => hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint),
     };
     let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
     let output = matches!(error, StepError::Run(_)).then(|| "its output is above".to_owned());
@@ -314,6 +362,9 @@ fn hint_of_git(error: &GitError) -> Option<String> {
     Some(hint.to_owned())
 }
 
+const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot: \
+    keep the store on a volume (`--store DIR`, `KILN_HOME`)";
+
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
     apparmor profiles); a Dockerfile without RUN needs nothing";
 
@@ -354,6 +405,26 @@ mod tests {
             [Failure::of(Kind::Failed, &refused()), Failure::of(Kind::Failed, &Boxed(Box::new(refused())))]
         {
             assert!(failure.hints.iter().any(|hint| hint.contains("kiln login")), "{failure:?}");
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot fetch")]
+    struct Fetch(#[source] WebError);
+
+    #[test]
+    fn a_file_that_is_not_given_has_the_hint_how_to_ask() {
+        let status = |status| WebError::Status { host: "h:1".to_owned(), status, retry_after: None };
+        let downgrade = WebError::Downgrade { host: "h".to_owned(), target: "http://h".to_owned() };
+        for (error, says) in [
+            (status(401), "HTTP_AUTH_TOKEN_HOST"),
+            (status(403), "HTTP_AUTH_TOKEN_HOST"),
+            (status(404), ""),
+            (downgrade, "--checksum=sha256:"),
+        ] {
+            let hints = Failure::of(Kind::Failed, &Fetch(error)).hints;
+            assert_eq!(hints.len(), usize::from(!says.is_empty()));
+            assert!(hints.iter().all(|hint| hint.contains(says)), "{hints:?}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! registry was seen to hold is recorded under the blob's digest (`origin`), which also serves to mount blobs across
 //! repositories when an image is pushed.
 
+mod foreign;
+
 use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, Reference};
@@ -14,6 +16,7 @@ use crate::lanes::blocking;
 use crate::progress::{Progress, ProgressEvent};
 use crate::rootfs::Layer;
 use crate::workshop::Workshop;
+pub use foreign::ForeignError;
 
 const ORIGINS: &str = "origin";
 /// Most repositories that are remembered for a blob.
@@ -38,16 +41,23 @@ pub enum FetchError {
         /// What the registry said.
         source: Box<kiln_registry::Error>,
     },
+    /// A layer that registries do not distribute, and nobody else gives either.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry is known to have it.
+/// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry or address is known to have it.
 pub fn is_available(store: &Store, layer: &Layer) -> bool {
     // A store that cannot answer is no reason to fail: the step is done again, and that will say what is wrong.
-    matches!(store.blobs().hold(&layer.blob.digest), Ok(true))
+    // One that was cut short counts as missing; other damage shows when it is read.
+    let digest = &layer.blob.digest;
+    (matches!(store.blobs().hold(digest), Ok(true))
+        && matches!(store.blobs().size(digest), Ok(Some(size)) if size == layer.blob.size))
         || !origins(store, &layer.blob.digest).is_empty()
+        || foreign::has_address(&layer.blob)
 }
 
 /// Returns the repositories that were seen to hold a blob, the latest first.
@@ -88,10 +98,11 @@ fn repository_of(reference: &Reference) -> String {
     format!("{}/{}", reference.registry(), reference.repository())
 }
 
-/// Brings a blob into the store, if it is not there, from the first repository that gives it.
+/// Brings a blob into the store, if it is not there, from the first repository that gives it. A layer that registries do not
+/// distribute comes from the addresses that its image names, if they give it.
 ///
 /// # Errors
-/// [`FetchError`] of the last repository asked.
+/// [`FetchError`] of the last repository or address asked.
 pub async fn fetch(
     workshop: &Workshop,
     blob: &Descriptor,
@@ -102,12 +113,19 @@ pub async fn fetch(
     }
     let known = origins(&workshop.store, &blob.digest);
     let mut failure = FetchError::Unknown { digest: blob.digest };
+    if blob.media_type.is_foreign() {
+        match workshop.lanes.net(foreign::fetch(workshop, blob, progress)).await {
+            Err(FetchError::Foreign(error)) => failure = error.into(),
+            // Here, or something is wrong with the store.
+            outcome => return outcome,
+        }
+    }
     for reference in known {
         match workshop.lanes.net(fetch_from(workshop, &reference, blob, progress)).await {
             Ok(()) => return Ok(()),
-            Err(FetchError::Registry { digest, reference, source }) => {
-                failure = FetchError::Registry { digest, reference, source };
-            }
+            // That a registry lacks a foreign layer says less than what its addresses said.
+            Err(FetchError::Registry { .. }) if blob.media_type.is_foreign() => {}
+            Err(error @ FetchError::Registry { .. }) => failure = error,
             Err(error) => return Err(error),
         }
     }

@@ -63,6 +63,15 @@ impl Lanes {
     }
 }
 
+/// Drops something large on another thread. A process that ends meanwhile does not wait for it.
+pub fn discard<T: Send + 'static>(value: T) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the lane, and dropping plain data does not panic"
+    )]
+    rayon::spawn(move || drop(value));
+}
+
 /// Runs `job`, which blocks for moments only (small reads and writes), on a thread where that harms nobody.
 pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
     #[expect(clippy::disallowed_methods, reason = "this is the lane")]

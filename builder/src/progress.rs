@@ -27,6 +27,15 @@ pub enum ProgressEvent<'a> {
         /// One line, as it came.
         line: &'a str,
     },
+    /// Bytes of such work are moving.
+    Moved {
+        /// Its name.
+        task: &'a str,
+        /// Bytes so far. Fewer than before when the work began anew.
+        done: u64,
+        /// Bytes in all, if that is known.
+        total: Option<u64>,
+    },
     /// Such work ended.
     Finished {
         /// Its name.

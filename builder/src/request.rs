@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use kiln_oci::{Platform, Reference};
+pub use kiln_registry::WebUrl;
 
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
@@ -85,6 +86,12 @@ impl BuildRequest {
             jobs: 1,
         }
     }
+
+    /// Whether its Dockerfile lies in an archive, a git repository or on the web, so that it cannot be read without a store.
+    pub fn needs_store(&self) -> bool {
+        matches!(self.context, ContextPlace::Archive(_) | ContextPlace::Git(_) | ContextPlace::Web(_))
+            || matches!(self.dockerfile, DockerfilePlace::Web(_))
+    }
 }
 
 /// The build argument that asks for the git directory of a context, as in BuildKit.
@@ -111,6 +118,8 @@ pub enum ContextPlace {
     Directory(PathBuf),
     /// A tar archive, perhaps compressed, in a file. A context on standard input is put there first.
     Archive(PathBuf),
+    /// A tar archive of the web, or a Dockerfile without files.
+    Web(WebUrl),
     /// A git repository.
     Git(Box<GitReference>),
     /// No files.
@@ -126,6 +135,8 @@ pub enum DockerfilePlace {
     Path(PathBuf),
     /// A text that was given itself (standard input).
     Text(Vec<u8>),
+    /// A file of the web.
+    Web(WebUrl),
 }
 
 /// What a name stands for in `FROM`, `COPY --from` and mounts.
@@ -135,6 +146,8 @@ pub enum NamedContext {
     Directory(PathBuf),
     /// The files of a tar archive.
     Archive(PathBuf),
+    /// The files of a tar archive of the web; what is none is the only file, `context`.
+    Web(WebUrl),
     /// The files of a git repository.
     Git(Box<GitReference>),
     /// Another image.

@@ -12,10 +12,10 @@ use crate::ui::ProgressWord;
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln build [OPTIONS] <CONTEXT>")]
 pub(crate) struct BuildArgs {
-    /// Directory or git repository with the files to copy from, or `-` for a tar archive or a Dockerfile on standard input
+    /// Directory or git repository with the files to copy from; an address (https://…), or `-` for standard input: a tar archive or a Dockerfile
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: Option<OsString>,
-    /// The Dockerfile, or `-` for standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, its address (https://…), or `-` for standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Stage to build [default: the last one]

@@ -30,8 +30,8 @@ pub(super) async fn run(call: Call, args: &BuildArgs, context: Context) -> Resul
     let progress: Arc<dyn Progress> = display.clone();
     let workshop = match context.open_telling(request.jobs, &progress) {
         Ok((workshop, _)) => Some(workshop),
-        // Only what comes on standard input needs a place to lie; without a store, images are unknown.
-        Err(failure) if from_stdin == FromStdin::Context => return Err(failure),
+        // Only what comes on standard input, from the web or from git needs a place to lie; without a store, images are unknown.
+        Err(failure) if from_stdin == FromStdin::Context || request.needs_store() => return Err(failure),
         Err(_) => None,
     };
     let _spooled = match (&workshop, from_stdin) {

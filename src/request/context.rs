@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kiln_builder::git_reference::{GitReference, GitReferenceError, KEYS, Standing};
-use kiln_builder::request::NamedContext;
+use kiln_builder::request::{ContextPlace, DockerfilePlace, NamedContext, WebUrl};
+use kiln_builder::secrets::without_logins;
 
 use super::SpecError;
 use crate::failure::Kind;
@@ -14,12 +15,10 @@ use crate::suggest::nearest;
 /// What the CONTEXT operand names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Operand {
-    /// A directory.
-    Directory(PathBuf),
+    /// A directory, an address of the web, or a git repository.
+    Place(ContextPlace),
     /// Standard input.
     Stdin,
-    /// A git repository.
-    Git(Box<GitReference>),
 }
 
 const CONTEXT: &str = "CONTEXT";
@@ -28,9 +27,9 @@ const NAMED: &str = "--build-context";
 /// Reads the CONTEXT operand.
 ///
 /// # Errors
-/// [`SpecError`] when it is no directory, or a place that is not built yet.
+/// [`SpecError`] when it is no directory, address of the web or git repository, or a place that is not built yet.
 pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
-    let shown = text.to_string_lossy();
+    let shown = without_logins(&text.to_string_lossy());
     let error = |reason: &str| SpecError::new(CONTEXT, &shown, reason);
     if text == "-" {
         return Ok(Operand::Stdin);
@@ -40,15 +39,19 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     }
     let path = base.join(text);
     if path.is_dir() {
-        return Ok(Operand::Directory(path));
+        return Ok(Operand::Place(ContextPlace::Directory(path)));
+    }
+    if is_web(text) {
+        return web(CONTEXT, text).map(|url| Operand::Place(ContextPlace::Web(url)));
     }
     if let Some(repository) = repository(text) {
         return repository
-            .map(Operand::Git)
-            .map_err(|(reason, hint)| SpecError { hint, ..SpecError::new(CONTEXT, &shown, reason) });
+            .map(|reference| Operand::Place(ContextPlace::Git(reference)))
+            .map_err(|(reason, hint)| SpecError { hint, ..error(&reason) });
     }
-    if let Some(remote) = remote(text) {
-        return Err(error(remote.reason).with_hint(remote.instead));
+    if ["docker-image://", "oci-layout://"].iter().any(|scheme| shown.starts_with(scheme)) {
+        return Err(error("an image as the main context is not built yet")
+            .with_hint("name it: `--build-context NAME=…`, and `COPY --from=NAME`"));
     }
     match fs_err::metadata(&path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -59,27 +62,6 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
             "`kiln build - < {shown}` reads an archive or a Dockerfile; `-f {shown} .` names a Dockerfile"
         ))),
     }
-}
-
-/// A kind of place that is not built yet.
-struct Remote {
-    reason: &'static str,
-    instead: &'static str,
-}
-
-fn remote(text: &OsStr) -> Option<Remote> {
-    let text = text.to_str()?;
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return Some(Remote {
-            reason: "contexts from the web are not built yet",
-            instead: "hand the archive over: `curl -fL URL | kiln build -`",
-        });
-    }
-    let is_image = text.starts_with("docker-image://") || text.starts_with("oci-layout://");
-    is_image.then_some(Remote {
-        reason: "an image as the main context is not built yet",
-        instead: "name it: `--build-context NAME=…`, and `COPY --from=NAME`",
-    })
 }
 
 /// Reads what may be a git repository, and says what is wrong with it.
@@ -96,12 +78,25 @@ fn repository(text: &OsStr) -> Option<Result<Box<GitReference>, Refusal>> {
     Some(checked.map(Box::new).map_err(|error| (error.to_string(), hint(&error))))
 }
 
+/// Whether a place is a file of the web: what git would clone is none.
+fn is_web(text: &OsStr) -> bool {
+    let bytes = text.as_bytes();
+    let is_git = || text.to_str().is_some_and(|text| GitReference::parse(text, Standing::Context).is_some());
+    (bytes.starts_with(b"http://") || bytes.starts_with(b"https://")) && !is_git()
+}
+
+/// Reads an address. It may hold a password, so that no message repeats it.
+fn web(flag: &'static str, text: &OsStr) -> Result<WebUrl, SpecError> {
+    let parsed = text.to_string_lossy().parse::<WebUrl>();
+    parsed.map_err(|error| SpecError::new(flag, "http…", error.to_string()))
+}
+
 /// Reads one `--build-context NAME=SOURCE`.
 ///
 /// # Errors
 /// [`SpecError`], naming what cannot be used.
 pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext), SpecError> {
-    let shown = spec.to_string_lossy().into_owned();
+    let shown = without_logins(&spec.to_string_lossy());
     let error = |reason: String| SpecError::new(NAMED, &shown, reason);
     let bytes = spec.as_bytes();
     let form = || error("it is not of the form NAME=SOURCE".to_owned());
@@ -116,6 +111,9 @@ pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext),
     }
     if name.contains("::") {
         return Err(error("contexts for one platform (`NAME::PLATFORM`) are not built yet".to_owned()));
+    }
+    if is_web(source) {
+        return Ok((name.to_owned(), NamedContext::Web(web(NAMED, source)?)));
     }
     Ok((
         name.to_owned(),
@@ -145,10 +143,7 @@ fn source_of(source: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
         Ok(_) => Ok(NamedContext::Archive(path)),
         Err(cause) => match repository(source) {
             Some(repository) => repository.map(NamedContext::Git),
-            None => Err(match remote(source) {
-                Some(remote) => (remote.reason.to_owned(), Some(remote.instead.to_owned())),
-                None => (cause.to_string(), None),
-            }),
+            None => Err((cause.to_string(), None)),
         },
     }
 }
@@ -174,17 +169,27 @@ fn layout_of(text: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
     Ok(NamedContext::OciLayout { path, name })
 }
 
-/// Returns where the Dockerfile of `-f` is: as named, else beneath the context.
+/// Returns where the Dockerfile of `-f` is: at an address; as named, else beneath the context; or, when the context is an
+/// archive, in there, unless its path is absolute. In a git repository it is always a file of that, as in BuildKit.
+///
+/// # Errors
+/// [`SpecError`] when there is none.
+pub(super) fn dockerfile(file: &Path, context: &Operand, base: &Path) -> Result<DockerfilePlace, SpecError> {
+    match context {
+        _ if is_web(file.as_os_str()) => web("-f", file.as_os_str()).map(DockerfilePlace::Web),
+        Operand::Place(ContextPlace::Directory(context)) => {
+            dockerfile_beside(file, context, base).map(DockerfilePlace::Path)
+        }
+        _ => Ok(DockerfilePlace::Path(file.to_owned())),
+    }
+}
+
+/// Returns where a Dockerfile is: as named, else beneath the context.
 ///
 /// # Errors
 /// [`SpecError`] when neither exists.
-pub(super) fn dockerfile(file: &Path, context: Option<&Path>, base: &Path) -> Result<PathBuf, SpecError> {
-    let here = base.join(file);
-    let Some(context) = context else {
-        // Within an archive, only the builder can look.
-        return Ok(if here.is_file() { here } else { file.to_owned() });
-    };
-    let there = context.join(file);
+pub(super) fn dockerfile_beside(file: &Path, context: &Path, base: &Path) -> Result<PathBuf, SpecError> {
+    let (here, there) = (base.join(file), context.join(file));
     match [&here, &there].into_iter().find(|path| path.exists()) {
         Some(path) => Ok(path.clone()),
         None => {
@@ -203,31 +208,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_is_a_directory_or_standard_input() {
+    fn a_context_is_a_directory_an_address_or_standard_input() {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path();
         std::fs::create_dir(base.join("dir")).unwrap();
         std::fs::write(base.join("file"), "").unwrap();
         let outcome = |text: &str| operand(OsStr::new(text), base).map_err(|error| error.reason);
-        assert_eq!(outcome("dir"), Ok(Operand::Directory(base.join("dir"))));
+        assert_eq!(outcome("dir"), Ok(Operand::Place(ContextPlace::Directory(base.join("dir")))));
         assert_eq!(outcome("-"), Ok(Operand::Stdin));
-        let web = "contexts from the web are not built yet";
+        let url = "https://example.com/a.tar.gz".parse().unwrap();
+        assert_eq!(outcome("https://example.com/a.tar.gz"), Ok(Operand::Place(ContextPlace::Web(url))));
         for (text, says) in [
             ("", "it is empty"),
             ("missing", "there is no such directory"),
             ("file", "it is no directory"),
             ("https://example.com/a.git?tga=v1", "unexpected query `tga`"),
             ("file:///a.git", "there is no such directory"),
-            ("https://example.com/a.tar.gz", web),
+            ("https://me:pass@host:x/a", "it is no address: invalid port number"),
             ("docker-image://alpine", "an image as the main context is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
         }
         for text in ["git@example.com:a/b", "https://example.com/a/b.git#main:sub", "github.com/a/b"] {
-            assert!(matches!(outcome(text), Ok(Operand::Git(_))), "{text}");
+            assert!(matches!(outcome(text), Ok(Operand::Place(ContextPlace::Git(_)))), "{text}");
         }
+        let wrong = operand(OsStr::new("https://me:pass@host/a.git?tga=v1"), base).unwrap_err();
+        assert!(!format!("{wrong:?}").contains("pass"), "{wrong:?}");
         std::fs::create_dir_all(base.join("github.com/a/b")).unwrap();
-        assert!(matches!(outcome("github.com/a/b"), Ok(Operand::Directory(_))));
+        assert!(matches!(outcome("github.com/a/b"), Ok(Operand::Place(ContextPlace::Directory(_)))));
     }
 
     #[test]
@@ -245,6 +253,7 @@ mod tests {
         for (text, context) in [
             ("x=dir", NamedContext::Directory(base.join("dir"))),
             ("x=a.tar", NamedContext::Archive(base.join("a.tar"))),
+            ("x=http://host/a", NamedContext::Web("http://host/a".parse().unwrap())),
             ("x=docker-image://alpine", NamedContext::Image("alpine:latest".parse().unwrap())),
             ("x=oci-layout://dir", layout(None)),
             ("x=oci-layout://dir:v1", layout(Some("v1"))),
@@ -272,10 +281,18 @@ mod tests {
         std::fs::create_dir(base.join("ctx")).unwrap();
         std::fs::write(base.join("ctx/A"), "").unwrap();
         std::fs::write(base.join("B"), "").unwrap();
-        let find = |name: &str| dockerfile(Path::new(name), Some(&base.join("ctx")), base);
-        assert_eq!(find("A").unwrap(), base.join("ctx/A"));
-        assert_eq!(find("B").unwrap(), base.join("B"));
-        assert!(find("C").is_err());
-        assert_eq!(dockerfile(Path::new("sub/D"), None, base).unwrap(), Path::new("sub/D"));
+        let context = Operand::Place(ContextPlace::Directory(base.join("ctx")));
+        let find = |name: &str, context: &Operand| dockerfile(Path::new(name), context, base);
+        let path = |path: PathBuf| DockerfilePlace::Path(path);
+        assert_eq!(find("A", &context).unwrap(), path(base.join("ctx/A")));
+        assert_eq!(find("B", &context).unwrap(), path(base.join("B")));
+        assert!(find("C", &context).is_err());
+        let url = "https://host/D";
+        assert_eq!(find(url, &context).unwrap(), DockerfilePlace::Web(url.parse().unwrap()));
+        let archives = [Operand::Stdin, Operand::Place(ContextPlace::Web(url.parse().unwrap()))];
+        for archive in archives {
+            assert_eq!(find("B", &archive).unwrap(), path("B".into()));
+            assert_eq!(find("/D", &archive).unwrap(), path("/D".into()));
+        }
     }
 }

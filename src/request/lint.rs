@@ -111,7 +111,7 @@ fn places(args: &LintArgs, base: &Path) -> Result<Vec<Place>, Failure> {
     if file == Path::new("-") {
         return Ok(vec![Place { dockerfile: None, context: Some(directory) }]);
     }
-    let found = super::context::dockerfile(file, Some(&base.join(&directory)), base)?;
+    let found = super::context::dockerfile_beside(file, &base.join(&directory), base)?;
     // As given, where that is what was found.
     let shown = if found == base.join(file) { file.clone() } else { directory.join(file) };
     Ok(vec![Place { dockerfile: Some(shown), context: Some(directory) }])

@@ -122,34 +122,23 @@ fn places(args: &BuildArgs, base: &Path) -> Result<(ContextPlace, DockerfilePlac
     };
     let operand = context::operand(operand, base)?;
     let file = args.file.as_deref();
-    let is_on_stdin = file == Some(Path::new("-"));
-    let from_stdin = if is_on_stdin { FromStdin::Dockerfile } else { FromStdin::Nothing };
-    let named = |directory: Option<&Path>| -> Result<DockerfilePlace, SpecError> {
-        match file {
-            None => Ok(DockerfilePlace::Default),
-            Some(_) if is_on_stdin => Ok(DockerfilePlace::Text(Vec::new())),
-            Some(file) => Ok(DockerfilePlace::Path(context::dockerfile(file, directory, base)?)),
-        }
+    if file == Some(Path::new("-")) {
+        return match operand {
+            context::Operand::Stdin => {
+                Err(Failure::usage("both CONTEXT and `-f` are `-`: standard input can be only one of them"))
+            }
+            context::Operand::Place(place) => {
+                Ok((place, DockerfilePlace::Text(Vec::new()), FromStdin::Dockerfile))
+            }
+        };
+    }
+    let dockerfile = match file {
+        Some(file) => context::dockerfile(file, &operand, base)?,
+        None => DockerfilePlace::Default,
     };
     Ok(match operand {
-        context::Operand::Stdin if is_on_stdin => {
-            return Err(Failure::usage(
-                "both CONTEXT and `-f` are `-`: standard input can be only one of them",
-            ));
-        }
-        context::Operand::Stdin => (ContextPlace::Empty, named(None)?, FromStdin::Context),
-        context::Operand::Directory(directory) => {
-            let dockerfile = named(Some(&directory))?;
-            (ContextPlace::Directory(directory), dockerfile, from_stdin)
-        }
-        context::Operand::Git(reference) => {
-            let dockerfile = match file {
-                // As in BuildKit, it is a file of the repository, never one of this machine.
-                Some(file) if !is_on_stdin => DockerfilePlace::Path(file.to_owned()),
-                _ => named(None)?,
-            };
-            (ContextPlace::Git(reference), dockerfile, from_stdin)
-        }
+        context::Operand::Place(place) => (place, dockerfile, FromStdin::Nothing),
+        context::Operand::Stdin => (ContextPlace::Empty, dockerfile, FromStdin::Context),
     })
 }
 

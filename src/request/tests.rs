@@ -146,6 +146,11 @@ fn context_and_dockerfile_come_from_directories_or_standard_input() {
         (&[url][..], DockerfilePlace::Default, FromStdin::Nothing),
         (&["-f", "D", url], DockerfilePlace::Path("D".into()), FromStdin::Nothing),
         (&["-f", "-", url], DockerfilePlace::Text(Vec::new()), FromStdin::Dockerfile),
+        (
+            &["-f", "https://h/D", url],
+            DockerfilePlace::Web("https://h/D".parse().unwrap()),
+            FromStdin::Nothing,
+        ),
     ] {
         let (request, from_stdin) = request_with(flags, &[], base).unwrap();
         let context = ContextPlace::Git(Box::new(repository.clone()));

@@ -36,6 +36,8 @@ pub(crate) struct Item {
     pub(crate) tail: VecDeque<String>,
     /// The line it has not ended yet.
     pub(crate) partial: String,
+    /// Bytes done, and bytes in all if that is known, of work that moves some.
+    pub(crate) moved: Option<(u64, Option<u64>)>,
 }
 
 /// Size of a terminal, in cells.
@@ -56,7 +58,9 @@ pub(crate) fn frame(view: &View, now: Duration, size: Size, style: Style) -> Vec
     let mut lines = Vec::new();
     for (item, tail) in view.running.values().zip(tails) {
         let took = human::duration(now.saturating_sub(item.started));
-        lines.push(both_ends(&format!(" > {}", item.name), &took, size.columns));
+        let moved = item.moved.map(|(done, total)| format!("{} ", human::amount(done, total)));
+        let right = format!("{}{took}", moved.unwrap_or_default());
+        lines.push(both_ends(&format!(" > {}", item.name), &right, size.columns));
         let last =
             item.tail.iter().map(String::as_str).chain((!item.partial.is_empty()).then_some(&*item.partial));
         let last: Vec<&str> = last.collect();
@@ -158,6 +162,7 @@ mod tests {
             started: Duration::from_secs(1),
             tail: tail.iter().map(|line| (*line).to_owned()).collect(),
             partial: partial.to_owned(),
+            moved: None,
         }
     }
 
@@ -189,6 +194,25 @@ mod tests {
             " 2 of 7 steps                                     3.0s",
         ];
         assert_eq!(lines(54, 24), expected);
+    }
+
+    #[test]
+    fn work_that_moves_bytes_says_how_many() {
+        let fetch = |moved| Item { moved, ..item("fetch https://host/x", &[], "") };
+        let running = BTreeMap::from([
+            (1, fetch(Some((3_000_000, Some(45_000_000))))),
+            (2, fetch(Some((3_000_000, None)))),
+            (3, fetch(None)),
+        ]);
+        let view = View { running, ..View::default() };
+        let expected = [
+            " > fetch https://host/x   3MB of 45MB 2.0s",
+            " > fetch https://host/x           3MB 2.0s",
+            " > fetch https://host/x               2.0s",
+            " 0 of 0 steps                         3.0s",
+        ];
+        let size = Size { columns: 42, rows: 24 };
+        assert_eq!(frame(&view, Duration::from_secs(3), size, Style::PLAIN), expected);
     }
 
     #[test]

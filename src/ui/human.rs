@@ -24,6 +24,14 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{text}{}", SIZE_UNITS[unit])
 }
 
+/// Returns how much has come: `3MB of 45MB`, or `3MB` at the end and where the whole is unknown.
+pub(crate) fn amount(done: u64, total: Option<u64>) -> String {
+    match total.filter(|total| done < *total) {
+        Some(total) => format!("{} of {}", size(done), size(total)),
+        None => size(done),
+    }
+}
+
 /// Returns a duration in seconds with one digit: `0.4s`; from a minute on `1m02s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -125,6 +133,18 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_have_the_whole_until_it_is_there() {
+        for (done, total, text) in [
+            (0, Some(45_000_000), "0B of 45MB"),
+            (7, Some(7), "7B"),
+            (3_000_000, None, "3MB"),
+            (9, Some(7), "9B"),
+        ] {
+            assert_eq!(amount(done, total), text);
+        }
+    }
 
     #[test]
     fn sizes_have_three_significant_digits() {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `hello` | `format` (1), `version` of kiln |
 //! | `plan` | `needed`: number of steps |
-//! | `task-began`, `task-done` | `task`; `took`, `detail` |
+//! | `task-began`, `task-moved`, `task-done` | `task`; `done`, `total`: bytes; `took`, `detail` |
 //! | `task-output` | `task`, `line` |
 //! | `step-cached`, `step-started` | `step`, `name` |
 //! | `step-output` | `step`, `line` without its end; bytes that are not UTF-8 are U+FFFD |
@@ -50,6 +50,7 @@ enum Event<'a> {
     Plan { needed: usize },
     TaskBegan { task: &'a str },
     TaskOutput { task: &'a str, line: &'a str },
+    TaskMoved { task: &'a str, done: u64, total: Option<u64> },
     TaskDone { task: &'a str, took: f64, detail: &'a str },
     StepCached { step: u32, name: &'a str },
     StepStarted { step: u32, name: &'a str },
@@ -134,6 +135,9 @@ impl<W: Write> Json<W> {
         let line = match event {
             ProgressEvent::Began { task } => Event::TaskBegan { task },
             ProgressEvent::TaskOutput { task, line } => Event::TaskOutput { task, line },
+            ProgressEvent::Moved { task, done, total } => {
+                Event::TaskMoved { task, done: *done, total: *total }
+            }
             ProgressEvent::Finished { task, took, detail } => {
                 Event::TaskDone { task, took: seconds(*took), detail }
             }

@@ -37,6 +37,8 @@ pub(crate) struct Plain<W> {
     runs: Vec<bool>,
     running: BTreeMap<StepId, Running>,
     transfers: BTreeMap<(String, Digest), Duration>,
+    /// Tasks whose bytes move: when that was said last, and how many they are.
+    moving: BTreeMap<String, (Duration, u64)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl<W: Write> Plain<W> {
             runs: Vec::new(),
             running: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            moving: BTreeMap::new(),
         }
     }
 
@@ -71,6 +74,7 @@ impl<W: Write> Plain<W> {
                 let line = clean(line.as_bytes(), false);
                 self.line(number, &line);
             }
+            ProgressEvent::Moved { task, done, total } => self.task_moved(task, *done, *total, at),
             ProgressEvent::Finished { task, took, detail } => self.task_done(task, *took, detail),
             ProgressEvent::Planned { plan, .. } => self.plan(plan),
             ProgressEvent::StepCached { step } => {
@@ -105,10 +109,22 @@ impl<W: Write> Plain<W> {
         self.runs = plan.steps().map(|(_, step)| matches!(step.op, Op::Run(_))).collect();
     }
 
+    fn task_moved(&mut self, task: &str, done: u64, total: Option<u64>, at: Duration) {
+        let (said, bytes) = self.moving.entry(task.to_owned()).or_insert((at, done));
+        *bytes = done;
+        if at.saturating_sub(*said) >= TRANSFER_EVERY {
+            *said = at;
+            let number = self.labels.task_number(task);
+            self.line(number, &format!("{} {}", heading(task, 200), human::amount(done, total)));
+        }
+    }
+
     fn task_done(&mut self, task: &str, took: Duration, detail: &str) {
         let number = self.labels.task_number(task);
+        let moved = self.moving.remove(task).map(|(_, bytes)| human::size(bytes));
+        let detail = if detail.is_empty() { moved.unwrap_or_default() } else { detail.to_owned() };
         let done = self.style.paint(Paint::Done, "DONE");
-        let detail = if detail.is_empty() { String::new() } else { format!(" ({})", heading(detail, 200)) };
+        let detail = if detail.is_empty() { detail } else { format!(" ({})", heading(&detail, 200)) };
         self.line(number, &format!("{done} {} {}{detail}", human::duration(took), heading(task, 200)));
     }
 
@@ -237,6 +253,30 @@ mod tests {
 #3 ERROR 0.4s
 #4 DONE 0.4s [build 2/2] COPY . /app
 warning: mirror is slow
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_task_whose_bytes_move_has_few_lines_and_its_size_at_the_end() {
+        let task = "fetch https://host/x";
+        let event = |done| ProgressEvent::Moved { task, done, total: Some(45_000_000) };
+        let took = Duration::from_secs(9);
+        let text = shown(&[
+            (0, ProgressEvent::Began { task }),
+            (0, event(0)),
+            (4999, event(2000)),
+            (5000, event(3_000_000)),
+            (5100, event(4_000_000)),
+            (9000, event(45_000_000)),
+            (9000, ProgressEvent::Finished { task, took, detail: "" }),
+            (9000, ProgressEvent::Began { task: "again" }),
+            (9000, ProgressEvent::Finished { task: "again", took, detail: "not modified" }),
+        ]);
+        let expected = "\
+#1 fetch https://host/x 3MB of 45MB
+#1 DONE 9.0s fetch https://host/x (45MB)
+#2 DONE 9.0s again (not modified)
 ";
         assert_eq!(text, expected);
     }

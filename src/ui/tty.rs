@@ -71,8 +71,17 @@ impl<W: Write> Tty<W> {
                     item.partial = clean(line.as_bytes(), false);
                 }
             }
+            ProgressEvent::Moved { task, done, total } => {
+                let number = self.labels.task_number(task);
+                if let Some(item) = self.view.running.get_mut(&number) {
+                    item.moved = Some((*done, *total));
+                }
+            }
             ProgressEvent::Finished { task, took, detail } => {
                 let number = self.labels.task_number(task);
+                let moved = self.view.running.get(&number).and_then(|item| item.moved);
+                let size = moved.map(|(done, _)| human::size(done)).unwrap_or_default();
+                let detail = if detail.is_empty() { &size } else { *detail };
                 let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
                 self.end(number, Paint::Done, "DONE", &format!("{task}{detail} {}", human::duration(*took)));
             }
@@ -129,7 +138,7 @@ impl<W: Write> Tty<W> {
     }
 
     fn begin(&mut self, number: u32, name: String, at: Duration) {
-        let item = Item { name, started: at, tail: VecDeque::new(), partial: String::new() };
+        let item = Item { name, started: at, tail: VecDeque::new(), partial: String::new(), moved: None };
         self.view.running.insert(number, item);
     }
 

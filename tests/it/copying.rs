@@ -59,6 +59,33 @@ fn file_times_are_the_epoch_whatever_the_context_says() {
 }
 
 #[test]
+fn attributes_and_capabilities_go_from_a_context_through_a_stage_into_the_layer() {
+    requires!("root");
+    let space = TestSpace::new();
+    let dockerfile =
+        "FROM scratch AS one\nCOPY f /d/\nFROM scratch\nCOPY --from=one --chown=5 --chmod=700 /d /\n";
+    let context = space.context("context", &[("Dockerfile", dockerfile), ("f", "content\n")]);
+    let set = |name, value| {
+        rustix::fs::setxattr(context.join("f"), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    let mut capability = [0_u8; 20];
+    capability[..6].copy_from_slice(&[1, 0, 0, 2, 0, 4]);
+    set("user.key", &b"a\0value"[..]);
+    set("security.capability", &capability);
+    let (layout, _) = space.build_layout(&context, "layout", &["--compression", "none"]);
+    let image = read_one(&layout);
+    let node = image.flatten().get(b"f").unwrap().clone();
+    assert_eq!(
+        (node.mode, node.uid, node.capability.as_deref()),
+        (0o700, 5, Some("AQAAAgAEAAAAAAAAAAAAAAAAAAA="))
+    );
+    let digest = image.manifest["layers"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let layer = fs::read(layout.join("blobs").join(digest)).unwrap();
+    let record = b" SCHILY.xattr.user.key=a\0value\n";
+    assert!(layer.windows(record.len()).any(|bytes| bytes == record));
+}
+
+#[test]
 fn the_second_build_is_all_cached_and_has_the_same_digest() {
     let space = TestSpace::new();
     let context = space.context("context", &FILES);
@@ -68,6 +95,23 @@ fn the_second_build_is_all_cached_and_has_the_same_digest() {
     space.file("context/a.txt", "another\n");
     let third = space.build(&context).args(["-t", "app"]).run().success();
     assert_ne!(first.digest(), third.digest());
+}
+
+#[test]
+fn a_link_found_by_a_wildcard_is_copied_anew_when_it_has_another_name() {
+    let space = TestSpace::new();
+    let files = [("Dockerfile", "FROM scratch\nCOPY *.txt /o/\n"), ("d/x", "content\n")];
+    let context = space.context("context", &files);
+    for name in ["a.txt", "b.txt"] {
+        let link = context.join(name);
+        std::os::unix::fs::symlink("d/x", &link).unwrap();
+        let (layout, _) = space.build_layout(&context, &format!("layout-{name}"), &[]);
+        let flat = read_one(&layout).flatten();
+        let paths: Vec<_> =
+            flat.iter().map(|(path, _, _)| String::from_utf8_lossy(path).into_owned()).collect();
+        assert_eq!(paths, ["", "o", &format!("o/{name}")]);
+        fs::remove_file(&link).unwrap();
+    }
 }
 
 #[test]

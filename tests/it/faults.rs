@@ -4,46 +4,26 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::support::files::{File, FileServer};
 use crate::support::http::{HttpServer, Response};
 use crate::support::image::check_blobs;
+use crate::support::mounts::{Filesystem, Mounted};
+use crate::support::program::Running;
 use crate::support::registry::free_port;
 use crate::support::served::mirror_config;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires};
-
-/// A small filesystem in memory, taken away when dropped.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(path: PathBuf, size: &str) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        peers::run(
-            "mount",
-            ["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &path.display().to_string()],
-        );
-        Self { path }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        peers::run("umount", ["-l", &self.path.display().to_string()]);
-    }
-}
 
 #[test]
 fn a_full_disk_is_one_clear_error_and_leaves_no_bad_blob() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let disk = SmallDisk::mount(space.path("disk"), "24m");
+    let disk = Mounted::new(space.path("disk"), Filesystem::Tmpfs("24m"));
     let store = disk.path.join("store");
     let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY big /\n")]);
     space.file("context/big", noise(40 << 20));
@@ -68,6 +48,46 @@ fn noise(size: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     std::iter::repeat_with(word).flatten().take(size).collect()
+}
+
+#[test]
+fn a_file_of_the_web_that_does_not_fit_leaves_nothing() {
+    requires!("root");
+    let space = TestSpace::new();
+    let server = FileServer::start();
+    let disk = Mounted::new(space.path("disk"), Filesystem::Tmpfs("24m"));
+    let store = disk.path.join("store");
+    server.put("/big", File::new(noise(40 << 20), "1"));
+    let dockerfile = format!("FROM scratch\nADD {} /\n", server.url("/big"));
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    let outcome = space.build(&context).store(&store).run().fails_with(1);
+    outcome.says(&["o space left on device", "Dockerfile:2", "the disk is full"]);
+    check_blobs(&store);
+    for folder in ["blobs/sha256", "scratch"] {
+        assert_eq!(fs::read_dir(store.join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    server.put("/big", File::new("small", "2"));
+    space.build(&context).store(&store).run().success();
+    drop(disk);
+}
+
+#[test]
+fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
+    requires!("timeout");
+    let space = TestSpace::new();
+    // The listener takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/file", silent.local_addr().unwrap());
+    let digest = "0".repeat(64);
+    for line in [format!("ADD {url} /"), format!("ADD --checksum=sha256:{digest} {url} /")] {
+        let context = space.context("context", &[("Dockerfile", &format!("FROM scratch\n{line}\n"))]);
+        let started = std::time::Instant::now();
+        let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
+        call.run().fails_with(124).says(&["interrupted"]);
+        // A process would be waited for five seconds long; a socket is not.
+        assert!(started.elapsed() < Duration::from_millis(5500), "{line}");
+        assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
+    }
 }
 
 #[test]
@@ -175,22 +195,22 @@ fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
 }
 
 /// Starts a build whose RUN sleeps, and returns when the step has said that it runs.
-fn start_sleeping(space: &TestSpace) -> (Child, String) {
+fn start_sleeping(space: &TestSpace) -> (Running, String) {
     let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
     let dockerfile =
         format!("FROM busybox\nRUN echo ready {mark}; sh -c 'trap \"\" TERM INT; sleep 8888; echo {mark}'\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let mut child = space.build(&context).start();
+    let mut running = space.build(&context).start();
     let mut seen = Vec::new();
     let wanted = format!("ready {mark}");
     let mut buffer = [0; 4096];
     // The command's own text is shown first; the second time it is the step's output.
     while String::from_utf8_lossy(&seen).matches(&wanted).count() < 2 {
-        let count = child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
+        let count = running.child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
         assert!(count > 0, "the build ended early: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..count]);
     }
-    (child, mark)
+    (running, mark)
 }
 
 #[test]
@@ -199,9 +219,9 @@ fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
     for signal in [Signal::INT, Signal::TERM] {
         let space = TestSpace::new();
         let server = busybox::serve(&space);
-        let (child, mark) = start_sleeping(&space);
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        let outcome = Outcome::wait(child, format!("build, then {signal:?}"));
+        let (running, mark) = start_sleeping(&space);
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+        let outcome = running.wait();
         assert_eq!(outcome.status.code(), Some(130), "{outcome}");
         assert_nothing_left(&space, &mark);
         drop(server);
@@ -224,9 +244,9 @@ fn a_kill_leaves_a_sound_store_and_no_process() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let (mut child, mark) = start_sleeping(&space);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let (mut running, mark) = start_sleeping(&space);
+    running.child.kill().unwrap();
+    assert!(!running.wait().status.success());
     assert_nothing_left(&space, &mark);
     drop(server);
 }
@@ -265,9 +285,8 @@ fn two_builds_at_once_in_one_store_agree() {
         "context",
         &[("Dockerfile", "FROM busybox\nRUN seq 1 10000 > /numbers\nCOPY Dockerfile /\n")],
     );
-    let started: Vec<Child> = (0..3).map(|_| space.build(&context).args(["-t", "app"]).start()).collect();
-    let outcomes: Vec<Outcome> =
-        started.into_iter().map(|child| Outcome::wait(child, "build".to_owned()).success()).collect();
+    let started: Vec<Running> = (0..3).map(|_| space.build(&context).args(["-t", "app"]).start()).collect();
+    let outcomes: Vec<Outcome> = started.into_iter().map(|running| running.wait().success()).collect();
     assert!(outcomes.windows(2).all(|pair| pair[0].digest() == pair[1].digest()));
     check_blobs(&space.store());
     drop(server);

@@ -10,7 +10,7 @@ struct Failing {
     says: &'static [&'static str],
 }
 
-const FAILING: [Failing; 12] = [
+const FAILING: [Failing; 15] = [
     Failing {
         dockerfile: "FROM scratch\nCOPPY a /\n",
         arguments: &[],
@@ -34,6 +34,24 @@ const FAILING: [Failing; 12] = [
         arguments: &[],
         code: 1,
         says: &["Dockerfile:2", "missing.txt"],
+    },
+    Failing {
+        dockerfile: "FROM scratch\nCOPY Dockerfil /\n",
+        arguments: &[],
+        code: 1,
+        says: &["Dockerfile:2", "source `/Dockerfil` was not found", "did you mean `Dockerfile`?"],
+    },
+    Failing {
+        dockerfile: "FROM scratch\nCOPY <<E /etc/passwd\nroot:x:0:0\nuser:x:1:1\nE\nCOPY --chown=usre a /\n",
+        arguments: &[],
+        code: 1,
+        says: &["Dockerfile:6", "unknown user `usre`", "/etc/passwd", "did you mean `user`?"],
+    },
+    Failing {
+        dockerfile: "FROM scratch\nCOPY <<E /etc/group\nwheel:x:1:\nstaff:x:2:\nE\nCOPY --chown=1:nobody a /\n",
+        arguments: &[],
+        code: 1,
+        says: &["Dockerfile:6", "unknown group `nobody`", "it lists wheel, staff; a number needs no list"],
     },
     Failing {
         dockerfile: "FROM scratch\nCOPY hidden.log /\n",

@@ -5,16 +5,17 @@
 //! Members follow tar's rules: later ones win, parents that are symlinks of the archive are followed inside it.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_oci::Hasher;
 use rustix::fs::{Mode, OFlags};
 
 use crate::compress::{decompress, detect};
 use crate::content::{Content, DirectoryOrigin, Origin};
+use crate::content_digest::ContentHasher;
 use crate::entry::{Entry, Kind};
+use crate::holes::HoleWriter;
 use crate::path::{ArchivePath, PathError};
 use crate::tar::read::{Limits, Member, MemberKind, ReadError, TarReader};
 use crate::tar::write::{TAR_BLOCK, WHITEOUT_PREFIX};
@@ -121,14 +122,22 @@ struct Extraction<'a> {
 impl Extraction<'_> {
     fn member<R: Read>(&mut self, member: Member, tar: &mut TarReader<R>) -> Result<(), ArchiveError> {
         let Some(name) = member.path.file_name() else { return Ok(()) };
-        if name.starts_with(WHITEOUT_PREFIX) {
+        let path = self.parent_of(&member.path)?.join(name)?;
+        if path.components().any(|name| name.starts_with(WHITEOUT_PREFIX)) {
             return Err(ArchiveError::ReservedName { path: member.path });
         }
-        let path = self.parent_of(&member.path)?.join(name)?;
         let kind = match member.kind {
             MemberKind::HardLink(target) => {
-                let target = self.parent_of(&target)?.join(target.file_name().unwrap_or_default())?;
-                self.tree.link(path, &target)?;
+                let Some(name) = target.file_name() else {
+                    return Err(TreeError::LinkToDirectory { path, target }.into());
+                };
+                let target = self.parent_of(&target)?.join(name)?;
+                if target != path && target.is_within(&path) {
+                    // The link takes the place of the directory that its target is in.
+                    return Err(TreeError::NoLinkTarget { path, target }.into());
+                }
+                let inode = self.tree.link(path, &target)?;
+                self.tree.dress(inode, member.metadata);
                 return Ok(());
             }
             MemberKind::File(size) => Kind::File(self.content(&path, size, tar)?),
@@ -166,8 +175,9 @@ impl Extraction<'_> {
         let write = |source| ArchiveError::Write { path: self.scratch.display(&path), source };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&**self.scratch, path.as_path(), flags, Mode::from_raw_mode(0o600));
-        let mut file = file.map(File::from).map_err(|error| write(error.into()))?;
-        let mut hasher = Hasher::new();
+        let file = file.map(File::from).map_err(|error| write(error.into()))?;
+        let mut writer = HoleWriter::new(&file);
+        let mut hasher = ContentHasher::new();
         let mut content = tar.content();
         loop {
             let count = match content.read(&mut self.buffer) {
@@ -177,8 +187,9 @@ impl Extraction<'_> {
                 Err(source) => return Err(ArchiveError::ReadContent { path: member.clone(), source }),
             };
             hasher.update(&self.buffer[..count]);
-            file.write_all(&self.buffer[..count]).map_err(write)?;
+            writer.write(&self.buffer[..count]).map_err(write)?;
         }
+        writer.finish().map_err(write)?;
         let origin = Origin::Directory(Arc::clone(self.scratch));
         Ok(Content { origin, path, size, digest: Some(hasher.finish()), identity: None })
     }

@@ -1,4 +1,8 @@
-//! `--chmod`: octal, or symbolic as `chmod(1)` writes it, applied to modes.
+//! `--chmod`: octal, or symbolic as BSD's `setmode(3)` reads it, applied to modes.
+//!
+//! That is the reading of BuildKit (`github.com/tonistiigi/dchapes-mode`). It differs from GNU's `chmod` in corners: `=` clears the
+//! set-id bits of directories too; `o+t` does nothing; `+st` without a class sets only the sticky bit; several classes may be
+//! copied at once (`u=go`); `X` looks at the mode before any change.
 
 /// A change of modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,25 +11,28 @@ pub struct Chmod(Change);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Change {
     Set(u32),
-    Symbolic(Vec<Clause>),
+    Symbolic(Vec<Command>),
 }
 
-/// One `ugo+rwx` of a symbolic mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Clause {
-    /// Bits 0o4 user, 0o2 group, 0o1 others.
-    who: u32,
-    operator: u8,
-    permissions: Permissions,
+/// One thing that a symbolic mode does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Add(u32),
+    Remove(u32),
+    /// Adds to directories and to what could be executed.
+    AddExecute(u32),
+    /// Gives the classes `to` what the class at `shift` has.
+    Copy {
+        operator: u8,
+        shift: u32,
+        to: u32,
+    },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Permissions {
-    /// `rwx` bits, and what else was named.
-    Bits { rwx: u32, execute_if_any: bool, set_id: bool, sticky: bool },
-    /// A copy of what this class has: shift to its bits.
-    Copy(u32),
-}
+const STICKY: u32 = 0o1000;
+const SET_IDS: u32 = 0o6000;
+/// All that `a` stands for.
+const EVERYONE: u32 = 0o6777;
 
 /// A text that is no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,97 +69,116 @@ impl Chmod {
                 Err(_) => Err(ChmodError::Malformed { text: text.to_owned() }),
             };
         }
-        let mut clauses = Vec::new();
+        let mut commands = Vec::new();
         for part in text.split(',') {
-            clause(part.as_bytes(), &mut clauses)
+            clause(part.as_bytes(), &mut commands)
                 .ok_or_else(|| ChmodError::Malformed { text: text.to_owned() })?;
         }
-        Ok(Self(Change::Symbolic(clauses)))
+        Ok(Self(Change::Symbolic(commands)))
     }
 
     /// Returns what becomes of `mode`.
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
-        match &self.0 {
-            Change::Set(mode) => *mode,
-            Change::Symbolic(clauses) => {
-                clauses.iter().fold(mode, |mode, clause| clause.apply(mode, is_directory))
-            }
-        }
-    }
-}
-
-impl Clause {
-    fn apply(&self, mode: u32, is_directory: bool) -> u32 {
-        let (rwx, set_id, sticky) = match &self.permissions {
-            Permissions::Copy(shift) => (mode >> shift & 7, false, false),
-            Permissions::Bits { rwx, execute_if_any, set_id, sticky } => {
-                let execute = *execute_if_any && (is_directory || mode & 0o111 != 0);
-                (rwx | u32::from(execute), *set_id, *sticky)
-            }
+        let commands = match &self.0 {
+            Change::Set(mode) => return *mode,
+            Change::Symbolic(commands) => commands,
         };
-        let mut bits = 0;
-        let mut mask = 0;
-        for (class, shift, set_bit) in [(4, 6, 0o4000), (2, 3, 0o2000), (1, 0, 0)] {
-            if self.who & class != 0 {
-                bits |= rwx << shift | if set_id { set_bit } else { 0 };
-                mask |= 7 << shift | set_bit;
+        let runs = is_directory || mode & 0o111 != 0;
+        commands.iter().fold(mode, |now, command| match *command {
+            Command::Add(bits) => now | bits,
+            Command::Remove(bits) => now & !bits,
+            Command::AddExecute(bits) => now | if runs { bits } else { 0 },
+            Command::Copy { operator, shift, to } => {
+                let copied = ((now >> shift & 7) * 0o111) & to;
+                match operator {
+                    b'+' => now | copied,
+                    b'-' => now & !copied,
+                    _ => now & !(to & 0o777) | copied,
+                }
             }
-        }
-        if sticky {
-            bits |= 0o1000;
-        }
-        match self.operator {
-            b'+' => mode | bits,
-            b'-' => mode & !bits,
-            // As in chmod(1), directories keep set-id bits that are not named.
-            _ if is_directory && !set_id => mode & !(mask & 0o777) | bits,
-            _ => mode & !mask & !(if self.who == 7 { 0o1000 } else { 0 }) | bits,
+        })
+    }
+
+    /// Returns the mode of a directory that no source describes: octal permissions count, without set-id and sticky bits;
+    /// symbolic ones have nothing that they could change.
+    pub fn of_implied_directory(&self) -> Option<u32> {
+        match &self.0 {
+            Change::Set(mode) => Some(mode & 0o777),
+            Change::Symbolic(_) => None,
         }
     }
 }
 
-fn clause(part: &[u8], clauses: &mut Vec<Clause>) -> Option<()> {
+/// Reads one `ug+rwx-t`.
+fn clause(part: &[u8], commands: &mut Vec<Command>) -> Option<()> {
     let end = part.iter().position(|byte| matches!(byte, b'+' | b'-' | b'='))?;
     let mut who = 0;
     for byte in &part[..end] {
         who |= match byte {
-            b'u' => 4,
-            b'g' => 2,
-            b'o' => 1,
-            b'a' => 7,
+            b'u' => 0o4700,
+            b'g' => 0o2070,
+            b'o' => 0o0007,
+            b'a' => EVERYONE,
             _ => return None,
         };
     }
-    let who = if who == 0 { 7 } else { who };
     let mut rest = &part[end..];
     while let Some((operator, after)) = rest.split_first() {
         let length = after.iter().position(|byte| matches!(byte, b'+' | b'-' | b'=')).unwrap_or(after.len());
-        clauses.push(Clause { who, operator: *operator, permissions: permissions(&after[..length])? });
+        permissions(who, *operator, &after[..length], commands)?;
         rest = &after[length..];
     }
     Some(())
 }
 
-fn permissions(text: &[u8]) -> Option<Permissions> {
-    match text {
-        b"u" => return Some(Permissions::Copy(6)),
-        b"g" => return Some(Permissions::Copy(3)),
-        b"o" => return Some(Permissions::Copy(0)),
-        _ => {}
-    }
-    let (mut rwx, mut execute_if_any, mut set_id, mut sticky) = (0, false, false, false);
+/// Reads what follows an operator. Bits and copies take effect in the order in which they stand there.
+fn permissions(mut who: u32, operator: u8, text: &[u8], commands: &mut Vec<Command>) -> Option<()> {
+    let (mut bits, mut execute, mut is_set) = (0, 0, false);
+    let only_others = who != 0 && who & !0o7 == 0;
     for byte in text {
         match byte {
-            b'r' => rwx |= 4,
-            b'w' => rwx |= 2,
-            b'x' => rwx |= 1,
-            b'X' => execute_if_any = true,
-            b's' => set_id = true,
-            b't' => sticky = true,
+            b'r' => bits |= 0o444,
+            b'w' => bits |= 0o222,
+            b'x' => bits |= 0o111,
+            b'X' if operator == b'-' => bits |= 0o111,
+            b'X' => execute |= 0o111,
+            b's' | b't' if only_others => {}
+            b's' => bits |= SET_IDS,
+            b't' => {
+                who |= STICKY;
+                bits |= STICKY;
+            }
+            b'u' | b'g' | b'o' => {
+                if bits != 0 {
+                    change(who, operator, bits, commands);
+                }
+                commands.push(Command::AddExecute(chosen(who, execute)));
+                let shift = [(b'u', 6), (b'g', 3), (b'o', 0)].iter().find(|(class, _)| class == byte)?.1;
+                commands.push(Command::Copy { operator, shift, to: chosen(who, 0o777) });
+                (bits, execute, is_set) = (0, 0, true);
+            }
             _ => return None,
         }
     }
-    Some(Permissions::Bits { rwx, execute_if_any, set_id, sticky })
+    if bits != 0 || !is_set {
+        change(who, operator, bits, commands);
+    }
+    commands.push(Command::AddExecute(chosen(who, execute)));
+    Some(())
+}
+
+fn change(who: u32, operator: u8, bits: u32, commands: &mut Vec<Command>) {
+    let bits = chosen(who, bits);
+    match operator {
+        b'+' => commands.push(Command::Add(bits)),
+        b'-' => commands.push(Command::Remove(bits)),
+        _ => commands.extend([Command::Remove(if who == 0 { EVERYONE } else { who }), Command::Add(bits)]),
+    }
+}
+
+/// Returns the bits that belong to the classes named; all where none was named.
+fn chosen(who: u32, bits: u32) -> u32 {
+    if who == 0 { bits } else { bits & who }
 }
 
 #[cfg(test)]
@@ -160,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_change_as_chmod_changes_them() {
+    fn modes_change_as_setmode_changes_them() {
         for (text, before, is_directory, after) in [
             ("755", 0o600, false, 0o755),
             ("04755", 0o600, false, 0o4755),
@@ -175,7 +201,21 @@ mod tests {
             ("u+s,+t", 0o644, false, 0o5644),
             ("u=rw,g=r,o=", 0o777, false, 0o640),
             ("u=rw", 0o4755, false, 0o655),
-            ("g=rx", 0o2775, true, 0o2755),
+            ("g=rx", 0o2775, true, 0o755),
+            ("=rx", 0o7777, true, 0o1555),
+            ("a=,+X", 0o644, true, 0o111),
+            ("a-x+X", 0o711, false, 0o711),
+            ("u=rwX", 0o061, false, 0o761),
+            ("u=go", 0o024, false, 0o424),
+            ("u=rg", 0o640, false, 0o440),
+            ("g=u-w", 0o640, false, 0o640),
+            ("o-u", 0o746, false, 0o740),
+            ("o+t", 0o644, false, 0o644),
+            ("o+s", 0o644, false, 0o644),
+            ("g+s", 0o755, false, 0o2755),
+            ("+st", 0o644, false, 0o1644),
+            ("a+st", 0o644, false, 0o7644),
+            ("=t", 0o644, false, 0o1644),
             ("a-w+x", 0o666, false, 0o555),
         ] {
             let chmod = Chmod::parse(text).unwrap();
@@ -185,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_no_mode_is_refused() {
-        for text in ["", "u?x", "x", "u", "rwx", "u+q", ",", "u+x,", "789", "u+ug"] {
+        for text in ["", "u?x", "x", "u", "rwx", "u+q", ",", "u+x,", "789", "0o755", "u+x go-w"] {
             assert!(matches!(Chmod::parse(text), Err(ChmodError::Malformed { .. })), "{text}");
         }
         for text in ["17777", "777777777777"] {

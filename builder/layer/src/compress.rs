@@ -22,13 +22,19 @@
 //! samples first, and stored as it is when they do not shrink. One sample of 2 KiB in every 32 KiB sees any run of text that
 //! would be worth it.
 
+mod bomb;
+
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
-use flate2::{Compress, Crc, FlushCompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use kiln_oci::{LayerCompression, MediaType};
 
+use crate::limits::{XZ_MEMORY_KIB_MAX, ZSTD_WINDOW_LOG_MAX};
+use bomb::{Counted, RatioReader};
+
 /// The number of this form of compression, the cutting of blocks included; part of every key.
-pub const COMPRESS_FORMAT: u32 = 1;
+pub const COMPRESS_FORMAT: u32 = 2;
 
 /// The gzip level used when none is asked for.
 pub const GZIP_LEVEL_DEFAULT: u32 = 5;
@@ -44,8 +50,8 @@ const SAMPLES_MIN: usize = 4;
 /// Samples that do not shrink by one part in so many are not worth compressing.
 const GAIN_PARTS: usize = 64;
 
-/// Frames that need more than 128 MiB of history are refused.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// A stored block of deflate holds no more.
+const STORED_BYTES_MAX: usize = 0xffff;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,13 +68,6 @@ impl Default for Compression {
     fn default() -> Self {
         Self::Gzip(GZIP_LEVEL_DEFAULT)
     }
-}
-
-/// One block after compression.
-#[derive(Debug)]
-pub(crate) struct CompressedBlock {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) crc: Option<Crc>,
 }
 
 impl Compression {
@@ -88,59 +87,124 @@ impl Compression {
         }
     }
 
-    pub(crate) fn block(self, raw: &[u8]) -> io::Result<CompressedBlock> {
-        Ok(match self {
-            Self::None => CompressedBlock { bytes: raw.to_vec(), crc: None },
-            Self::Gzip(level) => {
-                let mut crc = Crc::new();
-                crc.update(raw);
-                let level = if shrinks(raw)? { level } else { 0 };
-                CompressedBlock { bytes: deflate(raw, level)?, crc: Some(crc) }
+    /// The reverse of [`Compressor::block`]: puts a block of `length` plain bytes into `plain`, whose content before goes.
+    pub(crate) fn plain_block(self, packed: &[u8], length: usize, plain: &mut Vec<u8>) -> io::Result<()> {
+        plain.clear();
+        plain.reserve(length);
+        match self {
+            Self::None => plain.extend_from_slice(packed),
+            Self::Gzip(_) => {
+                Decompress::new(false).decompress_vec(packed, plain, FlushDecompress::Sync)?;
             }
-            Self::Zstd(level) => CompressedBlock { bytes: zstd::bulk::compress(raw, level)?, crc: None },
-        })
+            Self::Zstd(_) => {
+                zstd::bulk::Decompressor::new()?.decompress_to_buffer(packed, plain)?;
+            }
+        }
+        if plain.len() == length { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
-    /// The end of the stream. `total` is the CRC of everything, whose length gzip stores modulo 2^32.
-    pub(crate) fn tail(self, total: &Crc) -> Vec<u8> {
+    /// The end of the stream, given the CRC-32 and the length of everything plain; gzip stores the latter modulo 2^32.
+    pub(crate) fn tail(self, crc: u32, length: u64) -> Vec<u8> {
         match self {
             Self::None | Self::Zstd(_) => Vec::new(),
             Self::Gzip(_) => {
                 let mut tail = vec![3, 0];
-                tail.extend_from_slice(&total.sum().to_le_bytes());
-                tail.extend_from_slice(&total.amount().to_le_bytes());
+                tail.extend_from_slice(&crc.to_le_bytes());
+                tail.extend_from_slice(&(length as u32).to_le_bytes());
                 tail
             }
         }
     }
 }
 
-/// Tells by samples whether compressing would make a block smaller.
-fn shrinks(raw: &[u8]) -> io::Result<bool> {
-    if raw.len() < SAMPLES_MIN * SAMPLE_STRIDE {
-        return Ok(true);
-    }
-    let mut sample = Vec::with_capacity((raw.len() / SAMPLE_STRIDE + 1) * SAMPLE_BYTES);
-    for part in raw.chunks(SAMPLE_STRIDE) {
-        sample.extend_from_slice(&part[..part.len().min(SAMPLE_BYTES)]);
-    }
-    Ok(deflate(&sample, 1)?.len() < sample.len() - sample.len() / GAIN_PARTS)
+/// Compresses blocks, one after the other, each as if it was the first.
+pub(crate) struct Compressor {
+    compression: Compression,
+    /// Encoders of deflate by level, made when they are needed.
+    deflate: BTreeMap<u32, Compress>,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    sample: Vec<u8>,
+    sample_packed: Vec<u8>,
 }
 
-fn deflate(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut state = Compress::new(flate2::Compression::new(level.min(9)), false);
-    let mut bytes = Vec::with_capacity(raw.len() / 2 + 1024);
-    loop {
-        let read = usize::try_from(state.total_in()).map_err(io::Error::other)?;
-        let status = state.compress_vec(&raw[read..], &mut bytes, FlushCompress::Sync)?;
-        let all_in = state.total_in() == raw.len() as u64;
-        if all_in && bytes.len() < bytes.capacity() {
-            return Ok(bytes);
+impl Compressor {
+    pub(crate) fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            deflate: BTreeMap::new(),
+            zstd: None,
+            sample: Vec::new(),
+            sample_packed: Vec::new(),
         }
-        if matches!(status, Status::StreamEnd) {
-            return Err(io::Error::other("deflate ended before its input"));
+    }
+
+    /// Compresses `raw` into `packed`, whose content before goes.
+    pub(crate) fn block(&mut self, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+        packed.clear();
+        match self.compression {
+            Compression::None => packed.extend_from_slice(raw),
+            Compression::Gzip(level) => {
+                if level > 0 && self.shrinks(raw)? {
+                    deflate(self.encoder(level.min(9)), raw, packed)?;
+                } else {
+                    store(raw, packed);
+                }
+            }
+            Compression::Zstd(level) => {
+                let encoder = match &mut self.zstd {
+                    Some(encoder) => encoder,
+                    none => none.insert(zstd::bulk::Compressor::new(level)?),
+                };
+                packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                encoder.compress_to_buffer(raw, packed)?;
+            }
         }
-        bytes.reserve(raw.len() / 4 + 1024);
+        Ok(())
+    }
+
+    fn encoder(&mut self, level: u32) -> &mut Compress {
+        let encoder = || Compress::new(flate2::Compression::new(level), false);
+        self.deflate.entry(level).or_insert_with(encoder)
+    }
+
+    /// Tells by samples whether compressing would make a block smaller.
+    fn shrinks(&mut self, raw: &[u8]) -> io::Result<bool> {
+        if raw.len() < SAMPLES_MIN * SAMPLE_STRIDE {
+            return Ok(true);
+        }
+        let (mut sample, mut packed) =
+            (std::mem::take(&mut self.sample), std::mem::take(&mut self.sample_packed));
+        sample.clear();
+        packed.clear();
+        for part in raw.chunks(SAMPLE_STRIDE) {
+            sample.extend_from_slice(&part[..part.len().min(SAMPLE_BYTES)]);
+        }
+        deflate(self.encoder(1), &sample, &mut packed)?;
+        let shrinks = packed.len() < sample.len() - sample.len() / GAIN_PARTS;
+        (self.sample, self.sample_packed) = (sample, packed);
+        Ok(shrinks)
+    }
+}
+
+/// Deflates in one call. With room to spare the encoder never stops for want of it, so what it writes depends on `raw` alone.
+fn deflate(encoder: &mut Compress, raw: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    encoder.reset();
+    packed.reserve(raw.len() + raw.len() / 8 + 1024);
+    encoder.compress_vec(raw, packed, FlushCompress::Sync)?;
+    let is_whole = encoder.total_in() == raw.len() as u64 && packed.len() < packed.capacity();
+    if is_whole { Ok(()) } else { Err(io::Error::other("deflate did not take all of a block")) }
+}
+
+/// Writes `raw` as stored blocks and the empty one of a sync flush (RFC 1951, 3.2.4). How zlib cuts such blocks depends on the
+/// room it is given.
+fn store(raw: &[u8], packed: &mut Vec<u8>) {
+    packed.reserve(raw.len() + 5 * (raw.len() / STORED_BYTES_MAX + 2));
+    for part in raw.chunks(STORED_BYTES_MAX).chain([&[][..]]) {
+        let length = part.len() as u16;
+        packed.push(0);
+        packed.extend_from_slice(&length.to_le_bytes());
+        packed.extend_from_slice(&(!length).to_le_bytes());
+        packed.extend_from_slice(part);
     }
 }
 
@@ -173,22 +237,28 @@ pub fn detect(beginning: &[u8]) -> Detected {
 /// Returns the plain bytes of what `reader` has, compressed as `how`.
 ///
 /// # Errors
-/// When a decoder cannot start. Damage shows as an error while reading.
+/// When a decoder cannot start. Damage shows as an error while reading, and so does what grows beyond all measure.
 pub fn decompress<'a, R: BufRead + Send + 'a>(
     reader: R,
     how: Detected,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    Ok(match how {
+    if how == Detected::Plain {
+        return Ok(Box::new(reader));
+    }
+    let reader = Counted::new(reader);
+    let taken = reader.taken();
+    let plain: Box<dyn Read + Send + 'a> = match how {
         Detected::Plain => Box::new(reader),
         Detected::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Detected::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Detected::Xz => Box::new(lzma_rust2::XzReader::new(reader, true)),
+        Detected::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY_KIB_MAX)),
         Detected::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
             Box::new(decoder)
         }
-    })
+    };
+    Ok(Box::new(RatioReader::new(plain, taken)))
 }
 
 /// Returns the plain bytes of a layer blob. Its first bytes decide; `expected`, from the media type, must not contradict them.
@@ -237,13 +307,42 @@ mod tests {
             ("text", b"some text ".repeat(50_000), true),
             ("noise around text", mixed, true),
         ];
+        let mut compressor = Compressor::new(Compression::default());
         for (name, raw, expected) in rows {
-            assert_eq!(shrinks(&raw).unwrap(), expected, "{name}");
-            let packed = Compression::default().block(&raw).unwrap().bytes;
+            assert_eq!(compressor.shrinks(&raw).unwrap(), expected, "{name}");
+            let mut packed = Vec::new();
+            compressor.block(&raw, &mut packed).unwrap();
             assert!(packed.len() <= raw.len() + raw.len() / 10_000 + 16, "{name}: {}", packed.len());
-            let mut plain = vec![0; raw.len()];
-            flate2::read::DeflateDecoder::new(packed.as_slice()).read_exact(&mut plain).unwrap();
+            let mut plain = Vec::new();
+            Compression::default().plain_block(&packed, raw.len(), &mut plain).unwrap();
             assert!(plain == raw, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_block_comes_out_the_same_whatever_was_compressed_before() {
+        let text = |seed: usize| -> Vec<u8> {
+            let words = noise(20_000 + seed * 977);
+            words.iter().flat_map(|byte| format!("{} ", byte % (3 + seed as u8)).into_bytes()).collect()
+        };
+        let blocks: Vec<Vec<u8>> =
+            (0..6).map(|seed| if seed % 3 == 2 { noise(300_000) } else { text(seed) }).collect();
+        for compression in
+            [Compression::Gzip(5), Compression::Gzip(9), Compression::Zstd(3), Compression::Zstd(9)]
+        {
+            let mut used = Compressor::new(compression);
+            let mut packed = Vec::new();
+            for round in 0..2 {
+                for (number, raw) in blocks.iter().enumerate().skip(round) {
+                    used.block(raw, &mut packed).unwrap();
+                    let mut fresh = Vec::new();
+                    Compressor::new(compression).block(raw, &mut fresh).unwrap();
+                    assert!(packed == fresh, "{compression:?}, block {number}");
+                    let mut plain = Vec::new();
+                    compression.plain_block(&packed, raw.len(), &mut plain).unwrap();
+                    assert!(plain == *raw);
+                }
+            }
         }
     }
 }

@@ -7,12 +7,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_oci::{DiffId, Digest};
+use kiln_oci::DiffId;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use crate::content_digest::ContentDigest;
 use crate::path::ArchivePath;
 
 /// The content of a regular file, by reference.
@@ -25,7 +27,7 @@ pub struct Content {
     /// How many bytes there are.
     pub size: u64,
     /// Their digest, once somebody has read them.
-    pub digest: Option<Digest>,
+    pub digest: Option<ContentDigest>,
     /// What the file system said when the file was found.
     pub identity: Option<Arc<FileIdentity>>,
 }
@@ -51,9 +53,9 @@ pub struct FileIdentity {
     /// Its size.
     pub size: u64,
     /// Last change of the content, in nanoseconds since 1970.
-    pub mtime_ns: i128,
+    pub mtime_ns: i64,
     /// Last change of the inode, in nanoseconds since 1970.
-    pub ctime_ns: i128,
+    pub ctime_ns: i64,
 }
 
 /// Gives the directory into which a layer was unpacked.
@@ -110,7 +112,8 @@ impl DirectoryOrigin {
 
     /// Tells whether a file with this identity has, as long as that stays, the bytes it had when it was looked at first.
     pub(crate) fn is_settled(&self, identity: &FileIdentity) -> bool {
-        self.settled_before_ns.is_some_and(|before| identity.mtime_ns.max(identity.ctime_ns) < before)
+        self.settled_before_ns
+            .is_some_and(|before| i128::from(identity.mtime_ns.max(identity.ctime_ns)) < before)
     }
 
     /// Returns the path by which the directory was opened, for messages.
@@ -205,7 +208,9 @@ impl FileIdentity {
     }
 
     pub(crate) fn from_stat(stat: &rustix::fs::Stat) -> Self {
-        let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        // Times from 1678 to 2262; beyond, the size and the other time have to do.
+        let nanoseconds =
+            |seconds: i64, rest: u64| seconds.saturating_mul(1_000_000_000).saturating_add(rest as i64);
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -222,7 +227,7 @@ impl Content {
         let bytes = bytes.into();
         Self {
             size: bytes.len() as u64,
-            digest: Some(Digest::of(&bytes)),
+            digest: Some(ContentDigest::of(&bytes)),
             origin: Origin::Inline(bytes),
             path: ArchivePath::root(),
             identity: None,
@@ -230,7 +235,7 @@ impl Content {
     }
 
     /// Returns the content of the file at `path` of a layer.
-    pub fn of_layer(layer: DiffId, path: ArchivePath, size: u64, digest: Digest) -> Self {
+    pub fn of_layer(layer: DiffId, path: ArchivePath, size: u64, digest: ContentDigest) -> Self {
         Self { origin: Origin::Layer(layer), path, size, digest: Some(digest), identity: None }
     }
 
@@ -285,6 +290,28 @@ pub enum ContentReader {
 }
 
 impl ContentReader {
+    /// Reads what lies at `offset` until `buffer` is full or the content ends; returns how much that was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = offset + filled as u64;
+            let read = match self {
+                Self::Inline(bytes) => read_slice_at(bytes.get_ref(), &mut buffer[filled..], at),
+                Self::File(file) => file.read_at(&mut buffer[filled..], at),
+            };
+            match read {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
     /// Returns the open file, when there is one.
     pub fn file(&self) -> Option<&File> {
         match self {
@@ -292,6 +319,21 @@ impl ContentReader {
             Self::File(file) => Some(file),
         }
     }
+
+    /// Asks the kernel about the open file, when there is one.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn identity(&self) -> io::Result<Option<FileIdentity>> {
+        self.file().map(FileIdentity::of).transpose()
+    }
+}
+
+fn read_slice_at(bytes: &[u8], buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+    let count = rest.len().min(buffer.len());
+    buffer[..count].copy_from_slice(&rest[..count]);
+    Ok(count)
 }
 
 impl Read for ContentReader {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::content::{DirectoryOrigin, NoLayers};
-use crate::content_hash::{HashError, NoCache, hash_contents};
+use crate::content_hash::{HashError, hash_contents};
+use crate::digest_cache::NoCache;
 use crate::entry::{Entry, Kind, Metadata, WithTime};
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, Tree};

@@ -85,6 +85,15 @@ impl Metadata {
         Self { mode, uid: 0, gid: 0, mtime: Timestamp::default(), xattrs: Xattrs::default() }
     }
 
+    /// Returns what a new directory has of its parent: below a set-group-id directory that bit and the group, as `mkdir(2)` gives
+    /// them, else nothing. Permissions are for the caller to add.
+    pub fn inherited(parent: Option<&Entry>) -> Self {
+        match parent.filter(|parent| parent.has_set_gid()) {
+            Some(parent) => Self { gid: parent.metadata.gid, ..Self::with_mode(0o2000) },
+            None => Self::with_mode(0),
+        }
+    }
+
     /// Returns what a directory has that nothing describes: 0755, owned by root.
     pub fn implied_directory() -> Self {
         Self::with_mode(0o755)
@@ -160,6 +169,11 @@ impl Entry {
         matches!(self.kind, Kind::Directory)
     }
 
+    /// Tells whether this is a directory whose new entries inherit its group.
+    pub fn has_set_gid(&self) -> bool {
+        self.is_directory() && self.metadata.mode & 0o2000 != 0
+    }
+
     /// Returns the target of a symlink.
     pub fn symlink_target(&self) -> Option<&[u8]> {
         match &self.kind {
@@ -207,6 +221,11 @@ impl Kind {
             | (Self::BlockDevice(left), Self::BlockDevice(right)) => left == right,
             _ => false,
         }
+    }
+
+    /// Tells whether this is a device node.
+    pub fn is_device(&self) -> bool {
+        matches!(self, Self::CharDevice(_) | Self::BlockDevice(_))
     }
 
     /// Returns a word for messages.

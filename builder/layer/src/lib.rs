@@ -14,11 +14,19 @@
 //! # Ok::<(), kiln_layer::PathError>(())
 //! ```
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
+
 pub mod commit;
-pub use commit::{CommitError, CommitOptions, Committed, LayerTime, commit};
+pub use commit::{
+    BlockIndex, CommitError, CommitOptions, Committed, EarlierBlocks, LayerTime, commit, commit_with,
+};
 
 pub mod copy;
-pub use copy::{Copied, CopyError, CopyRequest, CopySource, Observed, copy, select_sources};
+pub use copy::{
+    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, copy,
+    select_sources,
+};
 
 mod chmod;
 pub use chmod::{Chmod, ChmodError};
@@ -42,12 +50,15 @@ pub mod diff;
 pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
 
 pub mod content_hash;
-pub use content_hash::{DigestCache, NoCache, StatCache, digest_of_selection, hash_contents};
+pub use content_hash::{Selected, digest_of_selection, hash_contents};
 
 pub mod walk;
 pub use walk::{
     Rules, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_by_rules, walk_origin,
 };
+
+pub mod digest_cache;
+pub use digest_cache::{DigestCache, KnownFile, NoCache, StatCache};
 
 mod tree;
 pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};
@@ -63,10 +74,17 @@ pub use compress::Compression;
 mod entry;
 pub use entry::{Device, Entry, Kind, Metadata, Timestamp, WithTime, Xattrs};
 
+mod holes;
+
 mod content;
 pub use content::{
     Content, ContentReader, DirectoryOrigin, FileIdentity, LayerDirectories, NoLayers, Origin,
 };
+
+mod content_digest;
+pub use content_digest::{ContentDigest, ContentHasher};
+
+pub mod limits;
 
 mod path;
 pub use path::{ArchivePath, PATH_BYTES_MAX, PathError, PathMatcher, escape};

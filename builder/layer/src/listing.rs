@@ -16,11 +16,12 @@ use kiln_oci::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::content::{Content, Origin};
+use crate::content_digest::ContentDigest;
 use crate::entry::{Device, Entry, Kind, Metadata};
 use crate::path::{ArchivePath, PATH_BYTES_MAX};
 
 /// The version of the encoding written by this program.
-pub const LISTING_FORMAT: u16 = 1;
+pub const LISTING_FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 4] = b"klst";
 const HEADER_BYTES: usize = 10;
@@ -91,7 +92,7 @@ enum WireItem<'a> {
     Whiteout,
     HardLink(&'a [u8]),
     Directory(Metadata),
-    File(Metadata, u64, Option<Digest>),
+    File(Metadata, u64, Option<ContentDigest>),
     Symlink(Metadata, &'a [u8]),
     CharDevice(Metadata, Device),
     BlockDevice(Metadata, Device),
@@ -113,6 +114,11 @@ impl Listing {
                 _ => None,
             })
             .sum()
+    }
+
+    /// Tells whether nothing of lower layers shows through: the root is opaque.
+    pub fn hides_all_below(&self) -> bool {
+        matches!(self.items.first(), Some((path, Item::Opaque)) if path.is_root())
     }
 
     /// Returns the record form.
@@ -184,9 +190,7 @@ impl Listing {
 }
 
 fn checksum(body: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(body);
-    crc.sum()
+    crc32fast::hash(body)
 }
 
 fn check_header(record: &[u8]) -> Result<&[u8], ListingError> {
@@ -252,7 +256,7 @@ impl Item {
 }
 
 /// A content whose layer is not known yet; [`Listing::locate_contents`] follows.
-pub(crate) fn unlocated(size: u64, digest: Option<Digest>) -> Content {
+pub(crate) fn unlocated(size: u64, digest: Option<ContentDigest>) -> Content {
     Content {
         origin: Origin::Inline(Arc::from(&[][..])),
         path: ArchivePath::root(),

@@ -12,9 +12,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags}
 
 use crate::content::{Content, LayerDirectories};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
+use crate::holes;
 use crate::path::ArchivePath;
 use crate::tree::{InodeId, Tree};
-use crate::unpack::{Devices, Ownership};
+use crate::unpack::{Devices, Ownership, is_refusal};
 
 /// Name of what is written when the part is no directory.
 pub const SINGLE_NAME: &str = "source";
@@ -59,10 +60,27 @@ pub fn materialize(
     let mut writer = Writer { tree, layers, options, linked: HashMap::new() };
     let mut directories = vec![(top.clone(), root.metadata.clone(), part.clone())];
     if root.is_directory() {
+        let mut made = part.clone();
         for (path, entry) in tree.below(part) {
-            let below = path.strip_prefix(part).unwrap_or_else(|| path.clone());
-            let target = directory.join(below.as_path());
+            let place = |path: &ArchivePath| match path.strip_prefix(part) {
+                Some(below) => directory.join(below.as_path()),
+                None => directory.join(path.as_path()),
+            };
             let failed = |source| MaterializeError { path: path.clone(), source };
+            // Neighbours mostly share their parent. One that the tree lacks is made all the same.
+            if !path.is_child_of(&made) {
+                for parent in
+                    path.ancestors().filter(|parent| parent.is_within(part) && tree.get(parent).is_none())
+                {
+                    match std::fs::create_dir(place(&parent)) {
+                        Ok(()) => directories.push((place(&parent), implied.metadata.clone(), parent)),
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) => return Err(failed(error)),
+                    }
+                }
+                made = path.parent().unwrap_or_else(ArchivePath::root);
+            }
+            let target = place(path);
             if entry.is_directory() {
                 std::fs::create_dir(&target).map_err(failed)?;
                 directories.push((target, entry.metadata.clone(), path.clone()));
@@ -93,7 +111,11 @@ impl Writer<'_> {
     fn write(&mut self, path: &ArchivePath, entry: &Entry, target: &Path) -> io::Result<()> {
         let inode = self.tree.inode(path).filter(|inode| self.tree.link_count(*inode) > 1);
         if let Some(first) = inode.and_then(|inode| self.linked.get(&inode)) {
-            return std::fs::hard_link(first, target);
+            match std::fs::hard_link(first, target) {
+                // It has as many names as the file system allows: a copy has the next ones.
+                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {}
+                outcome => return outcome,
+            }
         }
         let kind = match &entry.kind {
             Kind::Directory => unreachable!("directories are made before"),
@@ -118,8 +140,7 @@ impl Writer<'_> {
         let mut reader = content.open(self.layers)?;
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
         let written = match reader.file() {
-            // From file to file, so that the kernel can share or copy the bytes itself.
-            Some(mut source) => io::copy(&mut source, &mut file)?,
+            Some(source) => holes::copy_file(source, &file)?,
             None => io::copy(&mut reader, &mut file)?,
         };
         if written != content.size {
@@ -155,8 +176,8 @@ fn set_metadata(
     for (name, value) in metadata.xattrs.iter() {
         match rustix::fs::lsetxattr(target, name, value, XattrFlags::empty()) {
             // The kernel or file system does not grant it; the tree knows it all the same.
-            Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::NOTSUP | rustix::io::Errno::INVAL) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) if !is_refusal(errno) => return Err(errno.into()),
+            Ok(()) | Err(_) => {}
         }
     }
     let Timestamp { seconds, nanoseconds } = options.time.map_or(metadata.mtime, Timestamp::from_seconds);

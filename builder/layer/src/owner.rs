@@ -2,6 +2,9 @@
 //!
 //! The files come from an image, so they may hold anything: lines that make no sense are skipped, as the C library does.
 
+/// How many names an error carries.
+const LISTED_MAX: usize = 1000;
+
 /// An owner and a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Owner {
@@ -58,6 +61,8 @@ pub enum OwnerError {
         name: String,
         /// The file.
         file: AccountFile,
+        /// Names that it lists, in its order; not all of a long one.
+        listed: Vec<String>,
     },
     /// A number beyond 2^32 - 2.
     #[error("`{text}` is no user or group number: it must be below 4294967295")]
@@ -202,7 +207,7 @@ fn find_user<'a>(file: Option<&'a [u8]>, name: &str) -> Result<PasswdLine<'a>, O
     let file = file.ok_or_else(|| OwnerError::NoFile { name: name.to_owned(), file: at })?;
     passwd_lines(file)
         .find(|line| line.name == name.as_bytes())
-        .ok_or_else(|| OwnerError::Unknown { name: name.to_owned(), file: at })
+        .ok_or_else(|| unknown(name, at, passwd_lines(file).map(|line| line.name)))
 }
 
 fn by_number(file: Option<&[u8]>, uid: u32) -> Option<PasswdLine<'_>> {
@@ -231,7 +236,12 @@ fn resolve_group(group: &str, accounts: Accounts<'_>) -> Result<u32, OwnerError>
     group_lines(file)
         .find(|(name, _, _)| *name == group.as_bytes())
         .map(|(_, gid, _)| gid)
-        .ok_or_else(|| OwnerError::Unknown { name: group.to_owned(), file: at })
+        .ok_or_else(|| unknown(group, at, group_lines(file).map(|(name, _, _)| name)))
+}
+
+fn unknown<'a>(name: &str, file: AccountFile, listed: impl Iterator<Item = &'a [u8]>) -> OwnerError {
+    let listed = listed.take(LISTED_MAX).map(crate::path::escape).collect();
+    OwnerError::Unknown { name: name.to_owned(), file, listed }
 }
 
 fn memberships(file: Option<&[u8]>, user: &[u8], own: u32) -> Vec<u32> {

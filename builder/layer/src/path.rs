@@ -173,9 +173,17 @@ impl ArchivePath {
         if ancestor.is_root() {
             return Some(self.clone());
         }
+        self.bytes_below(ancestor).map(|rest| Self(Arc::from(rest)))
+    }
+
+    /// Returns the bytes of [`Self::strip_prefix`].
+    pub fn bytes_below(&self, ancestor: &Self) -> Option<&[u8]> {
+        if ancestor.is_root() {
+            return Some(&self.0);
+        }
         match self.0.strip_prefix(&*ancestor.0)? {
-            b"" => Some(Self::root()),
-            [b'/', rest @ ..] => Some(Self(Arc::from(rest))),
+            b"" => Some(b""),
+            [b'/', rest @ ..] => Some(rest),
             _ => None,
         }
     }
@@ -248,10 +256,17 @@ impl Ord for ArchivePath {
 
 /// How many bytes both begin with; eight at a time, because trees compare names all day.
 fn common_length(left: &[u8], right: &[u8]) -> usize {
-    let words = left.chunks_exact(8).zip(right.chunks_exact(8));
-    let start = 8 * words.take_while(|(left, right)| left == right).count();
-    let rest = left[start..].iter().zip(&right[start..]);
-    start + rest.take_while(|(left, right)| left == right).count()
+    let ((left_words, _), (right_words, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let mut at = 0;
+    for (left, right) in left_words.iter().zip(right_words) {
+        let different = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
+        if different != 0 {
+            return at + different.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = left[at..].iter().zip(&right[at..]);
+    at + rest.take_while(|(left, right)| left == right).count()
 }
 
 impl PartialOrd for ArchivePath {

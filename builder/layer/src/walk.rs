@@ -15,6 +15,8 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 
 use crate::content::{Content, DirectoryOrigin, FileIdentity, Origin};
+use crate::content_digest::ContentDigest;
+use crate::digest_cache::{DigestCache, KnownFile, NoCache};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp, Xattrs};
 use crate::path::{ArchivePath, PathError};
 use crate::tree::Tree;
@@ -156,10 +158,11 @@ pub fn walk_origin(
     filter: &Filter<'_>,
     options: WalkOptions,
 ) -> Result<Tree, WalkError> {
-    walk_by_rules(origin, filter, options)
+    walk_by_rules(origin, filter, options, &NoCache)
 }
 
-/// Walks an open directory, remembering on the way down; see [`walk`].
+/// Walks an open directory, remembering on the way down; see [`walk`]. Files that `known` has get their digest from there,
+/// and are not asked for attributes when they are known to have none.
 ///
 /// # Errors
 /// As [`walk`].
@@ -167,17 +170,18 @@ pub fn walk_by_rules<R: Rules + ?Sized>(
     origin: &Arc<DirectoryOrigin>,
     rules: &R,
     options: WalkOptions,
+    known: &dyn DigestCache,
 ) -> Result<Tree, WalkError> {
     let root = ArchivePath::root();
     let stat = rustix::fs::fstat(origin.as_fd())
         .map_err(|source| WalkError::Stat { path: origin.path().to_owned(), source: source.into() })?;
-    let walker = Walker { origin, rules, options };
-    let below = walker.directory(&root, &rules.root())?;
+    let walker = Walker { origin, rules, options, known };
+    let listings = walker.below_root()?;
     let root_entry = walker.entry(origin.as_fd(), c".", &root, &stat)?;
-    let mut found = Vec::with_capacity(below.len() + 1);
-    found.extend(root_entry.map(|entry| Found { path: root, entry, links: None, kept: true }));
-    found.extend(below);
-    Ok(assemble(found))
+    let root = root_entry.map(|entry| Found { path: root, entry, links: None, kept: true });
+    let listings = without_empty(listings);
+    let count = 1 + listings.iter().map(Vec::len).sum::<usize>();
+    Ok(assemble(root.into_iter().chain(in_order(listings)), count))
 }
 
 struct Found {
@@ -193,31 +197,23 @@ struct Walker<'a, R: ?Sized> {
     origin: &'a Arc<DirectoryOrigin>,
     rules: &'a R,
     options: WalkOptions,
+    known: &'a dyn DigestCache,
 }
 
 /// What stands for a name in the tree; with a directory, what is known of it.
 type Looked<D> = (Found, Option<D>);
 
-/// Drops skipped directories without kept entries below, and joins hard links.
-fn assemble(found: Vec<Found>) -> Tree {
-    let mut needed = vec![true; found.len()];
-    let mut later: Option<&ArchivePath> = None;
-    for (at, item) in found.iter().enumerate().rev() {
-        // What follows in order and is kept lies within this directory, or nothing kept does.
-        needed[at] = item.kept || later.is_some_and(|path| path.is_within(&item.path));
-        if needed[at] {
-            later = Some(&item.path);
-        }
-    }
+/// Makes a tree, and joins hard links in it.
+fn assemble(found: impl Iterator<Item = Found>, count: usize) -> Tree {
     let mut first: HashMap<(u64, u64), usize> = HashMap::new();
-    let kept = found.into_iter().zip(needed).filter(|(_, needed)| *needed).enumerate();
-    Tree::from_sorted(kept.map(|(at, (item, _))| match item.links {
+    let items = found.enumerate().map(|(at, item)| match item.links {
         Some(key) => match *first.entry(key).or_insert(at) {
             earlier if earlier != at => (item.path, Err(earlier)),
             _ => (item.path, Ok(item.entry)),
         },
         None => (item.path, Ok(item.entry)),
-    }))
+    });
+    Tree::from_sorted(items, count)
 }
 
 /// A name that a directory lists.
@@ -228,28 +224,67 @@ struct Name<'a, D> {
     known: &'a D,
 }
 
+/// What one directory has, in order; with a directory below, the number of its listing.
+type Listing = Vec<(Found, Option<usize>)>;
+
+/// Drops skipped directories without anything kept below.
+fn without_empty(mut listings: Vec<Listing>) -> Vec<Listing> {
+    // A directory has a smaller number than those in it.
+    for number in (0..listings.len()).rev() {
+        let mut listing = std::mem::take(&mut listings[number]);
+        listing.retain(|(item, below)| item.kept || below.is_some_and(|number| !listings[number].is_empty()));
+        listings[number] = listing;
+    }
+    listings
+}
+
+/// Puts the listing of each directory behind it.
+fn in_order(mut listings: Vec<Listing>) -> impl Iterator<Item = Found> {
+    let mut open = vec![std::mem::take(&mut listings[0]).into_iter()];
+    std::iter::from_fn(move || {
+        loop {
+            match open.last_mut()?.next() {
+                Some((item, below)) => {
+                    open.extend(below.map(|number| std::mem::take(&mut listings[number]).into_iter()));
+                    return Some(item);
+                }
+                None => drop(open.pop()),
+            }
+        }
+    })
+}
+
 fn is_left_out(verdict: Verdict, is_directory: bool) -> bool {
     verdict == Verdict::Prune || (verdict == Verdict::Skip && !is_directory)
 }
 
 impl<R: Rules + ?Sized> Walker<'_, R> {
-    /// Everything below `path`, in order.
-    fn directory(&self, path: &ArchivePath, known: &R::Directory) -> Result<Vec<Found>, WalkError> {
-        let mut found = self.one_directory(path, known)?;
-        found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
-        let directories: Vec<(&ArchivePath, &R::Directory)> =
-            found.iter().filter_map(|(item, known)| Some((&item.path, known.as_ref()?))).collect();
-        let nested: Result<Vec<Vec<Found>>, WalkError> =
-            directories.par_iter().with_max_len(1).map(|(path, known)| self.directory(path, known)).collect();
-        let mut nested = nested?.into_iter();
-        let mut all = Vec::with_capacity(found.len());
-        for (item, known) in found {
-            all.push(item);
-            if known.is_some() {
-                all.extend(nested.next().unwrap_or_default());
+    /// Everything below the root. Directories are read in waves, those of one depth side by side, so that no depth is too much
+    /// for the stack.
+    fn below_root(&self) -> Result<Vec<Listing>, WalkError> {
+        let mut listings: Vec<Listing> = Vec::new();
+        let mut wave = vec![(ArchivePath::root(), self.rules.root())];
+        while !wave.is_empty() {
+            let read = |(path, known): &(ArchivePath, R::Directory)| {
+                let mut found = self.one_directory(path, known)?;
+                found.sort_unstable_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+                Ok(found)
+            };
+            let found: Result<Vec<_>, WalkError> = wave.par_iter().with_max_len(1).map(read).collect();
+            let first = listings.len() + wave.len();
+            wave.clear();
+            for listing in found? {
+                let numbered = listing.into_iter().map(|(item, known)| {
+                    let number = known.map(|known| {
+                        wave.push((item.path.clone(), known));
+                        first + wave.len() - 1
+                    });
+                    (item, number)
+                });
+                listings.push(numbered.collect());
             }
         }
-        Ok(all)
+        Ok(listings)
     }
 
     /// What lies directly in `path`, in no order. Its handle is closed before anything below is opened.
@@ -330,9 +365,14 @@ impl<R: Rules + ?Sized> Walker<'_, R> {
     ) -> Result<Option<Entry>, WalkError> {
         let device =
             Device { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) };
+        let mut known = None;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Directory,
-            FileType::RegularFile => Kind::File(self.content(path, stat)),
+            FileType::RegularFile => {
+                let identity = FileIdentity::from_stat(stat);
+                known = self.known.get(&identity);
+                Kind::File(self.content(path, identity, known.map(|known| known.digest)))
+            }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(|source| {
                     WalkError::Stat { path: self.origin.display(path), source: source.into() }
@@ -348,22 +388,25 @@ impl<R: Rules + ?Sized> Walker<'_, R> {
             WalkOwner::Root => (0, 0),
             WalkOwner::AsIs => (stat.st_uid, stat.st_gid),
         };
-        let xattrs = self
-            .xattrs(directory, name)
-            .map_err(|source| WalkError::Stat { path: self.origin.display(path), source: source.into() })?;
+        let xattrs = match known {
+            Some(KnownFile { is_plain: true, .. }) => Xattrs::default(),
+            _ => self.xattrs(directory, name).map_err(|source| WalkError::Stat {
+                path: self.origin.display(path),
+                source: source.into(),
+            })?,
+        };
         let mtime =
             Timestamp { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
         let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { stat.st_mode & 0o7777 };
         Ok(Some(Entry { metadata: Metadata { mode, uid, gid, mtime, xattrs }, kind }))
     }
 
-    fn content(&self, path: &ArchivePath, stat: &Stat) -> Content {
-        let identity = FileIdentity::from_stat(stat);
+    fn content(&self, path: &ArchivePath, identity: FileIdentity, digest: Option<ContentDigest>) -> Content {
         Content {
             origin: Origin::Directory(Arc::clone(self.origin)),
             path: path.clone(),
             size: identity.size,
-            digest: None,
+            digest,
             identity: Some(Arc::new(identity)),
         }
     }

@@ -39,14 +39,17 @@ pub enum ValidationError {
     },
 }
 
-/// Opens blobs and undoes their compression.
-pub trait Blobs {
+/// Opens blobs.
+pub trait Open {
     /// Opens a blob's bytes.
     ///
     /// # Errors
     /// Whatever the file system says.
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>>;
+}
 
+/// Opens blobs and undoes their compression.
+pub trait Blobs: Open {
     /// Wraps compressed bytes in a reader of the plain ones.
     ///
     /// # Errors
@@ -65,13 +68,27 @@ pub trait Blobs {
 /// # Errors
 /// The first [`ValidationError`] found.
 pub fn validate(descriptor: &Descriptor, blobs: &dyn Blobs) -> Result<u32, ValidationError> {
-    validate_at(descriptor, blobs, 0)
+    validate_at(descriptor, blobs, Some(blobs), 0)
 }
 
-fn validate_at(descriptor: &Descriptor, blobs: &dyn Blobs, depth: u32) -> Result<u32, ValidationError> {
+/// Checks the documents that `descriptor` leads to as [`validate`] does, without opening any layer: for those who have just
+/// written them, and hashed their layers while doing so.
+///
+/// # Errors
+/// The first [`ValidationError`] found.
+pub fn validate_documents(descriptor: &Descriptor, documents: &dyn Open) -> Result<u32, ValidationError> {
+    validate_at(descriptor, documents, None, 0)
+}
+
+fn validate_at(
+    descriptor: &Descriptor,
+    documents: &dyn Open,
+    layers: Option<&dyn Blobs>,
+    depth: u32,
+) -> Result<u32, ValidationError> {
     let broken = |rule: String| ValidationError::Rule { digest: descriptor.digest, rule };
     if descriptor.media_type.is_manifest() {
-        return validate_manifest(descriptor, blobs).map(|()| 1);
+        return validate_manifest(descriptor, documents, layers).map(|()| 1);
     }
     if !descriptor.media_type.is_index() {
         return Err(broken(format!("media type `{}` is neither manifest nor index", descriptor.media_type)));
@@ -79,18 +96,22 @@ fn validate_at(descriptor: &Descriptor, blobs: &dyn Blobs, depth: u32) -> Result
     if depth >= INDEX_DEPTH_MAX {
         return Err(broken(format!("indexes are nested more than {INDEX_DEPTH_MAX} deep")));
     }
-    let index = Document::<Index>::parse(read_document(descriptor, blobs)?)?;
+    let index = Document::<Index>::parse(read_document(descriptor, documents)?)?;
     check_own_type(index.value().media_type.as_ref(), descriptor)?;
     let mut count = 0;
     for entry in &index.value().manifests {
-        count += validate_at(entry, blobs, depth + 1)?;
+        count += validate_at(entry, documents, layers, depth + 1)?;
     }
     Ok(count)
 }
 
-fn validate_manifest(descriptor: &Descriptor, blobs: &dyn Blobs) -> Result<(), ValidationError> {
+fn validate_manifest(
+    descriptor: &Descriptor,
+    documents: &dyn Open,
+    layers: Option<&dyn Blobs>,
+) -> Result<(), ValidationError> {
     let broken = |rule: String| ValidationError::Rule { digest: descriptor.digest, rule };
-    let manifest = Document::<Manifest>::parse(read_document(descriptor, blobs)?)?.into_value();
+    let manifest = Document::<Manifest>::parse(read_document(descriptor, documents)?)?.into_value();
     check_own_type(manifest.media_type.as_ref(), descriptor)?;
     if manifest.schema_version != 2 {
         return Err(broken(format!("schemaVersion is {}, not 2", manifest.schema_version)));
@@ -101,10 +122,12 @@ fn validate_manifest(descriptor: &Descriptor, blobs: &dyn Blobs) -> Result<(), V
             manifest.config.media_type
         )));
     }
-    let config = Document::<ImageConfig>::parse(read_document(&manifest.config, blobs)?)?.into_value();
+    let config = Document::<ImageConfig>::parse(read_document(&manifest.config, documents)?)?.into_value();
     check_config(&config, &manifest).map_err(broken)?;
     for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-        let actual = layer_diff_id(layer, blobs)?;
+        let compression = compression_of(layer)?;
+        let Some(blobs) = layers else { continue };
+        let actual = layer_diff_id(layer, compression, blobs)?;
         if actual.is_some_and(|actual| actual != diff_id.0) {
             return Err(broken(format!("layer `{}` does not have the diff id `{diff_id}`", layer.digest)));
         }
@@ -140,16 +163,25 @@ fn check_config(config: &ImageConfig, manifest: &Manifest) -> Result<(), String>
     Ok(())
 }
 
-/// Returns the digest of the uncompressed layer, or `None` for foreign layers, which need not be there.
-fn layer_diff_id(layer: &Descriptor, blobs: &dyn Blobs) -> Result<Option<Digest>, ValidationError> {
+/// Returns what a layer's media type says of its compression; `None` for foreign layers.
+fn compression_of(layer: &Descriptor) -> Result<Option<LayerCompression>, ValidationError> {
     if layer.media_type.is_foreign() {
         return Ok(None);
     }
-    let failed = |source| ValidationError::Blob { digest: layer.digest, source };
-    let compression = layer.media_type.layer_compression().ok_or_else(|| ValidationError::Rule {
+    layer.media_type.layer_compression().map(Some).ok_or_else(|| ValidationError::Rule {
         digest: layer.digest,
         rule: format!("`{}` is not the type of a layer", layer.media_type),
-    })?;
+    })
+}
+
+/// Returns the digest of the uncompressed layer, or `None` for foreign layers, which need not be there.
+fn layer_diff_id(
+    layer: &Descriptor,
+    compression: Option<LayerCompression>,
+    blobs: &dyn Blobs,
+) -> Result<Option<Digest>, ValidationError> {
+    let Some(compression) = compression else { return Ok(None) };
+    let failed = |source| ValidationError::Blob { digest: layer.digest, source };
     let blob = blobs.open(&layer.digest).map_err(failed)?;
     let mut verified = VerifyingReader::new(blob, layer.digest, layer.size);
     let mut hasher = Hasher::new();
@@ -161,7 +193,7 @@ fn layer_diff_id(layer: &Descriptor, blobs: &dyn Blobs) -> Result<Option<Digest>
     Ok(Some(hasher.finish()))
 }
 
-fn read_document(descriptor: &Descriptor, blobs: &dyn Blobs) -> Result<Vec<u8>, ValidationError> {
+fn read_document(descriptor: &Descriptor, documents: &dyn Open) -> Result<Vec<u8>, ValidationError> {
     let failed = |source| ValidationError::Blob { digest: descriptor.digest, source };
     if descriptor.size > DOCUMENT_SIZE_MAX {
         return Err(failed(io::Error::other(format!(
@@ -169,7 +201,7 @@ fn read_document(descriptor: &Descriptor, blobs: &dyn Blobs) -> Result<Vec<u8>, 
             descriptor.size
         ))));
     }
-    let blob = blobs.open(&descriptor.digest).map_err(failed)?;
+    let blob = documents.open(&descriptor.digest).map_err(failed)?;
     let mut bytes = Vec::new();
     VerifyingReader::new(blob, descriptor.digest, descriptor.size).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)

@@ -8,6 +8,7 @@ use http::header::{DATE, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::cause::{TransportError, TransportKind, printable};
+use crate::date::seconds_since_1970;
 use crate::error::Error;
 use crate::limit;
 
@@ -149,26 +150,9 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = seconds_of_date(text)?;
-    let now = seconds_of_date(headers.get(DATE)?.to_str().ok()?.trim())?;
-    Some(Duration::from_secs(until.saturating_sub(now)))
-}
-
-/// Reads `Sun, 06 Nov 1994 08:49:37 GMT` as seconds since an arbitrary day.
-fn seconds_of_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let day: u64 = words.next()?.parse().ok().filter(|day| *day <= 31)?;
-    let name = words.next()?;
-    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok().filter(|year| (1900..10_000).contains(year))?;
-    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok().filter(|part| *part < 61));
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    // Years start in March, so that the leap day is the last.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + day;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+    let until = seconds_since_1970(text)?;
+    let now = seconds_since_1970(headers.get(DATE)?.to_str().ok()?.trim())?;
+    Some(Duration::from_secs(u64::try_from(until - now).unwrap_or_default()))
 }
 
 #[cfg(test)]

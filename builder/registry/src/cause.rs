@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limit;
+use crate::retry::Outlook;
 
 /// A connection that did not come about, or broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,20 @@ impl TransportError {
     pub fn is_retryable(&self) -> bool {
         !matches!(self.kind, TransportKind::Tls)
     }
+
+    /// Returns what may be hoped for from another attempt.
+    pub(crate) fn outlook(&self) -> Outlook {
+        Outlook {
+            is_retryable: self.is_retryable(),
+            is_connect_timeout: self.kind == TransportKind::ConnectTimeout,
+            retry_after: None,
+        }
+    }
+}
+
+/// Whether a server that answers with `status` may answer otherwise a little later.
+pub(crate) fn is_retryable_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && status != 501 && status != 505
 }
 
 /// Why credentials could not be read or kept. Never holds anything of them.

@@ -15,7 +15,7 @@ use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
 use crate::config::{ByteStream, ClientConfig};
 use crate::credential_file::Credential;
-use crate::error::{Error, Warning};
+use crate::error::Error;
 use crate::http::{Http, Payload, Peer, Request, lock};
 use crate::limit;
 use crate::mirror::{self, Endpoint, Transport};
@@ -23,6 +23,7 @@ use crate::retry::{Attempts, Jitter};
 use crate::route::{
     Origin, Target, address, is_host_of, is_safe_redirect, is_same_host, is_same_place, location, name_of,
 };
+use crate::warning::Warning;
 
 /// Speaks to registries. Cheap to make and to clone; clones share connections, tokens and limits. Nothing is opened,
 /// read or set up before the first request.
@@ -95,17 +96,13 @@ impl Client {
         self.shared.auth.assume(name, credential);
     }
 
-    /// Returns a plain HTTP client with the same proxies, certificates and time limits, for files that are in no registry.
-    ///
-    /// # Errors
-    /// The settings cannot be used.
-    pub fn web(&self) -> Result<reqwest::Client, Error> {
-        self.shared.http.web()
-    }
-
     /// Whether a registry has asked for authentication so far.
     pub(crate) fn is_asked(&self, endpoint: &Endpoint) -> bool {
         self.shared.auth.is_asked(endpoint)
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.shared.http
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {
@@ -120,7 +117,7 @@ impl Client {
 
     /// Waits before another attempt, after telling so, or gives the error back where there is none.
     pub(crate) async fn wait(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
-        let Some(delay) = attempts.next(&error) else { return Err(error) };
+        let Some(delay) = attempts.next(error.outlook()) else { return Err(error) };
         self.config().warn(&Warning::Retry { error, delay, attempts: attempts.made() });
         tokio::time::sleep(delay).await;
         Ok(())

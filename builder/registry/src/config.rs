@@ -13,9 +13,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
 
-use crate::error::Warning;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
+use crate::warning::Warning;
 
 /// The bytes of a blob on their way to a registry.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;

@@ -1,7 +1,6 @@
 //! What can go wrong between this machine and a registry. Texts that came from a server are cut to a limit and hold no
 //! control characters; no text holds a secret or the query of an address.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,8 +8,10 @@ use std::time::Duration;
 use kiln_oci::VerifyError;
 
 use crate::cause::{
-    ChallengeProblem, CredentialError, Said, TokenProblem, TransportError, TransportKind, status_text,
+    ChallengeProblem, CredentialError, Said, TokenProblem, TransportError, TransportKind,
+    is_retryable_status, status_text,
 };
+use crate::retry::Outlook;
 
 /// Why a call to a registry failed.
 #[derive(Debug, thiserror::Error)]
@@ -166,43 +167,6 @@ pub enum Error {
     },
 }
 
-/// Something that went wrong and did not fail the call.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Warning {
-    /// A mirror failed; the next one, or the registry itself, is asked.
-    Mirror {
-        /// The mirror.
-        mirror: String,
-        /// The registry it stands for.
-        registry: String,
-        /// What happened.
-        error: Error,
-    },
-    /// A request is tried again.
-    Retry {
-        /// The failure.
-        error: Error,
-        /// How long is waited first.
-        delay: Duration,
-        /// How often it was tried so far.
-        attempts: u32,
-    },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mirror { mirror, registry, error } => {
-                write!(formatter, "mirror `{mirror}` of `{registry}` is passed over: {error}")
-            }
-            Self::Retry { error, delay, .. } => {
-                write!(formatter, "{error}; trying again in {:.1} s", delay.as_secs_f64())
-            }
-        }
-    }
-}
-
 impl Error {
     /// Whether the registry says that what was asked for does not exist.
     pub fn is_not_found(&self) -> bool {
@@ -238,6 +202,16 @@ impl Error {
             if matches!(source.kind, TransportKind::Connect | TransportKind::ConnectTimeout))
     }
 
+    /// Returns what may be hoped for from another attempt.
+    pub(crate) fn outlook(&self) -> Outlook {
+        Outlook {
+            is_retryable: self.is_retryable(),
+            is_connect_timeout: matches!(self, Self::Transport { source, .. }
+                if source.kind == TransportKind::ConnectTimeout),
+            retry_after: self.retry_after(),
+        }
+    }
+
     /// Returns how long the server asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -246,10 +220,6 @@ impl Error {
             _ => None,
         }
     }
-}
-
-fn is_retryable_status(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599) && status != 501 && status != 505
 }
 
 #[cfg(test)]
@@ -283,6 +253,24 @@ mod tests {
             let error = status(code);
             let answers = (error.is_retryable(), error.is_not_found(), error.is_unauthorized());
             assert_eq!(answers, (retryable, not_found, unauthorized), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_may_heal_and_a_bad_certificate_does_not() {
+        for (kind, is_retryable, is_connect_timeout) in [
+            (TransportKind::Connect, true, false),
+            (TransportKind::Interrupted, true, false),
+            (TransportKind::Stalled, true, false),
+            (TransportKind::ConnectTimeout, true, true),
+            (TransportKind::Tls, false, false),
+        ] {
+            let source = TransportError { kind, detail: "gone".into() };
+            let outlook = Error::Transport { registry: "r".into(), source }.outlook();
+            assert_eq!(
+                (outlook.is_retryable, outlook.is_connect_timeout),
+                (is_retryable, is_connect_timeout)
+            );
         }
     }
 

@@ -118,23 +118,6 @@ impl Http {
         }
     }
 
-    /// Returns a client for addresses that are no registry's: redirects are followed, certificates checked, proxies used.
-    pub(crate) fn web(&self) -> Result<reqwest::Client, Error> {
-        let builder = reqwest::Client::builder()
-            .user_agent(&self.config.user_agent)
-            .redirect(reqwest::redirect::Policy::limited(crate::limit::REDIRECTS_MAX))
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(self.config.timeouts.connect)
-            .read_timeout(self.config.timeouts.stall)
-            .tls_backend_preconfigured(tls::verifying(&*self.roots()?, &RegistryConfig::default())?);
-        self.with_proxies(builder)?.build().map_err(|error| Error::Config {
-            registry: String::new(),
-            reason: crate::cause::printable(&error.without_url().to_string()),
-        })
-    }
-
     fn pool(&self, peer: Peer<'_>, url: &Url) -> Result<reqwest::Client, Error> {
         let said =
             self.config.registry(peer.name).filter(|said| !said.ca.is_empty() || !said.keypair.is_empty());

@@ -1,8 +1,9 @@
-//! The client of the distribution protocol: names to manifests, blobs in and out, tokens, mirrors, retries.
+//! The client of the distribution protocol: names to manifests, blobs in and out, tokens, mirrors, retries; and
+//! files of the web, by the same rules.
 //!
-//! This room speaks to registries and nothing else. It never touches the store: a blob comes out as a bounded stream of
-//! verified chunks and goes in from a stream that can be opened again at an offset. It reads no environment and no
-//! home directory: everything arrives in a [`ClientConfig`].
+//! This room speaks to registries, and asks for files of the web: all sockets are here. It never touches the store: a
+//! blob comes out as a bounded stream of verified chunks and goes in from a stream that can be opened again at an offset.
+//! It reads no environment and no home directory: everything arrives in a [`ClientConfig`].
 //!
 //! The main type is [`Client`], the main function [`Client::resolve`]:
 //!
@@ -34,10 +35,25 @@ mod tags;
 mod login;
 pub use login::Login;
 
+mod web;
+pub use web::WebAnswer;
+
+mod web_body;
+pub use web_body::{Piece, WebBody};
+
+mod web_request;
+pub use web_request::{Authorization, WebRequest};
+
 mod client;
 pub use client::Client;
 
 mod route;
+
+mod web_head;
+pub use web_head::{Known, WebHead};
+
+mod web_url;
+pub use web_url::{WebUrl, WebUrlError, percent_decoded};
 
 mod auth;
 
@@ -57,6 +73,8 @@ mod http;
 
 mod answer;
 
+mod date;
+
 mod tls;
 
 mod mirror;
@@ -67,18 +85,24 @@ pub use config::{
     WarningSink,
 };
 
-mod retry;
-pub use retry::RetryPolicy;
+mod warning;
+pub use warning::Warning;
+
+mod web_error;
+pub use web_error::WebError;
 
 mod secret;
 pub use secret::Secret;
 
 mod error;
-pub use error::{Error, Warning};
+pub use error::Error;
 
 mod cause;
 pub use cause::{
     ChallengeProblem, CredentialError, HelperProblem, TokenProblem, TransportError, TransportKind,
 };
+
+mod retry;
+pub use retry::RetryPolicy;
 
 mod limit;

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
 use crate::limit;
 
 /// How often and after which time a request is tried again.
@@ -28,6 +27,17 @@ impl Default for RetryPolicy {
             delay_max: Duration::from_secs(8),
         }
     }
+}
+
+/// What may be hoped for from another attempt, by what the last one failed with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Outlook {
+    /// Whether the same request may succeed a little later.
+    pub(crate) is_retryable: bool,
+    /// Whether no connection came about in time.
+    pub(crate) is_connect_timeout: bool,
+    /// How long the server asks to be left alone.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The attempts at one request.
@@ -55,30 +65,25 @@ impl Attempts {
     }
 
     /// Counts a failed attempt. Returns how long to wait before the next, or `None` where there is none.
-    pub(crate) fn next(&mut self, error: &Error) -> Option<Duration> {
+    pub(crate) fn next(&mut self, outlook: Outlook) -> Option<Duration> {
         self.made += 1;
-        let attempts_max = if is_connect_timeout(error) {
+        let attempts_max = if outlook.is_connect_timeout {
             self.policy.connect_timeouts_max
         } else {
             self.policy.attempts_max
         };
-        if !error.is_retryable() || self.made >= attempts_max {
+        if !outlook.is_retryable || self.made >= attempts_max {
             return None;
         }
         let doublings = (self.made - 1).min(16);
         let backoff = self.policy.first_delay.saturating_mul(1 << doublings).min(self.policy.delay_max);
         let own = self.jitter.spread(backoff);
-        match error.retry_after() {
+        match outlook.retry_after {
             Some(asked) if asked > limit::RETRY_AFTER_MAX => None,
             Some(asked) => Some(asked.max(own)),
             None => Some(own),
         }
     }
-}
-
-fn is_connect_timeout(error: &Error) -> bool {
-    use crate::cause::TransportKind::ConnectTimeout;
-    matches!(error, Error::Transport { source, .. } if source.kind == ConnectTimeout)
 }
 
 /// Spreads waits, so that clients that failed together do not come back together (SplitMix64).
@@ -106,51 +111,30 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{TransportError, TransportKind};
+    const AGAIN: Outlook = Outlook { is_retryable: true, is_connect_timeout: false, retry_after: None };
 
-    fn status(status: u16, retry_after: Option<u64>) -> Error {
-        Error::Status {
-            registry: "r".into(),
-            subject: "s".into(),
-            status,
-            code: None,
-            message: None,
-            retry_after: retry_after.map(Duration::from_secs),
-        }
-    }
-
-    fn transport(kind: TransportKind) -> Error {
-        let source = TransportError { kind, detail: "gone".into() };
-        Error::Transport { registry: "r".into(), source }
-    }
-
-    fn waits(error: &Error) -> Vec<Duration> {
+    fn waits(outlook: Outlook) -> Vec<Duration> {
         let mut attempts = Attempts::new(RetryPolicy::default(), Jitter::new(1));
-        std::iter::from_fn(|| attempts.next(error)).collect()
+        std::iter::from_fn(|| attempts.next(outlook)).collect()
     }
 
     #[test]
     fn only_what_may_pass_is_tried_again_and_only_so_often() {
-        for (error, retries) in [
-            (status(503, None), 4),
-            (status(429, None), 4),
-            (status(408, None), 4),
-            (status(404, None), 0),
-            (status(401, None), 0),
-            (status(400, None), 0),
-            (status(429, Some(3600)), 0),
-            (transport(TransportKind::Connect), 4),
-            (transport(TransportKind::Interrupted), 4),
-            (transport(TransportKind::ConnectTimeout), 1),
-            (transport(TransportKind::Tls), 0),
+        let patience = |seconds| Outlook { retry_after: Some(Duration::from_secs(seconds)), ..AGAIN };
+        for (outlook, retries) in [
+            (AGAIN, 4),
+            (Outlook::default(), 0),
+            (patience(7), 4),
+            (patience(3600), 0),
+            (Outlook { is_connect_timeout: true, ..AGAIN }, 1),
         ] {
-            assert_eq!(waits(&error).len(), retries, "{error}");
+            assert_eq!(waits(outlook).len(), retries, "{outlook:?}");
         }
     }
 
     #[test]
     fn waits_double_and_are_spread_by_a_quarter() {
-        for (wait, middle) in waits(&status(500, None)).into_iter().zip([250u64, 500, 1000, 2000]) {
+        for (wait, middle) in waits(AGAIN).into_iter().zip([250u64, 500, 1000, 2000]) {
             let wait = u64::try_from(wait.as_millis()).unwrap();
             assert!((middle * 3 / 4..=middle * 5 / 4).contains(&wait), "{wait} around {middle}");
         }
@@ -158,13 +142,16 @@ mod tests {
 
     #[test]
     fn the_server_s_retry_after_is_kept() {
-        assert!(waits(&status(429, Some(7))).iter().all(|wait| *wait == Duration::from_secs(7)));
+        assert!(
+            waits(Outlook { retry_after: Some(Duration::from_secs(7)), ..AGAIN })
+                .iter()
+                .all(|wait| *wait == Duration::from_secs(7))
+        );
     }
 
     #[test]
     fn seeds_give_different_waits() {
-        let first =
-            |seed| Attempts::new(RetryPolicy::default(), Jitter::new(seed)).next(&status(500, None)).unwrap();
+        let first = |seed| Attempts::new(RetryPolicy::default(), Jitter::new(seed)).next(AGAIN).unwrap();
         assert_eq!(first(1), first(1));
         assert_ne!(first(1), first(2));
     }

@@ -68,6 +68,14 @@ pub(crate) fn is_same_place(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
 }
 
+/// Whether `to` is the same place as `from`, or the same host by https instead of http, at the usual ports: the most
+/// usual of all redirects.
+pub(crate) fn is_same_place_or_safer(from: &Url, to: &Url) -> bool {
+    let is_raised = from.scheme() == "http" && to.scheme() == "https";
+    is_same_place(from, to)
+        || (is_raised && from.host() == to.host() && from.port().is_none() && to.port().is_none())
+}
+
 /// Returns the name to give to the host of `url` in messages.
 pub(crate) fn name_of(url: &Url, endpoint: &Endpoint) -> String {
     match is_host_of(url, endpoint) {
@@ -127,6 +135,22 @@ mod tests {
         ] {
             let found = address(&endpoint, origin, &Target::Address(url(given))).unwrap();
             assert_eq!(found.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn who_we_are_stays_with_the_host_or_is_told_it_more_safely() {
+        for (from, to, expected) in [
+            ("https://a.example/x", "https://a.example/y", true),
+            ("http://a.example/x", "https://a.example/x", true),
+            ("http://a.example:80/x", "https://a.example:443/x", true),
+            ("https://a.example/x", "http://a.example/x", false),
+            ("http://a.example:8080/x", "https://a.example/x", false),
+            ("http://a.example/x", "https://a.example:8443/x", false),
+            ("https://a.example/x", "https://b.a.example/x", false),
+            ("https://a.example/x", "https://a.example:444/x", false),
+        ] {
+            assert_eq!(is_same_place_or_safer(&url(from), &url(to)), expected, "{from} {to}");
         }
     }
 

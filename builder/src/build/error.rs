@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use kiln_oci::validate::ValidationError;
 use kiln_store::StoreError;
 
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan, StepId};
 use crate::solve::SolveError;
+use crate::source::archive::ContextArchiveError;
 use crate::source::context::ContextError;
 use crate::source::dockerfile::NoDockerfile;
 use crate::source::git::GitError;
@@ -56,6 +58,15 @@ pub enum BuildError {
         /// What the file system says.
         source: std::io::Error,
     },
+    /// The context is an archive that cannot be unpacked.
+    #[error(transparent)]
+    ContextArchive(#[from] ContextArchiveError),
+    /// The context turned out to be a Dockerfile, and there is another one.
+    #[error("`{url}` is no archive, so it is the Dockerfile, but `-f` names another one")]
+    TwoDockerfiles {
+        /// The address of the context.
+        url: String,
+    },
     /// The context cannot be read.
     #[error(transparent)]
     ReadContext(#[from] ContextError),
@@ -77,6 +88,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was written breaks a rule of the specification: a mistake of this program.
+    #[error("the image is not as the specification has it")]
+    Invalid(#[from] ValidationError),
     /// Somebody stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -90,11 +104,11 @@ impl BuildError {
     pub(super) fn solve(error: SolveError, plan: &Plan, source: &Source) -> Self {
         match error {
             SolveError::Interrupted => Self::Interrupted,
-            SolveError::Step { step, error } => Self::step(plan, step, source, *error),
+            SolveError::Step { step, error } => Self::step(step, *error, plan, source),
         }
     }
 
-    pub(super) fn step(plan: &Plan, step: StepId, source: &Source, error: StepError) -> Self {
+    pub(super) fn step(step: StepId, error: StepError, plan: &Plan, source: &Source) -> Self {
         Self::Step {
             origin: Box::new(plan.step(step).origin.clone()),
             source_text: Box::new(source.clone()),

@@ -1,13 +1,11 @@
-//! What a build reads before anything runs: the Dockerfile, the contexts, files from URLs.
+//! What a build reads before anything runs: the Dockerfile, the contexts, files of the web, commits of git repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kiln_layer::tar::read::Limits;
-use kiln_layer::{ArchivePath, Devices, DirectoryOrigin, MaterializeOptions, NoLayers, Ownership};
-use kiln_store::Scratch;
+use kiln_layer::NoLayers;
 
 use super::BuildError;
 use crate::ignore::Matcher;
@@ -15,11 +13,12 @@ use crate::lanes::blocking;
 use crate::lower::{MAIN_CONTEXT, Source};
 use crate::plan::{CopySource, Op, Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
-use crate::request::{BuildRequest, ContextPlace, NamedContext};
+use crate::request::{BuildRequest, ContextPlace, DockerfilePlace, NamedContext, WebUrl};
+use crate::source::archive::{self, Files};
 use crate::source::context::{self, Context, ContextSpec};
 use crate::source::dockerfile;
-use crate::source::git::{GitError, GitSources, Resolved};
-use crate::source::http::{self, Download};
+use crate::source::git::{GitSources, Resolved};
+use crate::source::http::{Announced, Download, HttpError, Web};
 use crate::workshop::Workshop;
 
 /// Where the inputs of a build are, and the Dockerfile's text.
@@ -27,36 +26,51 @@ use crate::workshop::Workshop;
 pub(crate) struct Inputs {
     /// The Dockerfile.
     pub(crate) source: Source,
-    /// Directories of contexts by their names in the plan.
-    directories: BTreeMap<String, PathBuf>,
+    main: Opened,
+    /// Contexts by their names, opened when a step needs them.
+    named: BTreeMap<String, NamedContext>,
     /// The ignore file beside the Dockerfile.
     ignore_file: Option<PathBuf>,
-    /// The git repositories of the build.
+    /// The files of the web that the build wants.
+    pub(crate) web: Arc<Web>,
+    /// The git repositories that it wants.
     pub(crate) git: Arc<GitSources>,
-    /// Keeps contexts that came as archives.
-    _scratch: Vec<Scratch>,
+}
+
+/// A context that can be read.
+#[derive(Debug, Clone)]
+enum Opened {
+    Directory(PathBuf),
+    Files(Arc<Files>),
 }
 
 impl Inputs {
-    /// Opens contexts, unpacking those that are archives, and reads the Dockerfile.
+    /// Opens the main context and reads the Dockerfile.
     pub(crate) async fn open(
         workshop: &Arc<Workshop>,
         request: &BuildRequest,
         progress: &Arc<dyn Progress>,
     ) -> Result<Self, BuildError> {
+        let web = Arc::new(Web::new(workshop, &request.secrets, progress));
         let git = Arc::new(GitSources::new(workshop, &request.secrets, progress));
-        let text = match request.git_context() {
-            Some(reference) => Some(dockerfile::of_repository(&git, &reference, &request.dockerfile).await?),
-            None => None,
+        let (main, text) = open_main(workshop, request, &web, &git).await?;
+        let text = match (text, &request.dockerfile) {
+            (None, DockerfilePlace::Web(url)) => Some(text_of(url, &web.fetch(url).await?)?),
+            (text, _) => text,
         };
-        let (workshop, request) = (Arc::clone(workshop), request.clone());
-        blocking(move || open(&workshop, &request, git, text)).await
+        let (place, context) = (request.dockerfile.clone(), main.clone());
+        let (source, path) = match text {
+            Some(source) => (source, None),
+            None => blocking(move || read_dockerfile(&place, &context)).await?,
+        };
+        let ignore_file = path.as_deref().map(context::ignore_file_of);
+        Ok(Self { source, main, named: request.named_contexts.clone(), ignore_file, web, git })
     }
 
-    /// Returns the patterns of the main context's ignore file.
+    /// Returns the patterns of the main context's ignore file. Archives have none.
     pub(crate) fn ignored(&self) -> Result<Matcher, BuildError> {
-        let directory = self.directories.get(MAIN_CONTEXT).map(PathBuf::as_path);
-        let (ignore, _) = context::ignored(self.ignore_file.as_deref(), directory)?;
+        let Opened::Directory(directory) = &self.main else { return Ok(Matcher::default()) };
+        let (ignore, _) = context::ignored(self.ignore_file.as_deref(), Some(directory))?;
         Ok(ignore)
     }
 
@@ -69,17 +83,22 @@ impl Inputs {
     ) -> Result<BTreeMap<String, Context>, BuildError> {
         let mut contexts = BTreeMap::new();
         for (name, selections) in selections(plan) {
-            let directory = self.directories.get(&name).cloned().ok_or_else(|| BuildError::NoContext)?;
-            let task = match name.strip_prefix("named:") {
-                Some(name) => format!("load context {name}"),
-                None => "load build context".to_owned(),
+            let (task, opened) = match name.strip_prefix("named:") {
+                Some(own) => (format!("load context {own}"), self.open_named(workshop, own).await?),
+                None => ("load build context".to_owned(), self.main.clone()),
             };
             progress.on(&ProgressEvent::Began { task: &task });
             let started = Instant::now();
-            let ignore_file = self.ignore_file.clone().filter(|_| name == MAIN_CONTEXT);
-            let spec = ContextSpec { directory, ignore_file, selections: selections.into_iter().collect() };
-            let own = Arc::clone(workshop);
-            let context = workshop.lanes.cpu(move || context::read(&own, &spec)).await?;
+            let context = match opened {
+                Opened::Files(files) => Context::of_archive(files),
+                Opened::Directory(directory) => {
+                    let ignore_file = self.ignore_file.clone().filter(|_| name == MAIN_CONTEXT);
+                    let selections = selections.into_iter().collect();
+                    let spec = ContextSpec { directory, ignore_file, selections };
+                    let own = Arc::clone(workshop);
+                    workshop.lanes.cpu(move || context::read(&own, &spec)).await?
+                }
+            };
             let detail = match context.tree.iter().filter(|(_, entry)| entry.content().is_some()).count() {
                 1 => "1 file".to_owned(),
                 count => format!("{count} files"),
@@ -93,37 +112,56 @@ impl Inputs {
     /// Asks which commits the repositories of needed steps are wanted at.
     pub(crate) async fn resolve_repositories(
         &self,
-        plan: &Arc<Plan>,
+        plan: &Plan,
     ) -> Result<BTreeMap<StepId, Resolved>, BuildError> {
         let needed = plan.reachable();
         let questions =
             plan.steps().filter(|(id, _)| needed[id.index()]).filter_map(|(id, step)| match &step.op {
                 Op::Git(op) => Some(async move {
                     let resolved = self.git.resolve(&op.reference).await;
-                    let failed = |error: GitError| BuildError::step(plan, id, &self.source, error.into());
-                    resolved.map(|resolved| (id, resolved)).map_err(failed)
+                    resolved
+                        .map(|resolved| (id, resolved))
+                        .map_err(|error| BuildError::step(id, error.into(), plan, &self.source))
                 }),
                 _ => None,
             });
         Ok(futures_util::future::try_join_all(questions).await?.into_iter().collect())
     }
 
-    /// Fetches the files that needed steps name by URL.
-    pub(crate) async fn fetch_files(
+    /// Finds out which files of the web needed steps have.
+    pub(crate) async fn announce_files(
         &self,
-        workshop: &Arc<Workshop>,
-        plan: &Arc<Plan>,
-    ) -> Result<BTreeMap<StepId, Download>, BuildError> {
+        plan: &Plan,
+    ) -> Result<BTreeMap<StepId, Announced>, BuildError> {
         let needed = plan.reachable();
-        let fetches =
+        let files =
             plan.steps().filter(|(id, _)| needed[id.index()]).filter_map(|(id, step)| match &step.op {
                 Op::Http(op) => Some(async move {
-                    let fetched = workshop.lanes.net(http::fetch(workshop, op)).await;
-                    fetched.map(|download| (id, download))
+                    let announced = self.web.announce(&op.url, op.checksum).await;
+                    announced
+                        .map(|announced| (id, announced))
+                        .map_err(|error| BuildError::step(id, error.into(), plan, &self.source))
                 }),
                 _ => None,
             });
-        Ok(futures_util::future::try_join_all(fetches).await?.into_iter().collect())
+        Ok(futures_util::future::try_join_all(files).await?.into_iter().collect())
+    }
+
+    async fn open_named(&self, workshop: &Arc<Workshop>, name: &str) -> Result<Opened, BuildError> {
+        match self.named.get(name) {
+            Some(NamedContext::Directory(path)) => Ok(Opened::Directory(canonical(path)?)),
+            Some(NamedContext::Archive(path)) => unpack_file(workshop, path).await,
+            Some(NamedContext::Web(url)) => {
+                let (download, own, shown) =
+                    (self.web.fetch(url).await?, Arc::clone(workshop), url.to_string());
+                let read = move || archive::read_or_only(&own, &download, &shown);
+                Ok(Opened::Files(Arc::new(workshop.lanes.cpu(read).await?)))
+            }
+            // No step reads these as a context.
+            Some(NamedContext::Git(_) | NamedContext::Image(_) | NamedContext::OciLayout { .. }) | None => {
+                Err(BuildError::NoContext)
+            }
+        }
     }
 }
 
@@ -162,42 +200,57 @@ fn selections(plan: &Plan) -> BTreeMap<String, BTreeSet<String>> {
     selections
 }
 
-fn open(
-    workshop: &Workshop,
+/// Opens the main context. A file of the web that is no archive is a Dockerfile, and the context has no files.
+async fn open_main(
+    workshop: &Arc<Workshop>,
     request: &BuildRequest,
-    git: Arc<GitSources>,
-    text: Option<Source>,
-) -> Result<Inputs, BuildError> {
-    let mut scratch = Vec::new();
-    let mut directories = BTreeMap::new();
-    match &request.context {
-        ContextPlace::Directory(path) => {
-            directories.insert(MAIN_CONTEXT.to_owned(), canonical(path)?);
-        }
-        ContextPlace::Archive(path) => {
-            directories.insert(MAIN_CONTEXT.to_owned(), unpack(workshop, path, &mut scratch)?);
-        }
-        ContextPlace::Git(_) => {}
-        ContextPlace::Empty => {
-            let empty = workshop.store.scratch("context")?;
-            directories.insert(MAIN_CONTEXT.to_owned(), empty.path().to_owned());
-            scratch.push(empty);
-        }
+    web: &Web,
+    git: &GitSources,
+) -> Result<(Opened, Option<Source>), BuildError> {
+    let nothing = || Opened::Files(Arc::new(archive::nothing()));
+    if let Some(reference) = request.git_context() {
+        // Only the Dockerfile is read here. Steps have the files by `Op::Git`, without a context.
+        return Ok((nothing(), dockerfile::of_repository(git, &reference, &request.dockerfile).await?));
     }
-    for (name, context) in &request.named_contexts {
-        let directory = match context {
-            NamedContext::Directory(path) => canonical(path)?,
-            NamedContext::Archive(path) => unpack(workshop, path, &mut scratch)?,
-            NamedContext::Image(_) | NamedContext::OciLayout { .. } | NamedContext::Git(_) => continue,
-        };
-        directories.insert(format!("named:{name}"), directory);
-    }
-    let (source, path) = match text {
-        Some(text) => (text, None),
-        None => dockerfile::read(&request.dockerfile, &directories[MAIN_CONTEXT])?,
+    let url = match &request.context {
+        ContextPlace::Directory(path) => return Ok((Opened::Directory(canonical(path)?), None)),
+        ContextPlace::Archive(path) => return Ok((unpack_file(workshop, path).await?, None)),
+        ContextPlace::Git(_) | ContextPlace::Empty => return Ok((nothing(), None)),
+        ContextPlace::Web(url) => url,
     };
-    let ignore_file = path.as_deref().map(context::ignore_file_of);
-    Ok(Inputs { source, directories, ignore_file, git, _scratch: scratch })
+    let (download, shown) = (web.fetch(url).await?, url.to_string());
+    if !archive::is_archive(&download.content, &shown)? {
+        if request.dockerfile != DockerfilePlace::Default {
+            return Err(BuildError::TwoDockerfiles { url: shown });
+        }
+        return Ok((nothing(), Some(text_of(url, &download)?)));
+    }
+    let own = Arc::clone(workshop);
+    let files = workshop.lanes.cpu(move || archive::read_content(&own, &download.content, &shown)).await?;
+    Ok((Opened::Files(Arc::new(files)), None))
+}
+
+/// Reads a file of the web as the Dockerfile.
+fn text_of(url: &WebUrl, download: &Download) -> Result<Source, BuildError> {
+    let bytes = download.content.open(&NoLayers).and_then(dockerfile::read_bounded);
+    let bytes = bytes.map_err(|source| HttpError::Read { url: url.to_string(), source })?;
+    Ok(Source::from_bytes(url.to_string(), &bytes))
+}
+
+fn read_dockerfile(
+    place: &DockerfilePlace,
+    context: &Opened,
+) -> Result<(Source, Option<PathBuf>), BuildError> {
+    Ok(match context {
+        Opened::Directory(directory) => dockerfile::read(place, directory)?,
+        Opened::Files(files) => (dockerfile::read_in_archive(place, &files.tree)?, None),
+    })
+}
+
+async fn unpack_file(workshop: &Arc<Workshop>, path: &Path) -> Result<Opened, BuildError> {
+    let (own, path) = (Arc::clone(workshop), path.to_owned());
+    let files = workshop.lanes.cpu(move || archive::read_file(&own, &path)).await?;
+    Ok(Opened::Files(Arc::new(files)))
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, BuildError> {
@@ -207,21 +260,4 @@ fn canonical(path: &Path) -> Result<PathBuf, BuildError> {
         return Err(failed(std::io::Error::other("it is not a directory")));
     }
     Ok(canonical)
-}
-
-/// Unpacks a context that is an archive into a directory of the store.
-fn unpack(workshop: &Workshop, path: &Path, scratch: &mut Vec<Scratch>) -> Result<PathBuf, BuildError> {
-    let failed = |source: std::io::Error| BuildError::Context { path: path.to_owned(), source };
-    let (contents, directory) = (workshop.store.scratch("archive")?, workshop.store.scratch("context")?);
-    let origin = Arc::new(DirectoryOrigin::open(contents.path()).map_err(failed)?);
-    let file = fs_err::File::open(path).map_err(failed)?;
-    let tree = kiln_layer::extract_archive(file, &origin, Limits::default())
-        .map_err(|error| failed(std::io::Error::other(error)))?;
-    let options = MaterializeOptions { ownership: Ownership::Recorded, devices: Devices::Record, time: None };
-    kiln_layer::materialize(&tree, &ArchivePath::root(), directory.path(), &NoLayers, options)
-        .map_err(|error| failed(std::io::Error::other(error)))?;
-    let unpacked = directory.path().to_owned();
-    contents.close()?;
-    scratch.push(directory);
-    Ok(unpacked)
 }

@@ -2,22 +2,26 @@
 
 mod error;
 pub(crate) mod inputs;
+mod mending;
 
 pub use error::BuildError;
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
+use kiln_oci::validate::{Open, validate_documents};
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
+use kiln_store::Store;
 
 use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
-use crate::lanes::blocking;
+use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
@@ -28,6 +32,7 @@ use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
 use inputs::Inputs;
+use mending::{MENDS_MAX, can_repeat, mended};
 
 /// What a build made.
 #[derive(Debug)]
@@ -55,11 +60,27 @@ pub struct BuiltImage {
     pub config: Digest,
 }
 
-/// Builds what is asked for.
+/// Builds what is asked for. Where that fails on damage in the store, what is damaged is moved away, and made or fetched
+/// again by another attempt.
 ///
 /// # Errors
 /// [`BuildError`]; what was finished before it stays in the cache, and nothing has a name that had none.
 pub async fn build(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<BuildResult, BuildError> {
+    for _ in 0..MENDS_MAX {
+        match attempt(workshop, request, progress, interrupt).await {
+            Err(error) if mended(workshop, &error, progress).await? && can_repeat(request) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt(workshop, request, progress, interrupt).await
+}
+
+async fn attempt(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     progress: &Arc<dyn Progress>,
@@ -101,6 +122,9 @@ pub async fn build(
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    let trees: Vec<_> = bench.contexts.values().map(|context| Arc::clone(&context.tree)).collect();
+    drop((solution, bench));
+    discard(trees);
     let images = images
         .iter()
         .map(|image| BuiltImage {
@@ -221,7 +245,7 @@ async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
-    let downloads = inputs.fetch_files(workshop, plan).await?;
+    let downloads = inputs.announce_files(plan).await?;
     let commits = inputs.resolve_repositories(plan).await?;
     let compression = match request.compression {
         Compression::Gzip => "gzip",
@@ -232,6 +256,7 @@ async fn prepare(
         workshop: Arc::clone(workshop),
         contexts,
         downloads,
+        web: Arc::clone(&inputs.web),
         git: Arc::clone(&inputs.git),
         commits,
         secrets: request.secrets.clone(),
@@ -271,6 +296,7 @@ fn assemble_images(
 }
 
 /// Puts the documents into the store and returns the descriptor of the result.
+/// Stores what describes the images, and checks it before anybody sees it.
 async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Result<Descriptor, BuildError> {
     let mut documents: Vec<bytes::Bytes> = Vec::new();
     for image in images {
@@ -284,10 +310,23 @@ async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Resu
             index.descriptor(MediaType::OCI_INDEX)
         }
     };
-    let store = workshop.store.clone();
-    blocking(move || documents.iter().try_for_each(|document| store.blobs().put_bytes(document).map(drop)))
-        .await?;
+    let (store, top) = (workshop.store.clone(), descriptor.clone());
+    blocking(move || {
+        documents.iter().try_for_each(|document| store.blobs().put_bytes(document).map(drop))?;
+        validate_documents(&top, &Documents(&store))?;
+        Ok::<(), BuildError>(())
+    })
+    .await?;
     Ok(descriptor)
+}
+
+/// The documents of a store.
+struct Documents<'a>(&'a Store);
+
+impl Open for Documents<'_> {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.0.blobs().open(digest).map_err(io::Error::other)?))
+    }
 }
 
 /// Hands the result on: to the store, to files, to registries.

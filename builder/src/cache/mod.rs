@@ -5,9 +5,14 @@
 //! | `definition` | definition key | the whole file system after the step |
 //! | `content` | content key | the layer the step makes, whatever it lies on |
 //! | `fields` | either key | the fields the key was made of, for explanations |
+//! | `blocks` | the step without its inputs | where the blocks of its latest layers are |
 //!
 //! A record only names blobs that are in the store, or that a registry known to hold them can give. A hit counts only when
 //! that is still so. Whatever is wrong with a record is a miss, never an error.
+
+mod lineage;
+
+pub use lineage::Lineage;
 
 use kiln_oci::Digest;
 use kiln_store::{Lookup, Store, StoreError};

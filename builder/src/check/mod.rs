@@ -123,15 +123,15 @@ async fn read(
     request: &BuildRequest,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Source, Matcher), BuildError> {
-    let directory = match (&request.context, workshop) {
-        (ContextPlace::Directory(directory), _) => Some(directory.clone()),
-        (ContextPlace::Archive(_) | ContextPlace::Git(_), Some(workshop)) => {
-            let inputs = Inputs::open(workshop, request, progress).await?;
-            let ignore = inputs.ignored()?;
-            return Ok((inputs.source, ignore));
-        }
-        (ContextPlace::Git(_), None) => return Err(BuildError::NoContext),
-        (ContextPlace::Archive(_), None) | (ContextPlace::Empty, _) => None,
+    if let (Some(workshop), true) = (workshop, request.needs_store()) {
+        let inputs = Inputs::open(workshop, request, progress).await?;
+        let ignore = inputs.ignored()?;
+        return Ok((inputs.source, ignore));
+    }
+    let directory = match &request.context {
+        ContextPlace::Directory(directory) => Some(directory.clone()),
+        ContextPlace::Git(_) => return Err(BuildError::NoContext),
+        ContextPlace::Archive(_) | ContextPlace::Web(_) | ContextPlace::Empty => None,
     };
     let place = request.dockerfile.clone();
     blocking(move || {

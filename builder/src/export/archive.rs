@@ -9,7 +9,8 @@ use kiln_oci::Digest;
 use super::ExportError;
 use crate::request::DEFAULT_EPOCH;
 
-const BUFFER_BYTES: usize = 256 * 1024;
+/// As large as the buffer of destinations, which then need not copy.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes one archive.
 pub(super) struct Archive<'a> {

@@ -67,7 +67,12 @@ fn entry(workshop: &Workshop, image: &NamedWhole) -> Result<Entry, ExportError> 
     let single = only_image(image)?;
     let layers = layers_of(&workshop.store, single)?;
     let name = |blob: &Descriptor| format!("{}/{}", layout::BLOBS_DIRECTORY, blob.digest.hex());
-    let source = |blob: &Descriptor| Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+    let source = |blob: &Descriptor| {
+        let mut source = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+        // Says where a layer is that is not in the archive.
+        source.urls.clone_from(&blob.urls);
+        source
+    };
     Ok(Entry {
         config: name(&single.manifest.config),
         repo_tags: tagged(image).map(Reference::familiar).collect(),

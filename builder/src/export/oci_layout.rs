@@ -132,7 +132,7 @@ pub(super) fn write_blobs(
     archive.directory(layout::BLOBS_DIRECTORY)?;
     for (digest, blob) in all_blobs(wholes) {
         let name = format!("{}/{}", layout::BLOBS_DIRECTORY, digest.hex());
-        archive.blob(&name, digest, blob.size, store.blobs().open_verified(&digest)?)?;
+        archive.blob(&name, digest, blob.size, store.blobs().open_sound(&digest)?)?;
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ fn fill_directory(store: &Store, wholes: &[NamedWhole], directory: &Path) -> Res
         if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size) {
             continue;
         }
-        let mut reader = store.blobs().open_verified(&digest)?;
+        let mut reader = store.blobs().open_sound(&digest)?;
         replace(&path, |file| {
             io::copy(&mut reader, file).map_err(|source| ExportError::ReadBlob { digest, source }).map(drop)
         })?;

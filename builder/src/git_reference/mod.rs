@@ -16,7 +16,7 @@ mod query;
 mod remote;
 
 pub use query::KEYS;
-pub use remote::{Remote, RemoteError, Transport, UserInfo, without_password};
+pub use remote::{Remote, RemoteError, Transport, UserInfo};
 
 /// A repository, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

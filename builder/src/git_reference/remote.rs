@@ -161,24 +161,3 @@ pub(super) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     }
     Some(bytes)
 }
-
-/// Returns a text without user and password in any URL of it: for headings and history.
-pub fn without_password(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, behind) = rest.split_at(at + 3);
-        shown.push_str(before);
-        let end = behind.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(behind.len());
-        let host = behind[..end].rfind('@').map_or(0, |sign| sign + 1);
-        // The user of a secure shell is part of the address, and mostly `git`.
-        let user = match (before.ends_with("ssh://"), host) {
-            (true, 1..) => behind[..host - 1].split(':').next().map(|user| format!("{user}@")),
-            _ => None,
-        };
-        shown.push_str(&user.unwrap_or_default());
-        shown.push_str(&behind[host..end]);
-        rest = &behind[end..];
-    }
-    shown + rest
-}

@@ -129,16 +129,3 @@ fn user_and_password_leave_the_address() {
     assert_eq!(Remote::parse("file:///a"), Err(RemoteError::Protocol));
     assert_eq!(Remote::parse("/a/b:c"), Err(RemoteError::Protocol));
 }
-
-#[test]
-fn passwords_are_not_shown() {
-    for (text, expected) in [
-        ("ADD https://me:x@h/a.git#m /d", "ADD https://h/a.git#m /d"),
-        ("ADD https://t@h/a.git ssh://git:p@h/b /d", "ADD https://h/a.git ssh://git@h/b /d"),
-        ("ADD git@h:a /d", "ADD git@h:a /d"),
-        ("ADD https://h/x@y /d", "ADD https://h/x@y /d"),
-        ("x://", "x://"),
-    ] {
-        assert_eq!(without_password(text), expected);
-    }
-}

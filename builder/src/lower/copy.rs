@@ -8,8 +8,10 @@ use kiln_frontend::suggest;
 use super::attempt::Attempt;
 use super::names::{absolute, clean, working_directory};
 use super::stages::StageState;
-use crate::git_reference::{GitReference, GitReferenceError, KEYS, Standing, without_password};
+use crate::git_reference::{GitReference, GitReferenceError, KEYS, Standing};
 use crate::plan::{CopyOp, CopySource, GitOp, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
+use crate::request::WebUrl;
+use crate::secrets::without_logins;
 
 /// What distinguishes one transfer from another besides its [`Transfer`].
 struct Shape {
@@ -143,9 +145,10 @@ impl Attempt<'_> {
             parent: state.root,
             sources,
             destination: absolute(directory, &written),
+            // BuildKit copies onto what is there as soon as modes are to change (`dispatchCopy` in dockerfile2llb).
+            link: transfer.is_link && chmod.is_none(),
             chown,
             chmod,
-            link: transfer.is_link,
             parents: shape.parents,
             exclude: transfer.excludes.iter().map(|word| word.text.clone()).collect(),
             unpack: shape.unpack,
@@ -174,7 +177,7 @@ impl Attempt<'_> {
         for word in &transfer.sources {
             let text = self.expander.word(word, &state.variables);
             sources.extend(self.source(word.span, &text, shape));
-            texts.push(without_password(&text));
+            texts.push(without_logins(&text));
         }
         for file in &transfer.files {
             let text = if file.is_expanded {
@@ -183,7 +186,9 @@ impl Attempt<'_> {
                 file.content.clone()
             };
             texts.push(format!("<<{}", file.name));
-            sources.push(CopySource::Inline { name: file.name.clone(), text });
+            // As a path in an empty root, where there are no directories to lead into.
+            let name = clean(&format!("/{}", file.name)).trim_start_matches('/').to_owned();
+            sources.push(CopySource::Inline { name, text });
         }
         (sources, texts)
     }
@@ -208,12 +213,19 @@ impl Attempt<'_> {
                 );
                 return None;
             }
+            let url: WebUrl = match text.parse() {
+                Ok(url) => url,
+                Err(error) => {
+                    self.expander.error("copy-source", span, format!("invalid URL: {error}"));
+                    return None;
+                }
+            };
             let checksum = match &shape.checksum {
                 Some(Checksum::File(digest)) => Some(*digest),
                 Some(Checksum::Commit(_)) | None => None,
             };
-            let op = HttpOp { url: text.to_owned(), checksum };
-            let from = self.plan.push(Op::Http(op), self.origin_of_source(text, span));
+            let origin = self.origin_of_source(&url.to_string(), span);
+            let from = self.plan.push(Op::Http(HttpOp { url, checksum }), origin);
             return Some(CopySource::Remote { from });
         }
         Some(CopySource::Path { from: shape.from, pattern: text.to_owned() })
@@ -259,7 +271,7 @@ impl Attempt<'_> {
         op: Op,
         created_by: String,
     ) {
-        let origin = self.origin(state, &without_password(&instruction.text), instruction.span);
+        let origin = self.origin(state, &without_logins(&instruction.text), instruction.span);
         let step = self.plan.push(op, origin);
         state.root = step;
         state.history.push(HistoryLine { created_by, step: Some(step) });

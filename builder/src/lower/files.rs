@@ -76,7 +76,10 @@ impl Attempt<'_> {
         let source = match context {
             NamedContext::Image(reference) => ImageSource::Named(reference.or_latest()),
             NamedContext::OciLayout { path, name } => ImageSource::Layout { path, name },
-            NamedContext::Directory(_) | NamedContext::Archive(_) | NamedContext::Git(_) => return None,
+            NamedContext::Directory(_)
+            | NamedContext::Archive(_)
+            | NamedContext::Web(_)
+            | NamedContext::Git(_) => return None,
         };
         let any_platform = self.options.platforms.is_empty();
         Some(ImageRequest { source, platform: platform.clone(), any_platform })

@@ -29,7 +29,7 @@ use super::op::{CopyOp, CopySource, GitOp, MountKind, Network, Op, RunMount, Run
 use crate::git_reference::Mtime;
 
 /// Number of the way keys are made; a change makes every key another.
-pub const KEY_FORMAT: u32 = 1;
+pub const KEY_FORMAT: u32 = 2;
 
 /// The identity of a step with its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,7 +126,7 @@ pub fn describe(kind: KeyKind, base: &KeyBase, op: &Op, inputs: &Inputs, sink: &
         }
         Op::Http(http) => {
             sink.field("op", b"http");
-            sink.field("url", http.url.as_bytes());
+            sink.field("url", http.url.unshown().as_bytes());
             sink.field("checksum", http.checksum.as_ref().map_or(&[][..], |digest| &digest.as_bytes()[..]));
         }
         Op::Git(git) => describe_git(git, inputs, sink),

@@ -1,6 +1,7 @@
 //! The operations of a plan. Plain data: everything a step depends on, after expansion, and nothing about how it is done.
 
 use kiln_oci::{Digest, Platform, Reference};
+use kiln_registry::WebUrl;
 
 use super::StepId;
 use crate::git_reference::GitReference;
@@ -51,7 +52,7 @@ pub struct ContextOp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOp {
     /// Where it is.
-    pub url: String,
+    pub url: WebUrl,
     /// What it must be.
     pub checksum: Option<Digest>,
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use kiln_sandbox::ExecError;
 
 use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
@@ -69,6 +70,7 @@ pub async fn solve(
         cache: LocalCache::new(&bench.workshop.store),
         scheduler: Scheduler::new(plan, wanted),
         outputs: vec![None; plan.len()],
+        interrupt,
         failure: None,
     };
     let mut running = FuturesUnordered::new();
@@ -90,7 +92,7 @@ pub async fn solve(
                 drop(tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} }).await);
                 break;
             }
-            Some(finished) = running.next() => driver.finished(finished, interrupt).await,
+            Some(finished) = running.next() => driver.finished(finished).await,
         }
     }
     match driver.failure {
@@ -107,6 +109,7 @@ struct Driver<'a> {
     cache: LocalCache,
     scheduler: Scheduler,
     outputs: Vec<Option<StepOutput>>,
+    interrupt: &'a Interrupt,
     failure: Option<SolveError>,
 }
 
@@ -135,19 +138,29 @@ impl Driver<'_> {
         let given = Given {
             parent: op.parent().map(|parent| output(parent).rootfs().clone()),
             reads: op.reads().into_iter().map(output).collect(),
+            selections: self.keys.selections(step).to_vec(),
         };
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {
             bench.progress.on(&ProgressEvent::StepStarted { step });
         }
+        let interrupt = self.interrupt.clone();
         async move {
             let started = Instant::now();
-            let outcome = execute(&bench, step, plan.step(step), given).await;
+            let work = execute(&bench, step, plan.step(step), given);
+            let outcome = match plan.step(step).op {
+                // What hangs on a socket is dropped at once; a process is waited for until it is killed.
+                Op::Http(_) => tokio::select! {
+                    () = interrupt.raised() => Err(StepError::Exec(ExecError::Cancelled)),
+                    outcome = work => outcome,
+                },
+                _ => work.await,
+            };
             Finished { step, took: started.elapsed(), outcome }
         }
     }
 
-    async fn finished(&mut self, finished: Finished, interrupt: &Interrupt) {
+    async fn finished(&mut self, finished: Finished) {
         let Finished { step, took, outcome } = finished;
         let is_transform = self.plan.step(step).op.parent().is_some();
         let outcome = match outcome {
@@ -158,7 +171,7 @@ impl Driver<'_> {
         match outcome {
             Ok(done) => {
                 self.outputs[step.index()] = Some(done);
-                if is_transform || matches!(self.plan.step(step).op, Op::Http(_) | Op::Git(_)) {
+                if is_transform {
                     self.bench.progress.on(&ProgressEvent::StepDone { step, took });
                 }
             }
@@ -166,7 +179,7 @@ impl Driver<'_> {
                 if self.failure.is_none() {
                     self.bench.progress.on(&ProgressEvent::StepFailed { step, took });
                 }
-                let failure = if interrupt.is_raised() && self.failure.is_none() {
+                let failure = if self.interrupt.is_raised() && self.failure.is_none() {
                     SolveError::Interrupted
                 } else {
                     SolveError::Step { step, error: Box::new(error) }

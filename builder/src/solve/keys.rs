@@ -1,5 +1,7 @@
 //! Definition keys: forward from the sources, without running anything.
 
+use kiln_oci::Digest;
+
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{CopySource, KeyKind, Op, Plan, StepId, StepKey};
 use crate::transform::{Bench, StepError, copy_selection, explain_copy, is_fresh, mount_selection};
@@ -11,6 +13,7 @@ use super::SolveError;
 pub struct Keys {
     keys: Vec<Option<StepKey>>,
     records: Vec<Option<Inputs>>,
+    selections: Vec<Vec<Option<Digest>>>,
     volatile: Vec<bool>,
 }
 
@@ -18,6 +21,11 @@ impl Keys {
     /// Returns a step's definition key, unless it or something below it may not be taken from the cache.
     pub fn lookup(&self, step: StepId) -> Option<StepKey> {
         self.keys[step.index()].filter(|_| !self.volatile[step.index()])
+    }
+
+    /// Returns, for each thing that a step reads, the digest of what it selects there, where that was computed.
+    pub fn selections(&self, step: StepId) -> &[Option<Digest>] {
+        &self.selections[step.index()]
     }
 
     /// Returns what a step's definition key is made of.
@@ -36,7 +44,12 @@ impl Keys {
 /// A step whose sources are missing or malformed.
 pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Keys, SolveError> {
     let count = plan.len();
-    let mut keys = Keys { keys: vec![None; count], records: vec![None; count], volatile: vec![false; count] };
+    let mut keys = Keys {
+        keys: vec![None; count],
+        records: vec![None; count],
+        selections: vec![Vec::new(); count],
+        volatile: vec![false; count],
+    };
     for (id, step) in plan.steps() {
         if !needed[id.index()] {
             continue;
@@ -44,10 +57,11 @@ pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Ke
         let failed = |error| SolveError::Step { step: id, error: Box::new(error) };
         let mut reads = reads(bench, plan, &step.op, &keys).map_err(failed)?;
         if let (Op::Git(git), Some(commit)) = (&step.op, bench.commits.get(&id)) {
-            reads.push(commit.identity(&git.reference));
+            reads.push(Read::Source(commit.identity(&git.reference)));
         }
         let parent = step.op.parent().and_then(|parent| keys.keys[parent.index()]).map(|key| key.0);
-        let inputs = Inputs { parent, reads };
+        let inputs = Inputs { parent, reads: reads.iter().map(Read::digest).collect() };
+        keys.selections[id.index()] = reads.iter().map(Read::selection).collect();
         keys.keys[id.index()] = Some(step_key(KeyKind::Definition, &bench.key_base, &step.op, &inputs));
         keys.records[id.index()] = Some(inputs);
         let below = step.op.inputs().iter().any(|input| keys.volatile[input.index()]);
@@ -56,19 +70,45 @@ pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Ke
     Ok(keys)
 }
 
-fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<kiln_oci::Digest>, StepError> {
-    let key_of =
-        |step: StepId| keys.keys[step.index()].map(|key| key.0).expect("inputs come before what needs them");
+/// What stands in a key for something that a step reads.
+enum Read {
+    /// The files it selects.
+    Selection(Digest),
+    /// Where it comes from.
+    Source(Digest),
+}
+
+impl Read {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Selection(digest) | Self::Source(digest) => *digest,
+        }
+    }
+
+    fn selection(&self) -> Option<Digest> {
+        match self {
+            Self::Selection(digest) => Some(*digest),
+            Self::Source(_) => None,
+        }
+    }
+}
+
+fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<Read>, StepError> {
+    let key_of = |step: StepId| {
+        let key = keys.keys[step.index()].expect("inputs come before what needs them");
+        Read::Source(key.0)
+    };
     let mut reads = Vec::new();
     match op {
         Op::Copy(copy) => {
             for source in &copy.sources {
                 match source {
                     CopySource::Inline { .. } => {}
-                    CopySource::Remote { from } => reads.push(bench.downloads[from].key()),
+                    CopySource::Remote { from } => reads.push(Read::Source(bench.downloads[from].key())),
                     CopySource::Path { from, pattern } => {
                         reads.push(match context_tree(bench, plan, *from) {
                             Some(tree) => copy_selection(tree, copy, pattern)
+                                .map(Read::Selection)
                                 .map_err(|error| explain_copy(bench, plan, *from, error))?,
                             None => key_of(*from),
                         })
@@ -80,7 +120,7 @@ fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<kiln_oc
             for mount in &run.mounts {
                 let Some(from) = mount.kind.reads() else { continue };
                 reads.push(match (context_tree(bench, plan, from), mount.kind.source()) {
-                    (Some(tree), Some(source)) => mount_selection(tree, source)?,
+                    (Some(tree), Some(source)) => Read::Selection(mount_selection(tree, source)?),
                     _ => key_of(from),
                 });
             }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_layer::content_hash::{CLOCK_SLACK_NS, HashError};
+use kiln_layer::content_hash::HashError;
+use kiln_layer::digest_cache::CLOCK_SLACK_NS;
 use kiln_layer::{
     ArchivePath, DirectoryOrigin, NoLayers, Rules, StatCache, Tree, Verdict, WalkError, WalkOptions,
     WalkOwner, WalkXattrs, hash_contents, walk_by_rules,
@@ -16,6 +17,7 @@ use kiln_oci::Digest;
 use kiln_store::{Lookup, StoreError};
 
 use crate::ignore::{Directory, Matcher};
+use crate::source::archive::Files;
 use crate::workshop::Workshop;
 
 const STAT_CACHES: &str = "files";
@@ -63,6 +65,20 @@ pub struct Context {
     pub ignore: Arc<Matcher>,
     /// Name of the ignore file, empty without one.
     pub ignore_name: String,
+    /// Keeps what came as an archive.
+    _archive: Option<Arc<Files>>,
+}
+
+impl Context {
+    /// Returns the context that is an archive. No ignore file applies to it.
+    pub fn of_archive(files: Arc<Files>) -> Self {
+        Self {
+            tree: Arc::clone(&files.tree),
+            ignore: Arc::default(),
+            ignore_name: String::new(),
+            _archive: Some(files),
+        }
+    }
 }
 
 /// A context that is to be read.
@@ -88,15 +104,15 @@ pub fn read(workshop: &Workshop, spec: &ContextSpec) -> Result<Context, ContextE
     let origin = DirectoryOrigin::open(&spec.directory)
         .map_err(|source| WalkError::Root { path: spec.directory.clone(), source })?
         .trusting(workshop.started_ns - CLOCK_SLACK_NS);
-    let mut tree = walk_by_rules(&Arc::new(origin), &Ignored(&ignore), options)?;
     let key = Digest::of(spec.directory.as_os_str().as_encoded_bytes());
     let cache = stat_cache(workshop, &key);
+    let mut tree = walk_by_rules(&Arc::new(origin), &Ignored(&ignore), options, &cache)?;
     let selected = Selected::new(&tree, &spec.selections);
     hash_contents(&mut tree, &|path| selected.contains(path), &cache, &NoLayers)?;
     if cache.is_changed() {
         workshop.store.records().put(STAT_CACHES, &key, &cache.encode(), &[])?;
     }
-    Ok(Context { tree: Arc::new(tree), ignore, ignore_name })
+    Ok(Context { tree: Arc::new(tree), ignore, ignore_name, _archive: None })
 }
 
 /// Applies an ignore file to a walk.

@@ -310,6 +310,10 @@ fn find_in_layout(
         Ok(())
     })?;
     for layer in &found.manifest.value().layers {
+        // One that may not be distributed need not be there.
+        if layer.media_type.is_foreign() && !layout::has_blob(path, layer) {
+            continue;
+        }
         layout::copy_blob(path, layer, &workshop.store)?;
     }
     Ok(found)

@@ -99,6 +99,11 @@ pub fn read_document(path: &Path, descriptor: &Descriptor) -> Result<Vec<u8>, La
     Ok(bytes)
 }
 
+/// Tells whether a layout has a blob.
+pub fn has_blob(path: &Path, descriptor: &Descriptor) -> bool {
+    path.join(layout::BLOBS_DIRECTORY).join(descriptor.digest.hex()).exists()
+}
+
 /// Copies a blob into the store, checked against its descriptor.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! Where files come from: images, contexts, archives, git repositories and URLs. One file or folder a kind.
 
 pub mod context;
+
+pub mod archive;
 pub mod dockerfile;
 pub mod git;
 pub mod http;

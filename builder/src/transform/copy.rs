@@ -5,17 +5,18 @@ use std::sync::Arc;
 use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Chmod, Content, CopyError, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry,
-    Metadata, NoLayers, Origin, PathMatcher, Tree, WithTime,
+    ArchivePath, Chmod, Content, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry, Metadata,
+    NoLayers, Origin, PathMatcher, Selected, Tree, WithTime,
 };
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{on_cpu, write_layer};
+use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
-use super::selection::{copy_selection, exclude_matcher};
+use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::cache::LocalCache;
+use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{CopyOp, CopySource, KeyKind, Op, Plan, StepId, Unpack};
@@ -36,7 +37,8 @@ pub(super) async fn copy(
             fetch_unlisted(bench, &rootfs.layers).await?;
         }
     }
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads: given.reads, reuse };
+    let Given { reads, selections, .. } = given;
+    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
@@ -56,6 +58,7 @@ struct Work {
     copy: CopyOp,
     parent: Rootfs,
     reads: Vec<StepOutput>,
+    selections: Vec<Option<Digest>>,
     reuse: Reuse,
 }
 
@@ -80,6 +83,8 @@ struct New {
     changes: kiln_layer::Changes,
     key: crate::plan::StepKey,
     fields: KeyRecord,
+    op: Op,
+    reuse: Reuse,
     /// Keeps the files of unpacked archives until the layer is written.
     _scratch: Vec<kiln_store::Scratch>,
 }
@@ -92,7 +97,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
         copy.chown.as_deref().map(|text| owner(bench, text, &target, &work.parent.layers)).transpose()?;
     let trees = trees(bench, &work.reads)?;
     let mut scratch = Vec::new();
-    let (sources, reads) = sources(bench, copy, &work.reads, &trees, &mut scratch)?;
+    let (sources, reads) = sources(bench, &work, &trees, &mut scratch)?;
     let matcher = exclude_matcher(&copy.exclude)?;
     let excluded = |path: &ArchivePath, _is_directory: bool| matcher.excluded_by(path.as_bytes()).is_some();
     let request = CopyRequest {
@@ -101,7 +106,6 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
         workdir: b"/",
         owner,
         chmod: copy.chmod.as_deref().map(Chmod::parse).transpose()?,
-        parents: copy.parents,
         link: copy.link,
         exclude: (!matcher.is_empty()).then_some(&excluded as &PathMatcher<'_>),
         with_time: match bench.timestamp {
@@ -132,12 +136,16 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     }
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
-    Ok(Prepared::New(Box::new(New { changes: copied.changes, key, fields, _scratch: scratch })))
+    let Work { op, reuse, .. } = work;
+    let new = New { changes: copied.changes, key, fields, op, reuse, _scratch: scratch };
+    Ok(Prepared::New(Box::new(new)))
 }
 
 fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
-    let layer = write_layer(bench, &new.changes, stacks)?;
+    let layer =
+        write_layer(bench, &NewLayer { op: &new.op, changes: &new.changes, stacks, reuse: new.reuse })?;
     LocalCache::new(&bench.workshop.store).record_content(new.key, Some(&layer), &new.fields)?;
+    discard(new.changes);
     Ok(layer)
 }
 
@@ -183,16 +191,20 @@ fn trees(bench: &Bench, reads: &[StepOutput]) -> Result<Vec<Arc<Tree>>, StepErro
 
 /// A source with what it needs to live.
 enum Source<'a> {
-    Path { tree: &'a Tree, pattern: &'a str },
-    File { name: String, entry: Entry },
+    Path { tree: &'a Tree, selector: Selector<'a> },
+    Entry { tree: &'a Tree, selected: Selected },
+    File { name: Vec<u8>, entry: Entry },
     Archive { tree: Tree },
 }
 
 impl Source<'_> {
     fn borrowed(&self) -> LayerSource<'_> {
         match self {
-            Self::Path { tree, pattern } => LayerSource::Path { tree, pattern: pattern.as_bytes() },
-            Self::File { name, entry } => LayerSource::File { name: name.as_bytes(), entry: entry.clone() },
+            Self::Path { tree, selector } => {
+                LayerSource::Path { tree, pattern: selector.pattern, part: selector.part() }
+            }
+            Self::Entry { tree, selected } => LayerSource::Entry { tree, selected: selected.clone() },
+            Self::File { name, entry } => LayerSource::File { name, entry: entry.clone() },
             Self::Archive { tree } => LayerSource::Archive { tree },
         }
     }
@@ -201,42 +213,49 @@ impl Source<'_> {
 /// Returns the sources, archives unpacked, and the digest of what each reads.
 fn sources<'a>(
     bench: &Bench,
-    copy: &'a CopyOp,
-    reads: &[StepOutput],
+    work: &'a Work,
     trees: &'a [Arc<Tree>],
     scratch: &mut Vec<kiln_store::Scratch>,
 ) -> Result<(Vec<Source<'a>>, Vec<Digest>), StepError> {
     let (mut sources, mut digests) = (Vec::new(), Vec::new());
-    let mut inputs = reads.iter().zip(trees);
+    let copy = &work.copy;
+    let mut inputs = work.reads.iter().zip(trees).zip(&work.selections);
     for source in &copy.sources {
         match source {
             CopySource::Inline { name, text } => {
                 let content = Content::inline(text.clone().into_bytes());
                 let entry = Entry::file(Metadata::with_mode(0o644), content);
-                sources.push(Source::File { name: name.clone(), entry });
+                sources.push(Source::File { name: name.clone().into_bytes(), entry });
             }
             CopySource::Path { pattern, .. } => {
-                let (_, tree) = inputs.next().expect("every source that reads has an input");
-                digests.push(copy_selection(tree, copy, pattern)?);
+                let ((_, tree), known) = inputs.next().expect("every source that reads has an input");
+                digests.push(match known {
+                    Some(known) => *known,
+                    None => copy_selection(tree, copy, pattern)?,
+                });
                 match copy.unpack {
-                    Unpack::Never => sources.push(Source::Path { tree, pattern }),
+                    Unpack::Never => {
+                        sources.push(Source::Path { tree, selector: Selector::new(pattern, copy.parents)? })
+                    }
                     Unpack::Local | Unpack::All => {
-                        unpack_selected(bench, tree, pattern, copy, &mut sources, scratch)?
+                        unpack_selected(bench, tree, pattern, &mut sources, scratch)?
                     }
                 }
             }
             CopySource::Remote { .. } => {
-                let (read, _) = inputs.next().expect("every source that reads has an input");
+                let ((read, _), _) = inputs.next().expect("every source that reads has an input");
                 let StepOutput::File(download) = read else {
                     unreachable!("the plan gives a download its own step")
                 };
-                digests.push(download.key());
+                digests.push(download.announced.key());
+                let name = &download.announced.name;
                 if copy.unpack == Unpack::All
-                    && let Some(tree) = unpack_archive(bench, &download.name, &download.content(), scratch)?
+                    && let Some(tree) =
+                        unpack_archive(bench, &kiln_layer::escape(name), &download.content, scratch)?
                 {
                     sources.push(Source::Archive { tree });
                 } else {
-                    sources.push(Source::File { name: download.name.clone(), entry: download.entry() });
+                    sources.push(Source::File { name: name.clone(), entry: download.entry() });
                 }
             }
         }
@@ -249,13 +268,12 @@ fn unpack_selected<'a>(
     bench: &Bench,
     tree: &'a Tree,
     pattern: &'a str,
-    copy: &CopyOp,
     sources: &mut Vec<Source<'a>>,
     scratch: &mut Vec<kiln_store::Scratch>,
 ) -> Result<(), StepError> {
-    let selected = kiln_layer::select_sources(tree, pattern.as_bytes(), copy.parents)?;
+    let selected = kiln_layer::select_sources(tree, pattern.as_bytes(), None)?;
     let mut archives = Vec::new();
-    for path in &selected {
+    for Selected { path, .. } in &selected {
         let content = tree.get(path).and_then(|entry| entry.content());
         let archive = match content {
             Some(content) => unpack_archive(bench, &path.to_string(), content, scratch)?,
@@ -264,31 +282,16 @@ fn unpack_selected<'a>(
         archives.push(archive);
     }
     if archives.iter().all(Option::is_none) {
-        sources.push(Source::Path { tree, pattern });
+        sources.push(Source::Path { tree, selector: Selector::new(pattern, false)? });
         return Ok(());
     }
-    for (path, archive) in selected.iter().zip(archives) {
-        match (archive, tree.get(path)) {
-            (Some(tree), _) => sources.push(Source::Archive { tree }),
-            (None, Some(entry)) if !entry.is_directory() => {
-                let name = String::from_utf8_lossy(path.file_name().unwrap_or_default()).into_owned();
-                sources.push(Source::File { name, entry: entry.clone() });
-            }
-            // A directory among archives: its contents are copied as by its own path.
-            (None, _) => sources.push(Source::Archive { tree: subtree(tree, path) }),
-        }
+    for (selected, archive) in selected.into_iter().zip(archives) {
+        sources.push(match archive {
+            Some(tree) => Source::Archive { tree },
+            None => Source::Entry { tree, selected },
+        });
     }
     Ok(())
-}
-
-fn subtree(tree: &Tree, root: &ArchivePath) -> Tree {
-    let mut part = Tree::new();
-    for (path, entry) in tree.below(root) {
-        if let Some(below) = path.strip_prefix(root) {
-            part.insert(below, entry.clone());
-        }
-    }
-    part
 }
 
 fn unpack_archive(
@@ -312,7 +315,7 @@ fn unpack_archive(
 
 /// Says of a source that is missing in a context whether the ignore file hides it.
 pub fn explain_copy(bench: &Bench, plan: &Plan, from: StepId, error: StepError) -> StepError {
-    let StepError::Copy(CopyError::SourceNotFound { source_path }) = &error else { return error };
+    let StepError::NoSource { path: source_path, .. } = &error else { return error };
     let Op::Context(context) = &plan.step(from).op else { return error };
     let context = bench.contexts.get(&context.name);
     let rule =

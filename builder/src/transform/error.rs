@@ -1,7 +1,7 @@
 //! Why a step failed.
 
 use kiln_layer::content_hash::SelectionError;
-use kiln_layer::{CommitError, CopyError, TreeError};
+use kiln_layer::{ArchivePath, CommitError, CopyError, TreeError};
 use kiln_sandbox::{ExecError, ExitStatus};
 use kiln_store::StoreError;
 
@@ -9,6 +9,7 @@ use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
 use crate::source::git::GitError;
+use crate::source::http::HttpError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,14 @@ pub enum StepError {
     /// The rules of COPY and ADD do not allow it.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A literal source is not there.
+    #[error("source `/{path}` was not found")]
+    NoSource {
+        /// The source, cleaned.
+        path: ArchivePath,
+        /// What is there and may have been meant.
+        meant: Option<String>,
+    },
     /// A source is there, but hidden by the ignore file.
     #[error(
         "source `/{path}` was not found: it is excluded by the pattern `{pattern}` in line {line} of `{file}`"
@@ -109,6 +118,9 @@ pub enum StepError {
         /// What the file system says.
         source: std::io::Error,
     },
+    /// A file of the web could not be fetched.
+    #[error(transparent)]
+    Http(#[from] Box<HttpError>),
     /// A layer could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -121,6 +133,12 @@ pub enum StepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<HttpError> for StepError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(Box::new(error))
+    }
 }
 
 /// A process of a step that ended badly.

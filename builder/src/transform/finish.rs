@@ -2,25 +2,42 @@
 
 use std::sync::Arc;
 
-use kiln_layer::{Changes, CommitOptions, Compression as LayerCompression, LayerTime};
+use kiln_layer::{Changes, CommitOptions, Compression as LayerCompression, EarlierBlocks, LayerTime};
 use kiln_oci::Descriptor;
 
-use super::{Bench, StepError};
+use super::{Bench, Reuse, StepError};
+use crate::cache::Lineage;
 use crate::layers::{self, UnpackedLayers};
+use crate::plan::Op;
 use crate::request::{Compression, Timestamp};
 use crate::rootfs::Layer;
 
-/// Writes changes as a layer. `stacks` are the file systems whose contents the changes refer to.
-pub(super) fn write_layer(
-    bench: &Bench,
-    changes: &Changes,
-    stacks: &[Vec<Layer>],
-) -> Result<Layer, StepError> {
+/// A layer to be written.
+pub(super) struct NewLayer<'a> {
+    /// The step that makes it.
+    pub(super) op: &'a Op,
+    /// What it does.
+    pub(super) changes: &'a Changes,
+    /// The file systems whose contents the changes refer to.
+    pub(super) stacks: &'a [Vec<Layer>],
+    /// Whether blocks of its earlier versions may be copied.
+    pub(super) reuse: Reuse,
+}
+
+/// Writes changes as a layer.
+pub(super) fn write_layer(bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
+    let lineage = Lineage::of(&workshop.store, &bench.key_base, new.op);
+    let earlier = match new.reuse {
+        Reuse::Known => lineage.blocks(),
+        Reuse::Nothing => EarlierBlocks::default(),
+    };
     let mut writer = workshop.store.blobs().writer_of_hashed()?;
-    let directories = UnpackedLayers { workshop, stacks };
-    let committed = kiln_layer::commit(changes, &directories, &commit_options(bench), &mut writer)?;
+    let directories = UnpackedLayers { workshop, stacks: new.stacks };
+    let options = commit_options(bench);
+    let committed = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut writer)?;
     writer.commit(&committed.digest)?;
+    lineage.remember(committed.digest, committed.size, committed.blocks)?;
     let media_type = compression(bench.compression).media_type();
     let layer = Layer {
         diff_id: committed.diff_id,

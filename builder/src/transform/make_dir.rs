@@ -6,11 +6,11 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{on_cpu, write_layer};
-use super::{Bench, Given, StepError};
+use super::finish::{NewLayer, on_cpu, write_layer};
+use super::{Bench, Given, Reuse, StepError};
 use crate::blobs;
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::MakeDirOp;
+use crate::plan::{MakeDirOp, Op};
 use crate::rootfs::{Layer, Rootfs};
 
 pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Rootfs, StepError> {
@@ -25,7 +25,9 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
             return Ok(None);
         }
         changes.record_parents(&tree);
-        write_layer(bench, &changes, &[]).map(Some)
+        let own = Op::MakeDir(op);
+        let new = NewLayer { op: &own, changes: &changes, stacks: &[], reuse: Reuse::Known };
+        write_layer(bench, &new).map(Some)
     })
     .await?;
     Ok(parent.with(layer))
@@ -42,9 +44,9 @@ pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(),
     Ok(blobs::fetch_layers(workshop, &unknown, &bench.progress).await?)
 }
 
-fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owner, StepError> {
+fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Option<Owner>, StepError> {
     if user.is_empty() {
-        return Ok(Owner { uid: 0, gid: 0 });
+        return Ok(None);
     }
     let files = if accounts::are_needed(user) {
         let stacks = [stack.to_vec()];
@@ -53,15 +55,13 @@ fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Owne
         AccountFiles::default()
     };
     // A number alone is the group too, as in `--chown`; for a process it would not be.
-    resolve_owner(user, files.accounts()).map_err(|source| StepError::Owner {
-        what: "USER",
-        text: user.to_owned(),
-        source,
-    })
+    let owner = resolve_owner(user, files.accounts());
+    owner.map(Some).map_err(|source| StepError::Owner { what: "USER", text: user.to_owned(), source })
 }
 
-/// Returns the directories on the way to `path` that `tree` does not have, symlinks followed.
-fn missing_directories(tree: &Tree, path: &str, owner: Owner) -> Result<Changes, StepError> {
+/// Returns the directories on the way to `path` that `tree` does not have, symlinks followed. Without an owner they are root's, or
+/// inherit a group.
+fn missing_directories(tree: &Tree, path: &str, owner: Option<Owner>) -> Result<Changes, StepError> {
     let path = ArchivePath::clamp(path.as_bytes())
         .map_err(|source| CopyError::NotAPath { text: path.to_owned(), source })?;
     let unreachable = |source| CopyError::Destination { destination: path.clone(), source };
@@ -76,7 +76,13 @@ fn missing_directories(tree: &Tree, path: &str, owner: Owner) -> Result<Changes,
     }
     let steps = resolved.path.ancestors().chain([resolved.path.clone()]).filter(|step| !step.is_root());
     for step in steps.filter(|step| tree.get(step).is_none()) {
-        let metadata = Metadata { uid: owner.uid, gid: owner.gid, ..Metadata::with_mode(0o755) };
+        let parent =
+            step.parent().and_then(|parent| changes.entries.get(&parent).or_else(|| tree.get(&parent)));
+        let mut metadata = Metadata::inherited(parent);
+        metadata.mode |= 0o755;
+        if let Some(owner) = owner {
+            (metadata.uid, metadata.gid) = (owner.uid, owner.gid);
+        }
         changes.entries.insert(step, Entry::directory(metadata));
     }
     Ok(changes)
@@ -93,13 +99,26 @@ mod tests {
         tree.insert(path("real"), Entry::implied_directory());
         let link = kiln_layer::Kind::Symlink(b"/real"[..].into());
         tree.insert(path("link"), Entry { metadata: Metadata::with_mode(0o777), kind: link });
-        let owner = Owner { uid: 5, gid: 6 };
         let made = |text: &str| -> Vec<String> {
-            let changes = missing_directories(&tree, text, owner).unwrap();
+            let changes = missing_directories(&tree, text, None).unwrap();
             changes.entries.iter().map(|(path, _)| path.to_string()).collect()
         };
         assert_eq!(made("/real"), Vec::<String>::new());
         assert_eq!(made("/link/a/b"), ["real/a", "real/a/b"]);
         assert_eq!(made("/x"), ["x"]);
+    }
+
+    #[test]
+    fn a_new_directory_inherits_the_group_unless_it_has_an_owner() {
+        let mut tree = Tree::new();
+        let shared = Metadata { gid: 7, ..Metadata::with_mode(0o2775) };
+        tree.insert(ArchivePath::parse(b"s").unwrap(), Entry::directory(shared));
+        let made = |owner| -> Vec<(u32, u32, u32)> {
+            let changes = missing_directories(&tree, "/s/a/b", owner).unwrap();
+            let metadata = |entry: &Entry| (entry.metadata.mode, entry.metadata.uid, entry.metadata.gid);
+            changes.entries.iter().map(|(_, entry)| metadata(entry)).collect()
+        };
+        assert_eq!(made(None), [(0o2755, 0, 7); 2]);
+        assert_eq!(made(Some(Owner { uid: 5, gid: 6 })), [(0o2755, 5, 6); 2]);
     }
 }

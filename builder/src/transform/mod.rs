@@ -16,13 +16,15 @@ mod error;
 
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
+pub use kiln_layer::OwnerError;
 pub use selection::{copy_selection, mount_selection};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_layer::Tree;
+use kiln_layer::{Tree, WithTime};
+use kiln_oci::Digest;
 use kiln_sandbox::CancelToken;
 
 use crate::plan::key::KeyBase;
@@ -33,7 +35,7 @@ use crate::rootfs::Rootfs;
 use crate::secrets::Secrets;
 use crate::source::context::Context;
 use crate::source::git::{GitError, GitSources, Resolved};
-use crate::source::http::Download;
+use crate::source::http::{Announced, Download, Web};
 use crate::workshop::Workshop;
 
 /// Time between two looks whether a step that waits is to end.
@@ -45,12 +47,14 @@ pub struct Bench {
     pub workshop: Arc<Workshop>,
     /// Contexts that were read, by name.
     pub contexts: BTreeMap<String, Context>,
-    /// Files that were fetched, by step.
-    pub downloads: BTreeMap<StepId, Download>,
-    /// The git repositories.
-    pub git: Arc<GitSources>,
-    /// The commits that they are wanted at, by step.
+    /// Files of the web, by step.
+    pub downloads: BTreeMap<StepId, Announced>,
+    /// Fetches them when a step needs them.
+    pub web: Arc<Web>,
+    /// The commits that git repositories are wanted at, by step.
     pub commits: BTreeMap<StepId, Resolved>,
+    /// Fetches these when a step needs them.
+    pub git: Arc<GitSources>,
     /// Secrets by id.
     pub secrets: Secrets,
     /// Times of files.
@@ -100,6 +104,8 @@ pub struct Given {
     pub parent: Option<Rootfs>,
     /// What it reads besides, in the order of [`Op::reads`].
     pub reads: Vec<StepOutput>,
+    /// The digest of what it selects of each of these, where that is known already.
+    pub selections: Vec<Option<Digest>>,
 }
 
 /// Does a step.
@@ -120,7 +126,14 @@ pub async fn execute(
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
         Op::Context(context) => Ok(StepOutput::Files(Arc::clone(&bench.contexts[&context.name].tree))),
-        Op::Http(_) => Ok(StepOutput::File(bench.downloads[&id].clone())),
+        Op::Http(http) => {
+            let with_time = match bench.timestamp {
+                Timestamp::Epoch(_) => WithTime::No,
+                Timestamp::Preserve { .. } => WithTime::Yes,
+            };
+            let opened = bench.web.open(&http.url, &bench.downloads[&id], with_time).await;
+            opened.map(StepOutput::File).map_err(StepError::from)
+        }
         Op::Git(git) => tokio::select! {
             files = bench.git.files(&git.reference) => Ok(StepOutput::Files(files?)),
             () = cancelled(bench) => Err(GitError::Interrupted.into()),

@@ -12,7 +12,7 @@ use kiln_sandbox::{Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimi
 use kiln_store::{LogWriter, Scratch};
 
 use super::accounts::AccountFiles;
-use super::finish::{on_cpu, write_layer};
+use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
 use super::run_mounts::{Mounts, prepare_mounts};
@@ -44,7 +44,7 @@ pub(super) async fn run(
     let (op, own, inputs) = (op.clone(), Arc::clone(bench), given.clone());
     let probe = {
         let (op, parent) = (op.clone(), parent.clone());
-        on_cpu(bench, move |bench| content_key(bench, &op, &parent, &inputs)).await?
+        on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?
     };
     if reuse == Reuse::Known
         && let Some(layer) = LocalCache::new(&bench.workshop.store).content(probe.key)
@@ -66,13 +66,21 @@ pub(super) async fn run(
     Ok(parent.with(Some(layer)))
 }
 
-/// The content key of a step and what it is made of.
+/// A step, its content key, and what that is made of.
 struct Probe {
+    op: Op,
     key: crate::plan::StepKey,
     fields: KeyRecord,
+    reuse: Reuse,
 }
 
-fn content_key(bench: &Bench, op: &RunOp, parent: &Rootfs, given: &Given) -> Result<Probe, StepError> {
+fn probe(
+    bench: &Bench,
+    op: &RunOp,
+    parent: &Rootfs,
+    given: &Given,
+    reuse: Reuse,
+) -> Result<Probe, StepError> {
     let mut reads = Vec::new();
     let kinds = op.mounts.iter().filter(|mount| mount.kind.reads().is_some());
     for (mount, read) in kinds.zip(&given.reads) {
@@ -84,14 +92,15 @@ fn content_key(bench: &Bench, op: &RunOp, parent: &Rootfs, given: &Given) -> Res
             super::StepOutput::Files(tree) => {
                 super::mount_selection(tree, mount.kind.source().unwrap_or("/"))?
             }
-            super::StepOutput::File(download) => download.digest,
+            super::StepOutput::File(download) => download.announced.digest,
         });
     }
     let inputs = Inputs { parent: Some(parent.chain()), reads };
     let op = Op::Run(Box::new(op.clone()));
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &op, &inputs, &mut fields);
-    Ok(Probe { key: step_key(KeyKind::Content, &bench.key_base, &op, &inputs), fields })
+    let key = step_key(KeyKind::Content, &bench.key_base, &op, &inputs);
+    Ok(Probe { op, key, fields, reuse })
 }
 
 /// Fetches the blobs of layers that are not unpacked.
@@ -158,10 +167,14 @@ fn run_blocking(
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
-/// directory once, and whatever the lower one says the upper one says again.
+/// directory once, and whatever the lower one says the upper one says again. What lies below a layer whose root is opaque
+/// does not count; overlayfs knows no such mark on its own root.
 fn lower_directories(bench: &Bench, stack: &[Layer]) -> Result<Vec<std::path::PathBuf>, StepError> {
     let mut lower = Vec::with_capacity(stack.len());
     for (position, layer) in stack.iter().enumerate() {
+        if layers::listing(&bench.workshop, layer)?.hides_all_below() {
+            lower.clear();
+        }
         if !stack[position + 1..].iter().any(|above| above.diff_id == layer.diff_id) {
             lower.push(layers::unpacked(&bench.workshop, &stack[..=position])?);
         }
@@ -278,7 +291,15 @@ fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
     let mut changes: Changes = changes_from_overlay_upper(&directory, &ran.tree, options).map_err(failed)?;
     recorded.apply_devices(&mut changes);
     changes.record_parents(&ran.tree);
-    let layer = write_layer(bench, &changes, std::slice::from_ref(&ran.stack))?;
+    let layer = write_layer(
+        bench,
+        &NewLayer {
+            op: &probe.op,
+            changes: &changes,
+            stacks: std::slice::from_ref(&ran.stack),
+            reuse: probe.reuse,
+        },
+    )?;
     LocalCache::new(&workshop.store).record_content(probe.key, Some(&layer), &probe.fields)?;
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);

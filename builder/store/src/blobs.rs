@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_oci::{Digest, Hasher, VerifyingReader, layout};
 
+use crate::disk::make_directories;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session, relock};
 use crate::scratch::TempFile;
@@ -20,6 +21,8 @@ use crate::scratch::TempFile;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// A blob up to this size that is there already is checked instead of replaced.
 const REREAD_BYTES_MAX: u64 = 64 * 1024;
+/// After so many bytes the disk begins to write, so that little is left to wait for at the end.
+const WRITE_BEHIND_BYTES: u64 = 16 << 20;
 
 /// The blobs of a store.
 #[derive(Debug, Clone)]
@@ -27,11 +30,13 @@ pub struct Blobs {
     session: Arc<Session>,
     /// Blobs whose names this process knows to be on the disk.
     durable: Arc<Mutex<BTreeSet<Digest>>>,
+    /// Blobs that this process has hashed while it wrote them.
+    fresh: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 impl Blobs {
     pub(crate) fn new(session: &Arc<Session>) -> Self {
-        Self { session: Arc::clone(session), durable: Arc::default() }
+        Self { session: Arc::clone(session), durable: Arc::default(), fresh: Arc::default() }
     }
 
     /// Starts a blob that is hashed while it is written.
@@ -47,7 +52,8 @@ impl Blobs {
     /// # Errors
     /// When scratch cannot be written to.
     pub fn writer_of_hashed(&self) -> Result<HashedBlobWriter> {
-        Ok(HashedBlobWriter { blobs: self.clone(), file: TempFile::new(&self.session)?, size_bytes: 0 })
+        let file = TempFile::new(&self.session)?;
+        Ok(HashedBlobWriter { blobs: self.clone(), file, size_bytes: 0, started_bytes: 0 })
     }
 
     /// Stores `bytes` and returns their digest; "already there" is success.
@@ -86,6 +92,16 @@ impl Blobs {
         let file = self.open(digest)?;
         let size_bytes = file.metadata().on("inspect", &self.path(digest))?.len();
         Ok(VerifyingReader::new(file, *digest, size_bytes))
+    }
+
+    /// Opens a blob for reading to its end. Wrong bytes become an error, as with [`Blobs::open_verified`]; what this handle or
+    /// a clone of it has written was hashed a moment ago, and is not hashed again.
+    ///
+    /// # Errors
+    /// As for [`Blobs::open_verified`].
+    pub fn open_sound(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
+        let is_fresh = relock(&self.fresh).contains(digest);
+        Ok(if is_fresh { Box::new(self.open(digest)?) } else { Box::new(self.open_verified(digest)?) })
     }
 
     /// Reads a small blob, checked against its digest.
@@ -171,12 +187,18 @@ impl Blobs {
     pub(crate) fn remove(&self, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
         relock(&self.durable).remove(digest);
+        relock(&self.fresh).remove(digest);
         optional(self.session.disk().unlink(&path)).on("remove", &path)?;
         Ok(())
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.session.path(layout::BLOBS_DIRECTORY).join(digest.hex())
+    }
+
+    /// Makes the folder of blobs, unless it is there.
+    pub(crate) fn make_folder(&self) -> Result<()> {
+        make_directories(self.session.disk(), &self.session.path(layout::BLOBS_DIRECTORY))
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -229,6 +251,8 @@ pub struct HashedBlobWriter {
     blobs: Blobs,
     file: TempFile,
     size_bytes: u64,
+    /// How many of them are on their way to the disk.
+    started_bytes: u64,
 }
 
 impl HashedBlobWriter {
@@ -245,8 +269,11 @@ impl HashedBlobWriter {
         }
         self.file.sync()?;
         let to = self.blobs.path(digest);
+        // Whoever cleared the store by hand may have taken the folder, too.
+        self.blobs.make_folder()?;
         // What is already there is replaced: it may be damaged, and this is known to be good.
         self.file.publish(&to)?;
+        relock(&self.blobs.fresh).insert(*digest);
         Ok(self.size_bytes)
     }
 
@@ -258,6 +285,10 @@ impl HashedBlobWriter {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes)?;
         self.size_bytes += bytes.len() as u64;
+        if self.size_bytes - self.started_bytes >= WRITE_BEHIND_BYTES {
+            self.file.start_writing(self.started_bytes, self.size_bytes);
+            self.started_bytes = self.size_bytes;
+        }
         Ok(())
     }
 }

@@ -15,11 +15,13 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::error::{IoContext, PLAIN_NAME_BYTES_MAX, Result, StoreError};
 
@@ -47,6 +49,8 @@ pub trait Disk: Debug + Send + Sync {
     fn write(&self, file: &File, path: &Path, bytes: &[u8]) -> io::Result<usize>;
     /// Cuts the file to `len` bytes.
     fn truncate(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+    /// Lets the disk begin to write a range of a file. A hint: nothing is promised, and nothing can fail.
+    fn start_writing(&self, _file: &File, _range: Range<u64>) {}
     /// Brings the contents of a file to the disk.
     fn sync(&self, file: &File, path: &Path) -> io::Result<()>;
     /// Brings the names in a directory to the disk.
@@ -104,6 +108,10 @@ impl Disk for RealDisk {
 
     fn truncate(&self, file: &File, _path: &Path, len: u64) -> io::Result<()> {
         file.set_len(len)
+    }
+
+    fn start_writing(&self, file: &File, range: Range<u64>) {
+        start_writing(file, range);
     }
 
     fn sync(&self, file: &File, _path: &Path) -> io::Result<()> {
@@ -189,6 +197,14 @@ pub(crate) fn write_all(disk: &dyn Disk, file: &File, path: &Path, mut bytes: &[
         }
     }
     Ok(())
+}
+
+/// Lets the disk begin to write a range of a file, without waiting. A hint: nothing is promised.
+pub fn start_writing(file: &File, range: Range<u64>) {
+    // The kernel starts to write the dirty pages of the range, and keeps them meanwhile (mm/fadvise.c). `sync_file_range` says it
+    // more plainly, and no safe wrapper has it. A file system that does not know the call writes later.
+    let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+    rustix::fs::fadvise(file, range.start, length, Advice::DontNeed).unwrap_or_default();
 }
 
 /// Creates a directory and those above it that are missing.

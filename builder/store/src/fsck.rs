@@ -105,6 +105,27 @@ pub fn mend(store: &Store, report: &Report) -> Result<usize> {
     Ok(mended)
 }
 
+/// Reads `suspects` and the blobs that this handle of the store holds, and moves away those that are damaged, so that whoever
+/// wants them next makes or fetches them again. Returns their digests.
+///
+/// # Errors
+/// What the disk says.
+pub fn mend_held(store: &Store, suspects: &[Digest]) -> Result<Vec<Digest>> {
+    let mut damaged = Vec::new();
+    let held = store.session().pinned_blobs();
+    for digest in suspects.iter().copied().chain(held) {
+        match store.blobs().verify(&digest) {
+            Err(StoreError::WrongDigest { .. }) => {
+                move_away(store, store.blobs().path(&digest))?;
+                damaged.push(digest);
+            }
+            Ok(()) | Err(StoreError::BlobMissing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(damaged)
+}
+
 fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
     match problem {
         Problem::BlobDamaged { digest, .. } => {

@@ -95,6 +95,12 @@ impl Session {
         act()
     }
 
+    /// Returns the blobs that this session has pinned so far.
+    pub(crate) fn pinned_blobs(&self) -> Vec<Digest> {
+        let lease = relock(&self.lease).clone();
+        lease.map_or_else(Vec::new, |lease| relock(&lease.pinned).iter().filter_map(Pin::blob).collect())
+    }
+
     fn lease(&self) -> Result<Arc<Lease>> {
         let mut slot = relock(&self.lease);
         if let Some(lease) = &*slot {

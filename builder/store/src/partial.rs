@@ -40,14 +40,16 @@ impl Blobs {
     /// # Errors
     /// What the disk says.
     pub fn partial(&self, digest: &Digest, expected_bytes: u64) -> Result<Partial> {
-        if self.hold(digest)? {
+        // One that was cut short is fetched again.
+        let is_whole = |size: Option<u64>| size == Some(expected_bytes);
+        if self.hold(digest)? && is_whole(self.size(digest)?) {
             return Ok(Partial::There);
         }
         let disk = self.session().disk();
         let folder = self.session().path(PARTIAL);
         make_directories(disk, &folder)?;
         let guard = lock(disk, &folder.join(digest.hex()), LockMode::Exclusive)?;
-        if self.contains(digest)? {
+        if is_whole(self.size(digest)?) {
             disk.unlink(guard.path()).on("remove", guard.path())?;
             return Ok(Partial::There);
         }
@@ -118,6 +120,7 @@ impl PartialBlob {
             return Err(error);
         }
         disk.sync(self.guard.file(), path).on("sync", path)?;
+        self.blobs.make_folder()?;
         let to = self.blobs.path(&self.digest);
         disk.rename(path, &to).on("move a file to", &to)
     }

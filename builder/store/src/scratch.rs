@@ -93,6 +93,11 @@ impl TempFile {
         write_all(self.session.disk(), &self.file, &self.path, bytes)
     }
 
+    /// Lets the disk begin to write a range, without waiting.
+    pub(crate) fn start_writing(&self, from: u64, to: u64) {
+        self.session.disk().start_writing(&self.file, from..to);
+    }
+
     pub(crate) fn sync(&self) -> Result<()> {
         self.session.disk().sync(&self.file, &self.path).on("sync", &self.path)
     }

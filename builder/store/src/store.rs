@@ -263,14 +263,15 @@ fn make(session: &Arc<Session>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses data that nothing explains. The version is looked for last: another process that makes the store writes it first, so
+/// once its data is seen, so is the version.
 fn refuse_foreign_data(session: &Session) -> Result<()> {
-    if session.path(VERSION_FILE).exists() {
-        return Ok(());
-    }
     for name in DATA {
         let path = session.path(name);
         if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_some() {
-            return Err(StoreError::VersionMissing { path: session.root().to_owned() });
+            let is_explained = session.path(VERSION_FILE).exists();
+            let path = session.root().to_owned();
+            return if is_explained { Ok(()) } else { Err(StoreError::VersionMissing { path }) };
         }
     }
     Ok(())

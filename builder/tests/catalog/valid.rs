@@ -8,7 +8,7 @@ use kiln_builder::catalog;
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::request::{BuildRequest, Compression};
 use kiln_layer::compress::decompress_layer;
-use kiln_oci::validate::{Blobs, validate};
+use kiln_oci::validate::{Blobs, Open, validate, validate_documents};
 use kiln_oci::{Descriptor, Digest, LayerCompression};
 use kiln_store::Store;
 
@@ -16,11 +16,13 @@ use crate::support::{Space, root_tar, silent};
 
 struct StoreBlobs(Store);
 
-impl Blobs for StoreBlobs {
+impl Open for StoreBlobs {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
         Ok(Box::new(self.0.blobs().open(digest).map_err(io::Error::other)?))
     }
+}
 
+impl Blobs for StoreBlobs {
     fn decompress<'a>(
         &self,
         kind: LayerCompression,
@@ -60,8 +62,8 @@ async fn a_damaged_layer_is_noticed() {
     space.import(&root_tar("one"), Some("base:1")).await;
     let workshop: Arc<_> = space.open();
     let details = catalog::inspect(&workshop, "base:1", None).unwrap();
-    let blobs = space.path("store/blobs/sha256");
-    let layer = std::fs::read_dir(&blobs)
+    let folder = space.path("store/blobs/sha256");
+    let layer = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find(|path| std::fs::read(path).unwrap().starts_with(&[0x1f, 0x8b]))
@@ -70,6 +72,8 @@ async fn a_damaged_layer_is_noticed() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&layer, bytes).unwrap();
-    let error = validate(&details.descriptor, &StoreBlobs(workshop.store.clone())).unwrap_err().to_string();
+    let blobs = StoreBlobs(workshop.store.clone());
+    assert_eq!(validate_documents(&details.descriptor, &blobs).unwrap(), 1, "the documents are as they were");
+    let error = validate(&details.descriptor, &blobs).unwrap_err().to_string();
     assert!(error.contains(&layer.file_name().unwrap().to_string_lossy().into_owned()), "{error}");
 }

@@ -17,6 +17,18 @@ pub(crate) struct Case {
     pub(crate) recipe: Recipe,
     /// What has to come out.
     pub(crate) expected: Expected,
+    /// Files of the context that were links when the case was recorded, and hold the link's target.
+    pub(crate) links: Vec<String>,
+}
+
+/// A line of `links.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LostLink {
+    case: String,
+    path: String,
+    #[serde(rename = "reason")]
+    _reason: String,
 }
 
 /// `case.json`.
@@ -209,12 +221,13 @@ pub(crate) struct ExpectedImage {
 }
 
 /// Reads every case of a folder.
-pub(crate) fn read_all(folder: &Path) -> Vec<Case> {
+pub(crate) fn read_all(folder: &Path, lost_links: &[LostLink]) -> Vec<Case> {
     let ids: Vec<String> = read(&folder.join("index.json"));
     let case = |id: String| {
         let directory = folder.join(&id);
         let (recipe, expected) = (read(&directory.join("case.json")), read(&directory.join("expected.json")));
-        Case { id, directory, recipe, expected }
+        let links = lost_links.iter().filter(|link| link.case == id).map(|link| link.path.clone()).collect();
+        Case { id, directory, recipe, expected, links }
     };
     ids.into_iter().map(case).collect()
 }

@@ -354,6 +354,7 @@ mod tests {
                 gid: 0,
                 mtime: 0,
                 capability: None,
+                xattrs: BTreeMap::new(),
             })
         };
         assert_eq!(

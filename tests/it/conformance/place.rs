@@ -90,6 +90,7 @@ impl Place {
         empty(&context);
         if let Some(name) = &build.context_dir {
             copy_plain(&case.directory.join(name), &context);
+            case.links.iter().for_each(|link| restore_link(&context.join(link)));
         }
         if let Some(name) = &build.context_tar {
             unpack(&case.directory.join(name), &context);
@@ -223,6 +224,19 @@ fn copy_plain(from: &Path, to: &Path) {
         }
     }
     finish_directory(to);
+}
+
+/// Turns a file that holds a link's target into that link; whoever has the link itself keeps it.
+fn restore_link(path: &Path) {
+    if path.is_symlink() {
+        return;
+    }
+    let target = fs::read_to_string(path).unwrap();
+    assert!(!target.ends_with('\n'), "{} holds more than a link's target", path.display());
+    fs::remove_file(path).unwrap();
+    symlink(target, path).unwrap();
+    set_link_time(path);
+    finish_directory(path.parent().unwrap());
 }
 
 fn finish_directory(path: &Path) {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::Scene;
+use crate::support::files::{File, FileServer};
 use crate::support::{busybox, requires};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /all\n";
@@ -72,6 +73,24 @@ fn named_contexts_and_mounts_read_from_repositories() {
     let before = scene.server.asked().len();
     scene.build(file).args(&flags).run().success().says(&["CACHED"]);
     assert_eq!(scene.server.asked().len() - before, 2);
+}
+
+#[test]
+fn a_dockerfile_and_a_named_context_of_the_web_stand_beside_a_repository() {
+    requires!("git");
+    let scene = Scene::new();
+    let files = FileServer::start();
+    files.put("/recipe", File::new("FROM scratch\nCOPY README /a\nCOPY --from=other README /b\n", "1"));
+    scene.repository.write("Dockerfile", "not the one\n").commit();
+    let named = format!("other={}#main", scene.url());
+    let build = |context: &str| {
+        let call = scene.build_remote(context).args(["-f", &files.url("/recipe")]);
+        call.args(["--build-context", &named])
+    };
+    build(&scene.url()).run().success();
+    assert_eq!(scene.listing(), ["a first\\n", "b first\\n"]);
+    build(&scene.url()).run().success().says(&["CACHED"]);
+    scene.space.kiln(["build", "--check", "-f", &files.url("/recipe"), &scene.url()]).run().success();
 }
 
 #[test]

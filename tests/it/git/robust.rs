@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use super::Scene;
 use crate::support::git::GitServer;
 use crate::support::http::Response;
-use crate::support::{Outcome, requires};
+use crate::support::{Invocation, requires};
 
 /// Returns the processes that have a text in their arguments.
 fn processes_with(text: &str) -> Vec<String> {
@@ -59,9 +59,9 @@ fn a_build_that_is_interrupted_leaves_no_git_behind() {
     let child = scene.add(&format!("{}/repo.git /d", server.url())).start();
     reached.wait();
     assert!(!processes_with(&server.host()).is_empty());
-    let id = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let id = rustix::process::Pid::from_raw(child.child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    Outcome::wait(child, "interrupted".to_owned()).fails_with(130);
+    child.wait().fails_with(130);
     while !processes_with(&server.host()).is_empty() {
         std::thread::yield_now();
     }
@@ -78,8 +78,8 @@ fn a_build_that_is_killed_in_the_middle_spoils_nothing() {
     let add = format!("{}/repo.git /d", server.url());
     let mut child = scene.add(&add).start();
     reached.wait();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.child.kill().unwrap();
+    child.wait();
     reached.wait();
     let outcome = scene.add(&add).run().success();
     assert_eq!(scene.listing(), ["d/README first\\n", "d/sub/inner inner\\n"], "{outcome}");
@@ -98,18 +98,14 @@ fn builds_of_one_repository_at_once_share_it() {
         let context = scene.space.context(name, &[("Dockerfile", &file)]);
         scene.space.build(&context)
     };
-    let first = build("one", add.clone());
-    let child = first.start();
+    let first = build("one", add.clone()).start();
     reached.wait();
     let calls: Vec<_> =
         (0..3).map(|index| build(&format!("c{index}"), format!("{add}?subdir=sub"))).collect();
-    let children: Vec<_> = calls.iter().map(|call| call.start()).collect();
+    let children: Vec<_> = calls.into_iter().map(Invocation::start).collect();
     reached.wait();
-    Outcome::wait(child, first.shown()).success();
-    let digests: Vec<String> = children
-        .into_iter()
-        .map(|child| Outcome::wait(child, "beside".to_owned()).success().digest())
-        .collect();
+    first.wait().success();
+    let digests: Vec<String> = children.into_iter().map(|child| child.wait().success().digest()).collect();
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
     let wants = server.asked().iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(wants, 4 + 1, "four lists, and the objects once");

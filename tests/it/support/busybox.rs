@@ -1,13 +1,11 @@
 //! A small base image around this machine's static busybox, served as docker.io's `library/busybox`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::http::HttpServer;
-use super::served::{NewImage, Served, mirror_config};
-use super::sha256;
+use super::served::{Served, mirror_config};
 use super::space::TestSpace;
 
 const APPLETS: [&str; 30] = [
@@ -32,20 +30,9 @@ pub(crate) fn serve(space: &TestSpace) -> HttpServer {
 
 /// Returns the base as something that can be served, changed or broken first.
 pub(crate) fn images() -> Served {
-    let bytes = rootfs();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&bytes).unwrap();
-    let layers = vec![(LAYER_TYPE.to_owned(), encoder.finish().unwrap(), sha256::of(&bytes))];
-    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]}});
     let mut served = Served::default();
-    let image = NewImage {
-        media_type: MANIFEST_TYPE.to_owned(),
-        config_type: CONFIG_TYPE.to_owned(),
-        config,
-        layers,
-    };
-    let descriptor = served.add(image);
-    served.name("library/busybox:latest", &descriptor);
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]}});
+    served.add_archives("library/busybox:latest", config, &[rootfs()]);
     served
 }
 

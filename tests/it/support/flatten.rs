@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) mtime: i64,
     /// `security.capability`, in base64.
     pub(crate) capability: Option<String>,
+    /// All extended attributes.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// A flattened filesystem.
@@ -81,8 +83,8 @@ impl Flat {
 
     fn put(&mut self, entry: &LayerEntry) {
         self.make_parents(&entry.path);
-        let LayerEntry { path, kind, mode, uid, gid, mtime, capability } = entry.clone();
-        let mut node = Node { kind, mode, uid, gid, mtime, capability };
+        let LayerEntry { path, kind, mode, uid, gid, mtime, capability, xattrs } = entry.clone();
+        let mut node = Node { kind, mode, uid, gid, mtime, capability, xattrs };
         if let Kind::Hardlink(target) = &node.kind {
             let shown = || String::from_utf8_lossy(&entry.path).into_owned();
             let inode = *self.names.get(target).unwrap_or_else(|| panic!("hard link {} to nothing", shown()));
@@ -153,7 +155,15 @@ impl Flat {
 }
 
 fn missing_directory() -> Node {
-    Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, mtime: 0, capability: None }
+    Node {
+        kind: Kind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        capability: None,
+        xattrs: BTreeMap::new(),
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +171,16 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, kind: Kind, mode: u32) -> LayerEntry {
-        LayerEntry { path: path.into(), kind, mode, uid: 0, gid: 0, mtime: 0, capability: None }
+        LayerEntry {
+            path: path.into(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            capability: None,
+            xattrs: BTreeMap::new(),
+        }
     }
 
     fn file(path: &str) -> LayerEntry {

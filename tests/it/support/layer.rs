@@ -1,11 +1,14 @@
 //! Reads one layer blob into its entries, by the ordinary tar, gzip and zstd libraries.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use base64::Engine;
 use ring::digest::{Context, SHA256};
+
+use super::sha256::{Hashing, hex};
 
 /// One entry of a layer, as its header says.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +27,8 @@ pub(crate) struct LayerEntry {
     pub(crate) mtime: i64,
     /// `security.capability`, in base64.
     pub(crate) capability: Option<String>,
+    /// All extended attributes.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What an entry is.
@@ -70,25 +75,12 @@ pub(crate) fn read(path: &Path) -> Layer {
     }
 }
 
-struct Hashing<R> {
-    inner: R,
-    context: Context,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.context.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
 fn read_tar(reader: impl Read) -> Layer {
-    let mut reader = Hashing { inner: reader, context: Context::new(&SHA256) };
+    let mut reader = Hashing::new(reader);
     let mut archive = tar::Archive::new(&mut reader);
     let entries = archive.entries().unwrap().map(|entry| read_entry(entry.unwrap())).collect();
     std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
-    Layer { entries, diff_id: hex(reader.context.finish().as_ref()) }
+    Layer { entries, diff_id: reader.finish() }
 }
 
 /// What extended headers say, where they say it.
@@ -98,6 +90,7 @@ struct Extended {
     uid: Option<u64>,
     gid: Option<u64>,
     capability: Option<String>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> LayerEntry {
@@ -127,6 +120,7 @@ fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> LayerEntry {
         gid: extended.gid.unwrap_or(gid),
         mtime: extended.mtime.unwrap_or(mtime),
         capability: extended.capability,
+        xattrs: extended.xattrs,
     }
 }
 
@@ -136,6 +130,9 @@ fn read_extended(entry: &mut tar::Entry<'_, impl Read>) -> Extended {
     for extension in extensions {
         let extension = extension.unwrap();
         let number = || extension.value().unwrap();
+        if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") {
+            found.xattrs.insert(name.to_vec(), extension.value_bytes().to_vec());
+        }
         match extension.key_bytes() {
             b"mtime" => found.mtime = Some(number().split('.').next().unwrap().parse().unwrap()),
             b"uid" => found.uid = Some(number().parse().unwrap()),
@@ -172,8 +169,4 @@ fn clean(path: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> =
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     parts.join(&b'/')
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,19 +4,23 @@
 
 pub(crate) mod busybox;
 pub(crate) mod debian;
+pub(crate) mod files;
 pub(crate) mod flatten;
 pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod layer;
+pub(crate) mod mounts;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod requires;
 pub(crate) mod served;
 pub(crate) mod sha256;
+pub(crate) mod sketch;
 pub(crate) mod space;
 pub(crate) mod users;
+pub(crate) mod validator;
 
 pub(crate) use program::{Invocation, Outcome};
 pub(crate) use requires::requires;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::users::User;
+use super::validator::{self, Call};
 
 /// The search path that programs under test get.
 pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -19,6 +20,7 @@ pub(crate) struct Invocation {
     environment: Vec<(OsString, OsString)>,
     directory: PathBuf,
     stdin: Vec<u8>,
+    is_damaged: bool,
 }
 
 impl Invocation {
@@ -34,7 +36,8 @@ impl Invocation {
             ("LANG".into(), "C.UTF-8".into()),
         ];
         let (prefix, arguments, stdin) = (Vec::new(), Vec::new(), Vec::new());
-        Self { program: program.to_owned(), prefix, arguments, environment, directory: place, stdin }
+        let (program, is_damaged) = (program.to_owned(), false);
+        Self { program, prefix, arguments, environment, directory: place, stdin, is_damaged }
     }
 
     /// Adds one argument.
@@ -78,6 +81,12 @@ impl Invocation {
         self
     }
 
+    /// Says that the test has damaged the store: nothing but what this call makes is checked when it ends.
+    pub(crate) fn on_a_damaged_store(mut self) -> Self {
+        self.is_damaged = true;
+        self
+    }
+
     /// Runs the program under another one, such as `timeout 5` or `setpriv …`.
     pub(crate) fn under<A: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = A>) -> Self {
         let mut words: Vec<OsString> = prefix.into_iter().map(|word| word.as_ref().to_owned()).collect();
@@ -93,25 +102,27 @@ impl Invocation {
     }
 
     /// Starts the program; standard output and error are captured.
-    pub(crate) fn start(&self) -> Child {
+    pub(crate) fn start(self) -> Running {
         let mut words = self.prefix.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).args(&self.arguments).env_clear().current_dir(&self.directory);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
-        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.shown()))
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.shown()));
+        Running { child, call: self }
     }
 
     /// Runs the program to its end.
+    #[track_caller]
     pub(crate) fn run(self) -> Outcome {
-        let mut child = self.start();
-        let writer = child.stdin.take().map(|mut pipe| {
-            let bytes = self.stdin.clone();
+        let mut running = self.start();
+        let writer = running.child.stdin.take().map(|mut pipe| {
+            let bytes = std::mem::take(&mut running.call.stdin);
             // The program may end before it has read everything; its exit code tells then.
             std::thread::spawn(move || pipe.write_all(&bytes).is_ok())
         });
-        let outcome = Outcome::wait(child, self.shown());
+        let outcome = running.wait();
         if let Some(writer) = writer {
             writer.join().unwrap();
         }
@@ -123,6 +134,37 @@ impl Invocation {
         let program = [self.program.clone().into_os_string()];
         let words = self.prefix.iter().chain(&program).chain(&self.arguments);
         words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A call that has started.
+pub(crate) struct Running {
+    /// The process.
+    pub(crate) child: Child,
+    call: Invocation,
+}
+
+impl Running {
+    /// Waits for the end, and has what the program made looked at by the [`validator`].
+    #[track_caller]
+    pub(crate) fn wait(self) -> Outcome {
+        let Self { child, call } = self;
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let command = call.shown();
+        let outcome = Outcome { status: output.status, stdout: output.stdout, stderr, command };
+        let called_by = call.program.file_name().unwrap_or_default();
+        validator::check(
+            &Call {
+                is_build: called_by == "build" || call.arguments.iter().any(|argument| argument == "build"),
+                arguments: &call.arguments,
+                environment: &call.environment,
+                directory: &call.directory,
+                is_damaged: call.is_damaged,
+            },
+            &outcome,
+        );
+        outcome
     }
 }
 
@@ -139,13 +181,6 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Waits for a started program.
-    pub(crate) fn wait(child: Child, command: String) -> Self {
-        let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Self { status: output.status, stdout: output.stdout, stderr, command }
-    }
-
     /// Returns standard output as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::program::SEARCH_PATH;
+use super::validator::foreign;
 
 /// A running registry; it stops when dropped.
 pub(crate) struct Registry {
@@ -40,6 +41,7 @@ impl Registry {
 
     fn start_with(place: &Path, more: &str) -> Self {
         fs::create_dir_all(place).unwrap();
+        foreign::remember_registry(&place.join("data"));
         for _ in 0..5 {
             let port = free_port();
             let child = spawn(place, port, more);

@@ -25,7 +25,7 @@ pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }
 
-/// Returns from the test, saying so, unless every named program (or `root`) is there.
+/// Returns from the test, saying so, unless every named program (or `root`, or `loop` devices) is there.
 macro_rules! requires {
     ($($need:literal),+ $(,)?) => {
         $(
@@ -42,6 +42,7 @@ pub(crate) use requires;
 pub(crate) fn is_met(need: &str) -> bool {
     match need {
         "root" => is_root(),
+        "loop" => is_root() && Path::new("/dev/loop-control").exists(),
         program => has_program(program),
     }
 }

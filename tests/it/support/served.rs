@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::busybox::{CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use super::http::{HttpServer, Request, Response};
 use super::sha256;
+use super::sketch;
+use super::validator::foreign;
 
 /// Images to be served.
 #[derive(Default, Clone)]
@@ -41,6 +44,21 @@ impl Served {
         self.manifest(&image.media_type, serde_json::to_vec(&manifest).unwrap())
     }
 
+    /// Adds an OCI image of archives, base first, under a name.
+    pub(crate) fn add_archives(&mut self, name: &str, config: Value, archives: &[Vec<u8>]) {
+        let layer = |tar: &Vec<u8>| {
+            let blob = sketch::compressed("layer.gz", tar);
+            (LAYER_TYPE.to_owned(), blob, sha256::of(tar))
+        };
+        let descriptor = self.add(NewImage {
+            media_type: MANIFEST_TYPE.to_owned(),
+            config_type: CONFIG_TYPE.to_owned(),
+            config,
+            layers: archives.iter().map(layer).collect(),
+        });
+        self.name(name, &descriptor);
+    }
+
     /// Adds an index over manifests (with `platform` in each) and returns its descriptor.
     pub(crate) fn add_index(&mut self, media_type: &str, manifests: &[Value]) -> Value {
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
@@ -58,6 +76,7 @@ impl Served {
     fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = format!("sha256:{}", sha256::of(&bytes));
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        foreign::remember(&digest);
         self.blobs.insert(digest, bytes);
         descriptor
     }
@@ -65,6 +84,7 @@ impl Served {
     fn manifest(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = format!("sha256:{}", sha256::of(&bytes));
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        foreign::remember(&digest);
         self.manifests.insert(digest, (media_type.to_owned(), bytes));
         descriptor
     }

@@ -4,42 +4,26 @@
 //! since. The digest of a selection is the content key of a COPY's source.
 
 mod selection;
-mod stat_cache;
 
 use std::io::{self, Read};
 
-use kiln_oci::{Digest, Hasher};
 use rayon::prelude::*;
 
-pub use selection::{MetadataOverrides, Naming, SELECTION_FORMAT, SelectionError, digest_of_selection};
-pub use stat_cache::{CLOCK_SLACK_NS, STAT_CACHE_FORMAT, StatCache, StatCacheError};
+pub use selection::{
+    MetadataOverrides, Naming, SELECTION_FORMAT, Selected, SelectionError, digest_of_selection,
+};
 
-use crate::content::{Content, FileIdentity, LayerDirectories};
+use crate::content::{FileIdentity, LayerDirectories};
+use crate::content_digest::{ContentDigest, ContentHasher};
+use crate::digest_cache::{DigestCache, KnownFile};
+use crate::entry::Entry;
 use crate::path::ArchivePath;
 use crate::tree::{InodeId, Tree};
 
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Remembers the digest of a file as long as the file does not change.
-pub trait DigestCache: Sync {
-    /// Returns the digest of the file with this identity.
-    fn get(&self, identity: &FileIdentity) -> Option<Digest>;
-
-    /// Remembers what was just read.
-    fn put(&self, identity: &FileIdentity, digest: Digest);
-}
-
-/// Remembers nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct NoCache;
-
-impl DigestCache for NoCache {
-    fn get(&self, _identity: &FileIdentity) -> Option<Digest> {
-        None
-    }
-
-    fn put(&self, _identity: &FileIdentity, _digest: Digest) {}
-}
+/// A file from this size on is hashed by several threads, through a larger buffer.
+const LARGE_BYTES: u64 = 16 << 20;
+const LARGE_BUFFER_BYTES: usize = 4 << 20;
 
 /// What hashing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,7 +56,8 @@ pub enum HashError {
     },
 }
 
-/// Gives every selected file of `tree` its digest, reading those that neither have one nor are in `cache`.
+/// Gives every selected file of `tree` its digest, reading those that neither have one nor are in `cache`. The tree has its
+/// files' attributes, which the cache remembers, too.
 ///
 /// # Errors
 /// When a file cannot be read, or changes. The first in the order of the tree is reported.
@@ -82,21 +67,20 @@ pub fn hash_contents(
     cache: &dyn DigestCache,
     layers: &dyn LayerDirectories,
 ) -> Result<HashStats, HashError> {
-    let mut wanted: Vec<(ArchivePath, InodeId)> = tree
+    let mut seen = std::collections::HashSet::new();
+    let is_wanted = |path: &ArchivePath, inode: InodeId| {
+        tree.entry(inode).content().is_some_and(|content| content.digest.is_none()) && selected(path)
+    };
+    let wanted: Vec<(ArchivePath, InodeId)> = tree
         .names()
-        .filter(|(path, inode)| {
-            tree.entry(*inode).content().is_some_and(|content| content.digest.is_none()) && selected(path)
-        })
+        .filter(|(path, inode)| is_wanted(path, *inode) && seen.insert(*inode))
         .map(|(path, inode)| (path.clone(), inode))
         .collect();
-    let mut seen = std::collections::HashSet::new();
-    wanted.retain(|(_, inode)| seen.insert(*inode));
     let shared: &Tree = tree;
-    let results: Vec<Result<(Digest, HashStats), HashError>> = wanted
+    let results: Vec<Result<(ContentDigest, HashStats), HashError>> = wanted
         .par_iter()
         .map_init(Vec::new, |buffer, (path, inode)| {
-            let content = shared.entry(*inode).content().expect("only files were collected");
-            hash_content(path, content, cache, layers, buffer)
+            hash_content(path, shared.entry(*inode), cache, layers, buffer)
         })
         .collect();
     let mut total = HashStats::default();
@@ -112,13 +96,14 @@ pub fn hash_contents(
 
 fn hash_content(
     path: &ArchivePath,
-    content: &Content,
+    entry: &Entry,
     cache: &dyn DigestCache,
     layers: &dyn LayerDirectories,
     buffer: &mut Vec<u8>,
-) -> Result<(Digest, HashStats), HashError> {
-    if let Some(digest) = content.identity.as_deref().and_then(|identity| cache.get(identity)) {
-        return Ok((digest, HashStats { files_cached: 1, ..HashStats::default() }));
+) -> Result<(ContentDigest, HashStats), HashError> {
+    let content = entry.content().expect("only files are hashed");
+    if let Some(known) = content.identity.as_deref().and_then(|identity| cache.get(identity)) {
+        return Ok((known.digest, HashStats { files_cached: 1, ..HashStats::default() }));
     }
     let read = |source| HashError::Read { path: path.clone(), source };
     let mut reader = content.open(layers).map_err(read)?;
@@ -134,26 +119,31 @@ fn hash_content(
         return Err(HashError::Changed { path: path.clone() });
     };
     if let Some(identity) = &before {
-        cache.put(identity, digest);
+        cache.put(identity, KnownFile { digest, is_plain: entry.metadata.xattrs.is_empty() });
     }
     let stats = HashStats { files_read: 1, bytes_read: content.size, files_cached: 0 };
     Ok((digest, stats))
 }
 
 /// The digest of exactly `size` bytes, or none when there are more or fewer.
-fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Option<Digest>> {
+fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Option<ContentDigest>> {
     // One byte more than expected tells in the same read whether the file ends where it should.
-    let length = usize::try_from(size).unwrap_or(usize::MAX).min(BUFFER_BYTES - 1) + 1;
+    let is_large = size >= LARGE_BYTES;
+    let longest = if is_large { LARGE_BUFFER_BYTES } else { BUFFER_BYTES };
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(longest - 1) + 1;
     if buffer.len() < length {
-        buffer.resize(length.next_power_of_two().min(BUFFER_BYTES), 0);
+        buffer.resize(length.next_power_of_two().min(longest), 0);
     }
-    let mut hasher = Hasher::new();
+    let mut hasher = ContentHasher::new();
     let mut total: u64 = 0;
     loop {
         match reader.read(buffer) {
             Ok(0) => break,
             Ok(count) => {
-                hasher.update(&buffer[..count]);
+                match is_large {
+                    true => hasher.update_parallel(&buffer[..count]),
+                    false => hasher.update(&buffer[..count]),
+                }
                 total += count as u64;
                 if total > size {
                     return Ok(None);

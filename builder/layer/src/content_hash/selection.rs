@@ -2,7 +2,7 @@
 //!
 //! | Hashed | Why |
 //! |---|---|
-//! | name below the source, and the source's own last component or whole path | decides names in the image |
+//! | name below the source, and what the source was named as, its last component or all of it | decides names in the image |
 //! | kind, mode, uid, gid | metadata after `--chmod` and `--chown`, so that what a flag overrides does not count |
 //! | link target, device number | raw |
 //! | `user.*` and `security.capability` attributes | they reach the layer |
@@ -12,16 +12,34 @@
 //!
 //! Everything is length-prefixed and little-endian; [`SELECTION_FORMAT`] comes first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use kiln_oci::{Digest, Hasher};
+use kiln_oci::Digest;
 
+use crate::content_digest::ContentHasher;
 use crate::entry::{Entry, Kind};
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{InodeId, Tree};
 
 /// The number of this form; part of the digest.
-pub const SELECTION_FORMAT: u32 = 1;
+pub const SELECTION_FORMAT: u32 = 4;
+
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// One entry that a source names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Where it is, symlinks followed.
+    pub path: ArchivePath,
+    /// As it was named; its last component is the name at the destination.
+    pub named: ArchivePath,
+}
+
+impl From<ArchivePath> for Selected {
+    fn from(path: ArchivePath) -> Self {
+        Self { named: path.clone(), path }
+    }
+}
 
 /// What flags of a COPY put in place of the files' own metadata.
 #[derive(Clone, Copy, Default)]
@@ -52,43 +70,61 @@ pub enum SelectionError {
     },
 }
 
-/// Returns the digest of the entries at `paths` with all that is below them and that `excluded` does not name (called with the
-/// path below the source). Attributes and names count as the table in the module says.
+/// Returns the digest of the entries `sources` with all that is below them and that `wanted` says yes to (called with the path
+/// below the source), and the directories on the way there. Attributes and names count as the table in the module says.
 ///
 /// # Errors
 /// When a file has no digest; see [`crate::content_hash::hash_contents`].
 pub fn digest_of_selection(
     tree: &Tree,
-    paths: &[ArchivePath],
+    sources: &[Selected],
     naming: Naming,
     overrides: MetadataOverrides<'_>,
-    excluded: Option<&PathMatcher<'_>>,
+    wanted: Option<&PathMatcher<'_>>,
 ) -> Result<Digest, SelectionError> {
-    let mut sink = Sink(Hasher::new());
+    let mut sink = Sink { hasher: ContentHasher::new(), buffer: Vec::with_capacity(2 * BUFFER_BYTES) };
     sink.number(u64::from(SELECTION_FORMAT));
-    sink.number(paths.len() as u64);
-    for source in paths {
+    sink.number(sources.len() as u64);
+    for Selected { path: source, named } in sources {
         let is_directory = tree.get(source).is_some_and(Entry::is_directory);
         match naming {
-            Naming::WholePath => sink.bytes(source.as_bytes()),
+            Naming::WholePath => sink.bytes(named.as_bytes()),
             Naming::FileName if is_directory => sink.bytes(b""),
-            Naming::FileName => sink.bytes(source.file_name().unwrap_or_default()),
+            Naming::FileName => sink.bytes(named.file_name().unwrap_or_default()),
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
-        for (path, entry) in tree.within(source) {
-            let below = path.strip_prefix(source).unwrap_or_else(|| path.clone());
-            if !below.is_root() && excluded.is_some_and(|excluded| excluded(&below, entry.is_directory())) {
+        let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));
+        for (path, inode) in tree.names_within(source) {
+            let entry = tree.entry(inode);
+            let below = path.bytes_below(source).unwrap_or_else(|| path.as_bytes());
+            if let Some(selected) = &selected
+                && let Some(below) = path.strip_prefix(source).filter(|below| !below.is_root())
+                && !selected.contains(&below)
+            {
                 continue;
             }
-            sink.bytes(below.as_bytes());
+            sink.bytes(below);
             hash_entry(&mut sink, path, entry, overrides)?;
             let number = groups.len() as u64 + 1;
-            let inode = tree.inode(path).filter(|inode| tree.link_count(*inode) > 1);
-            sink.number(inode.map_or(0, |inode| *groups.entry(inode).or_insert(number)));
+            let is_linked = tree.link_count(inode) > 1;
+            sink.number(if is_linked { *groups.entry(inode).or_insert(number) } else { 0 });
         }
         sink.number(u64::MAX);
     }
-    Ok(sink.0.finish())
+    Ok(sink.finish())
+}
+
+/// Returns what is wanted below `source`, with the directories on the way.
+fn below_wanted(tree: &Tree, source: &ArchivePath, wanted: &PathMatcher<'_>) -> HashSet<ArchivePath> {
+    let mut selected = HashSet::new();
+    for (path, entry) in tree.below(source) {
+        let below = path.strip_prefix(source).unwrap_or_else(|| path.clone());
+        if wanted(&below, entry.is_directory()) {
+            selected.extend(below.ancestors());
+            selected.insert(below);
+        }
+    }
+    selected
 }
 
 fn hash_entry(
@@ -129,15 +165,28 @@ fn hash_entry(
     Ok(())
 }
 
-struct Sink(Hasher);
+/// Hashes many short fields in few long pieces, by the quicker of the two hashes.
+struct Sink {
+    hasher: ContentHasher,
+    buffer: Vec<u8>,
+}
 
 impl Sink {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
+        Digest::of(self.hasher.finish().as_bytes())
     }
 }

@@ -11,9 +11,14 @@
 //! | directory | anything else | error; also inside, a symlink to a directory included |
 //! | archive (ADD) | – | always a directory; members replace whatever is in their way |
 //!
-//! Missing parents are made 0755 0:0, or by `--chown` and `--chmod`. Sources follow symlinks inside their root; symlinks *in* a
-//! copied directory stay symlinks. A literal source must exist; a wildcard may match nothing. Hard links inside one copied tree
-//! stay hard links. `--link` copies onto nothing. What is not changed is not recorded, but files always are.
+//! Missing parents are made 0755 0:0, or by `--chown` and an octal `--chmod`; below a set-group-id directory they inherit its group
+//! and bit, as they do from a kernel. Sources follow symlinks inside their root; symlinks *in* a copied directory stay symlinks. A
+//! literal source must exist, and so must what stands before a wildcard, which may match nothing. Hard links of files inside one
+//! copied tree stay hard links. `--link` copies onto nothing. What is not changed is not recorded, but files always are.
+//!
+//! Where only some of a directory is copied (`--parents`, exceptions of `--exclude`), the directories on the way are made as the
+//! source has them; one that is there already takes the mode of the source's, untouched by flags, and keeps its owner
+//! (`createParentDirs` in BuildKit's `tonistiigi/fsutil/copy`).
 //!
 //! What was seen of the target is reported as [`Observed`]: two targets that look the same there give the same changes.
 
@@ -22,16 +27,17 @@ mod source;
 
 use std::collections::BTreeMap;
 
-use kiln_glob::BadPattern;
 use kiln_oci::{Digest, Hasher};
 
 use crate::chmod::Chmod;
+use crate::content_hash::Selected;
 use crate::entry::{Entry, Kind, WithTime};
 use crate::owner::Owner;
 use crate::path::{ArchivePath, PathError, PathMatcher};
 use crate::tree::{Changes, ResolveError, Tree};
+pub use kiln_glob::BadPattern;
 use place::Placer;
-pub use source::select_sources;
+pub use source::{ParentsPattern, select_sources};
 
 /// One COPY or ADD.
 pub struct CopyRequest<'a> {
@@ -45,12 +51,10 @@ pub struct CopyRequest<'a> {
     pub owner: Option<Owner>,
     /// `--chmod`.
     pub chmod: Option<Chmod>,
-    /// `--parents`.
-    pub parents: bool,
     /// `--link`.
     pub link: bool,
-    /// `--exclude`: says yes for what stays out. Asked with the path below the source directory (below the pivot with
-    /// `--parents`); must itself say yes for what lies in an excluded directory, unless an exception brings it back.
+    /// `--exclude`: says yes for what stays out. Asked with the path below the source directory; must itself say yes for what
+    /// lies in an excluded directory, unless an exception brings it back.
     pub exclude: Option<&'a PathMatcher<'a>>,
     /// Whether layers keep times, so that a change of times is a change.
     pub with_time: WithTime,
@@ -65,6 +69,15 @@ pub enum CopySource<'a> {
         tree: &'a Tree,
         /// As written after expansion; wildcards count.
         pattern: &'a [u8],
+        /// `--parents`: `pattern` names directories, and this what of them is copied.
+        part: Option<Part<'a>>,
+    },
+    /// One entry of a tree that was looked up already.
+    Entry {
+        /// Where it is.
+        tree: &'a Tree,
+        /// Which one.
+        selected: Selected,
     },
     /// One file with a name of its own: a heredoc, a download.
     File {
@@ -78,6 +91,15 @@ pub enum CopySource<'a> {
         /// What was in it.
         tree: &'a Tree,
     },
+}
+
+/// What of a directory is copied, with its path from there.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Says yes for what is copied. Asked as `exclude` is, and like that must say yes for what lies in a directory it takes.
+    pub include: &'a PathMatcher<'a>,
+    /// A path below the directory that must exist.
+    pub required: Option<&'a ArchivePath>,
 }
 
 /// What a COPY does, and what it depended on.
@@ -175,6 +197,20 @@ pub enum CopyError {
         /// What that is.
         noun: &'static str,
     },
+    /// A name or path that no file system takes.
+    #[error(
+        "`/{beginning}…` has {length} bytes, more than the {max} of a {what}: nobody could unpack the image"
+    )]
+    TooLong {
+        /// How it begins.
+        beginning: String,
+        /// Whether it is a `name` or a `path`.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
     /// A destination that must be a directory and is something else.
     #[error("destination `/{destination}` is a {noun}, not a directory")]
     DestinationNotDirectory {
@@ -193,21 +229,23 @@ pub fn copy(target: &Tree, request: &CopyRequest<'_>) -> Result<Copied, CopyErro
     let nothing = Tree::new();
     let target = if request.link { &nothing } else { target };
     let destination = Destination::of(request)?;
-    if request.sources.len() > 1 && !destination.is_directory && !request.parents {
+    let is_part = |source: &CopySource<'_>| matches!(source, CopySource::Path { part: Some(_), .. });
+    if request.sources.len() > 1 && !destination.is_directory && !request.sources.iter().all(is_part) {
         return Err(needs_slash(request, request.sources.len()));
     }
     let mut placer = Placer::new(target, request, destination);
     for source in &request.sources {
         match source {
-            CopySource::Path { tree, pattern } => {
-                let found = source::select(tree, pattern, request.parents)?;
-                if found.len() > 1 && !request.parents && placer.is_one_name()? {
+            CopySource::Path { tree, pattern, part } => {
+                let found = select_sources(tree, pattern, part.as_ref())?;
+                if found.len() > 1 && part.is_none() && placer.is_one_name()? {
                     return Err(needs_slash(request, found.len()));
                 }
                 for one in &found {
-                    placer.place_found(tree, one)?;
+                    placer.place_found(tree, one, part.map(|part| part.include))?;
                 }
             }
+            CopySource::Entry { tree, selected } => placer.place_found(tree, selected, None)?,
             CopySource::File { name, entry } => placer.place_named(name, entry)?,
             CopySource::Archive { tree } => placer.place_archive(tree)?,
         }
@@ -266,7 +304,9 @@ impl Observed {
 
     fn note(&mut self, path: &ArchivePath, entry: Option<&Entry>) {
         let absent = Digest::of(b"absent");
-        if path.is_root() || self.seen.contains_key(path) {
+        // The root is always there, and only its set-group-id bit can decide anything.
+        let is_plain_root = path.is_root() && !entry.is_some_and(Entry::has_set_gid);
+        if is_plain_root || self.seen.contains_key(path) {
             return;
         }
         let seen = match entry {

@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::source::Found;
 use super::{Copied, CopyError, CopyRequest, Destination, Observed};
+use crate::chmod::Chmod;
+use crate::content_hash::Selected;
 use crate::entry::{Entry, Kind, Metadata, Timestamp, WithTime};
-use crate::path::ArchivePath;
+use crate::owner::Owner;
+use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, ResolveError, Tree, resolve_by};
 
 /// The target with what was placed so far on top.
@@ -30,6 +32,12 @@ enum Conflict {
     /// Archives: the member wins.
     Replace,
 }
+
+/// `NAME_MAX` and `PATH_MAX` of Linux, the latter without the root's slash and the final NUL.
+const LENGTHS_MAX: [(&str, usize); 2] = [("name", 255), ("path", 4094)];
+
+/// How much of a name that is too long is shown.
+const BEGINNING_BYTES: usize = 40;
 
 /// Inodes of a source that were placed, by their inode there.
 type Links = HashMap<InodeId, InodeId>;
@@ -57,11 +65,13 @@ impl<'a> Placer<'a> {
         Ok(!self.destination.is_directory && !self.is_directory(&place))
     }
 
-    /// Places one entry of a source tree, by the rules for files or directories.
-    pub(super) fn place_found(&mut self, tree: &Tree, found: &Found) -> Result<(), CopyError> {
-        if self.request.parents {
-            return self.place_with_parents(tree, found);
-        }
+    /// Places one entry of a source tree, by the rules for files or directories; of a directory what `include` says.
+    pub(super) fn place_found(
+        &mut self,
+        tree: &Tree,
+        found: &Selected,
+        include: Option<&PathMatcher<'_>>,
+    ) -> Result<(), CopyError> {
         let implied = Entry::implied_directory();
         let entry = tree.get(&found.path).unwrap_or(&implied);
         if !entry.is_directory() {
@@ -73,7 +83,7 @@ impl<'a> Placer<'a> {
             return Err(CopyError::DirectoryOverOther { source_path, destination: place, noun });
         }
         self.make_directories(&place, Some(entry.metadata.mtime))?;
-        self.place_below(tree, &found.path, &place, &ArchivePath::root())
+        self.place_below(tree, &found.path, &place, include)
     }
 
     /// Places one file under the destination's rules for files.
@@ -104,7 +114,11 @@ impl<'a> Placer<'a> {
         if let Some(noun) = self.obstacle(&base) {
             return Err(CopyError::DestinationNotDirectory { destination: base, noun });
         }
-        self.make_archive_root(&base)?;
+        let owner = self.request.owner;
+        self.make_missing(&base, |inherited| match owner {
+            Some(Owner { uid, gid }) => Metadata { uid, gid, ..inherited },
+            None => inherited,
+        })?;
         let mut links = Links::new();
         for (path, inode) in tree.names().filter(|(path, _)| !path.is_root()) {
             let entry = tree.entry(inode);
@@ -114,7 +128,8 @@ impl<'a> Placer<'a> {
             if let Some(noun) = self.obstacle(&parent) {
                 return Err(CopyError::DestinationNotDirectory { destination: parent, noun });
             }
-            self.make_archive_root(&parent)?;
+            // What the archive only implies is root's, whatever the flags say.
+            self.make_missing(&parent, |inherited| Metadata { gid: 0, ..inherited })?;
             let name = path.file_name().unwrap_or_default();
             let place = parent
                 .join(name)
@@ -127,82 +142,77 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    fn place_with_parents(&mut self, tree: &Tree, found: &Found) -> Result<(), CopyError> {
-        let base = self.resolve_destination()?;
-        if let Some(noun) = self.obstacle(&base) {
-            return Err(CopyError::DestinationNotDirectory { destination: base, noun });
-        }
-        self.make_directories(&base, None)?;
-        let kept: Vec<&[u8]> = found.named.components().skip(found.pivot).collect();
-        let path_of = |components: &[&[u8]]| {
-            ArchivePath::clamp(&components.join(&b'/'))
-                .map_err(|source| CopyError::NotAPath { text: found.named.to_string(), source })
-        };
-        let relative = path_of(&kept)?;
-        let implied = Entry::implied_directory();
-        let entry = tree.get(&found.path).unwrap_or(&implied);
-        let is_excluded = |path: &ArchivePath, is_directory| {
-            self.request.exclude.is_some_and(|exclude| !path.is_root() && exclude(path, is_directory))
-        };
-        if !entry.is_directory() && is_excluded(&relative, false) {
-            return Ok(());
-        }
-        for length in 1..kept.len() {
-            let source = path_of(&found.named.components().take(found.pivot + length).collect::<Vec<_>>())?;
-            let resolved = tree.resolve(&source).ok().map(|resolution| resolution.path);
-            let directory = resolved.and_then(|path| tree.get(&path)).filter(|entry| entry.is_directory());
-            let dressed = self.dressed(directory.unwrap_or(&implied));
-            self.place_at(
-                &source,
-                base.join_path(&path_of(&kept[..length])?),
-                dressed,
-                None,
-                Conflict::Refuse,
-            )?;
-        }
-        let place = base.join_path(&relative);
-        if !relative.is_root() {
-            let dressed = self.dressed(entry);
-            self.place_at(&found.path, place.clone(), dressed, None, Conflict::Refuse)?;
-        }
-        if entry.is_directory() { self.place_below(tree, &found.path, &place, &relative) } else { Ok(()) }
-    }
-
-    /// Places everything below the directory `from` below `to`. Exclusions see paths below `from`, with `prefix` in front.
+    /// Places what is wanted of what lies below the directory `from` below `to`.
     fn place_below(
         &mut self,
         tree: &Tree,
         from: &ArchivePath,
         to: &ArchivePath,
-        prefix: &ArchivePath,
+        include: Option<&PathMatcher<'_>>,
     ) -> Result<(), CopyError> {
+        let is_partial = include.is_some() || self.request.exclude.is_some();
+        if !is_partial && self.is_fresh(to) && self.changes.entries.below(to).next().is_none() {
+            return self.place_all(tree, from, to);
+        }
         let mut links = Links::new();
         let mut made: HashSet<ArchivePath> = HashSet::new();
         for (path, entry) in tree.below(from) {
             let below = path.strip_prefix(from).unwrap_or_else(|| path.clone());
-            if let Some(exclude) = self.request.exclude {
-                if exclude(&prefix.join_path(&below), entry.is_directory()) {
-                    continue;
-                }
-                // An exception inside an excluded directory brings the directories on the way back.
+            let says = |matcher: &PathMatcher<'_>| matcher(&below, entry.is_directory());
+            if !include.is_none_or(says) || self.request.exclude.is_some_and(says) {
+                continue;
+            }
+            if is_partial {
                 for ancestor in below.ancestors().skip(1) {
                     if made.insert(ancestor.clone()) {
-                        let source = from.join_path(&ancestor);
-                        let dressed = tree.get(&source).map(|entry| self.dressed(entry));
-                        let dressed = dressed.unwrap_or_else(Entry::implied_directory);
-                        self.place_at(&source, to.join_path(&ancestor), dressed, None, Conflict::Refuse)?;
+                        self.place_on_the_way(tree, &from.join_path(&ancestor), to.join_path(&ancestor))?;
                     }
                 }
                 if entry.is_directory() {
                     made.insert(below.clone());
                 }
             }
-            let inode = tree.inode(path).filter(|inode| tree.link_count(*inode) > 1);
-            let link = inode.map(|inode| (inode, &mut links));
+            let is_linked = |inode: &InodeId| entry.content().is_some() && tree.link_count(*inode) > 1;
+            let link = tree.inode(path).filter(is_linked).map(|inode| (inode, &mut links));
             let dressed = self.dressed(entry);
             self.place_at(path, to.join_path(&below), dressed, link, Conflict::Refuse)?;
         }
         Ok(())
+    }
+
+    /// Places all that lies below the directory `from` below `to`, where nothing is: in one go, without looking anything up.
+    fn place_all(&mut self, tree: &Tree, from: &ArchivePath, to: &ArchivePath) -> Result<(), CopyError> {
+        let mut first: HashMap<InodeId, usize> = HashMap::new();
+        let mut items = Vec::new();
+        for (path, inode) in tree.names_below(from) {
+            let entry = tree.entry(inode);
+            let place = to.join_path(&path.strip_prefix(from).unwrap_or_else(|| path.clone()));
+            check_length(&place)?;
+            let is_linked = entry.content().is_some() && tree.link_count(inode) > 1;
+            let earlier = if is_linked { *first.entry(inode).or_insert(items.len()) } else { items.len() };
+            items.push((place, if earlier < items.len() { Err(earlier) } else { Ok(self.dressed(entry)) }));
+        }
+        self.changes.entries.append_sorted(items);
+        Ok(())
+    }
+
+    /// Places a directory that is not itself wanted, but something in it.
+    fn place_on_the_way(
+        &mut self,
+        tree: &Tree,
+        source: &ArchivePath,
+        place: ArchivePath,
+    ) -> Result<(), CopyError> {
+        let implied = Entry::implied_directory();
+        let entry = tree.get(source).unwrap_or(&implied);
+        let entry = match self.get(&place).filter(|existing| existing.is_directory()) {
+            Some(existing) => {
+                let metadata = Metadata { mode: entry.metadata.mode, ..existing.metadata.clone() };
+                Entry::directory(metadata)
+            }
+            None => self.dressed(entry),
+        };
+        self.place_at(source, place, entry, None, Conflict::Refuse)
     }
 
     /// Sets one entry at a place whose parents exist.
@@ -214,7 +224,9 @@ impl<'a> Placer<'a> {
         link: Option<(InodeId, &mut Links)>,
         conflict: Conflict,
     ) -> Result<(), CopyError> {
+        check_length(&place)?;
         let existing = self.get(&place);
+        let is_new = existing.is_none();
         let clash = existing.is_some_and(|old| old.is_directory() != entry.is_directory());
         if let Some(old) = existing.filter(|_| clash && conflict == Conflict::Refuse) {
             return Err(if entry.is_directory() {
@@ -229,7 +241,6 @@ impl<'a> Placer<'a> {
             if !clash && existing.is_some_and(|old| old.is_same(&entry, with_time)) {
                 return Ok(());
             }
-            let is_new = existing.is_none();
             if is_new && !self.is_fresh(&place) && self.target.get(&place).is_none() {
                 self.fresh = Some(place.clone());
             }
@@ -245,14 +256,23 @@ impl<'a> Placer<'a> {
                     self.changes.entries.link_inode(place, placed);
                 }
                 _ => {
-                    links.insert(inode, self.changes.entries.insert(place, entry));
+                    links.insert(inode, self.set(place, entry, is_new));
                 }
             },
             None => {
-                self.changes.entries.insert(place, entry);
+                self.set(place, entry, is_new);
             }
         }
         Ok(())
+    }
+
+    /// Where nothing is, nothing lies below.
+    fn set(&mut self, place: ArchivePath, entry: Entry, is_new: bool) -> InodeId {
+        if is_new {
+            self.changes.entries.append(place, entry)
+        } else {
+            self.changes.entries.insert(place, entry)
+        }
     }
 
     /// Makes `path` and its parents where they are missing, as the flags say.
@@ -270,7 +290,10 @@ impl<'a> Placer<'a> {
                     }
                 }
                 _ => {
-                    let mut metadata = self.dressed(&Entry::implied_directory()).metadata;
+                    let mut metadata = self.implied(&directory);
+                    metadata.mode |=
+                        self.request.chmod.as_ref().and_then(Chmod::of_implied_directory).unwrap_or(0o755);
+                    self.own(&mut metadata);
                     metadata.mtime = mtime.filter(|_| &directory == path).unwrap_or_default();
                     metadata
                 }
@@ -281,16 +304,26 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// As [`Self::make_directories`], by `--chown` only.
-    fn make_archive_root(&mut self, path: &ArchivePath) -> Result<(), CopyError> {
+    /// Makes `path` and its parents 0755 where nothing is, owned as `own` makes of what they inherit.
+    fn make_missing(
+        &mut self,
+        path: &ArchivePath,
+        own: impl Fn(Metadata) -> Metadata,
+    ) -> Result<(), CopyError> {
         for directory in path.ancestors().chain([path.clone()]).skip(1).collect::<Vec<_>>() {
             if self.get(&directory).is_none() {
-                let mut entry = Entry::implied_directory();
-                self.own(&mut entry.metadata);
+                let mut metadata = own(self.implied(&directory));
+                metadata.mode |= 0o755;
+                let entry = Entry::directory(metadata);
                 self.place_at(&directory.clone(), directory, entry, None, Conflict::Refuse)?;
             }
         }
         Ok(())
+    }
+
+    /// What a new directory has of the one it is made in.
+    fn implied(&self, directory: &ArchivePath) -> Metadata {
+        Metadata::inherited(directory.parent().and_then(|parent| self.get(&parent)))
     }
 
     /// An entry as the flags want it.
@@ -350,4 +383,16 @@ impl<'a> Placer<'a> {
         self.observed.borrow_mut().note(path, entry);
         entry
     }
+}
+
+/// Refuses what could be written in an archive but nowhere else.
+fn check_length(place: &ArchivePath) -> Result<(), CopyError> {
+    let lengths = [place.file_name().unwrap_or_default().len(), place.as_bytes().len()];
+    for ((what, max), length) in LENGTHS_MAX.into_iter().zip(lengths) {
+        if length > max {
+            let beginning = crate::path::escape(&place.as_bytes()[..BEGINNING_BYTES]);
+            return Err(CopyError::TooLong { beginning, what, length, max });
+        }
+    }
+    Ok(())
 }

@@ -2,47 +2,65 @@
 
 use kiln_glob::{DoubleStar, PathGlob, has_wildcards};
 
-use crate::copy::CopyError;
+use crate::content_hash::Selected;
+use crate::copy::{CopyError, Part};
 use crate::entry::Kind;
 use crate::path::{ArchivePath, escape};
 use crate::tree::Tree;
 
-/// One entry that a source names.
+/// What a source means with `--parents`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    /// Where it is, symlinks followed.
-    pub(super) path: ArchivePath,
-    /// As it was named; its last component is the name at the destination.
-    pub(super) named: ArchivePath,
-    /// With `--parents`: how many leading components of `named` are not kept.
-    pub(super) pivot: usize,
+pub struct ParentsPattern<'a> {
+    /// What stands before `/./`: directories, whose own path is not kept.
+    pub base: &'a [u8],
+    /// What is copied below them, with its path; the root is everything. A pattern, but not with the wildcards of sources.
+    pub below: ArchivePath,
+    /// Whether there is no wildcard, so that it must exist.
+    pub is_literal: bool,
 }
 
-/// Returns the entries that the source `pattern` names, where they are in `tree`: what a content key must cover.
+impl<'a> ParentsPattern<'a> {
+    /// Takes a source apart.
+    ///
+    /// # Errors
+    /// When what is to be copied is no path.
+    pub fn parse(pattern: &'a [u8]) -> Result<Self, CopyError> {
+        let (base, below) = match pattern.windows(3).position(|window| window == b"/./") {
+            Some(at) => (&pattern[..at], &pattern[at + 3..]),
+            None => (&b""[..], pattern),
+        };
+        Ok(Self { base, below: parse(below)?, is_literal: !has_wildcards(pattern) })
+    }
+}
+
+/// Returns the entries that the source `pattern` names in `tree`.
 ///
 /// # Errors
 /// A literal source that is missing, or a malformed pattern.
-pub fn select_sources(tree: &Tree, pattern: &[u8], parents: bool) -> Result<Vec<ArchivePath>, CopyError> {
-    Ok(select(tree, pattern, parents)?.into_iter().map(|found| found.path).collect())
-}
-
-pub(super) fn select(tree: &Tree, pattern: &[u8], parents: bool) -> Result<Vec<Found>, CopyError> {
-    let path = ArchivePath::clamp(pattern)
-        .map_err(|source| CopyError::NotAPath { text: escape(pattern), source })?;
-    let pivot = if parents { pivot_of(pattern)? } else { 0 };
-    if has_wildcards(path.as_bytes()) {
-        return wildcard(tree, &path, pivot, parents);
+pub fn select_sources(
+    tree: &Tree,
+    pattern: &[u8],
+    part: Option<&Part<'_>>,
+) -> Result<Vec<Selected>, CopyError> {
+    let path = parse(pattern)?;
+    let found = if has_wildcards(path.as_bytes()) {
+        wildcard(tree, &path)?
+    } else {
+        vec![Selected { path: follow(tree, &path)?, named: path }]
+    };
+    if let Some(required) = part.and_then(|part| part.required) {
+        for base in &found {
+            // Symlinks are not followed: what is copied keeps its path, and no entry's path leads through a symlink.
+            if tree.get(&base.path.join_path(required)).is_none() {
+                return Err(CopyError::SourceNotFound { source_path: base.named.join_path(required) });
+            }
+        }
     }
-    let place = if parents { keep_last(tree, &path)? } else { follow(tree, &path)? };
-    Ok(vec![Found { path: place, named: path, pivot }])
+    Ok(found)
 }
 
-/// How many components stand before `/./`.
-fn pivot_of(pattern: &[u8]) -> Result<usize, CopyError> {
-    let Some(at) = pattern.windows(3).position(|window| window == b"/./") else { return Ok(0) };
-    let before = ArchivePath::clamp(&pattern[..at])
-        .map_err(|source| CopyError::NotAPath { text: escape(pattern), source })?;
-    Ok(before.components().count())
+fn parse(text: &[u8]) -> Result<ArchivePath, CopyError> {
+    ArchivePath::clamp(text).map_err(|source| CopyError::NotAPath { text: escape(text), source })
 }
 
 /// Follows symlinks to something that exists.
@@ -60,47 +78,22 @@ fn follow(tree: &Tree, path: &ArchivePath) -> Result<ArchivePath, CopyError> {
     })
 }
 
-/// Follows symlinks in all but the last component: with `--parents` the link itself is copied.
-fn keep_last(tree: &Tree, path: &ArchivePath) -> Result<ArchivePath, CopyError> {
-    let missing = || CopyError::SourceNotFound { source_path: path.clone() };
-    let Some(name) = path.file_name() else { return Ok(path.clone()) };
-    let parent = path.parent().unwrap_or_else(ArchivePath::root);
-    let parent = match follow(tree, &parent) {
-        Err(CopyError::SourceNotFound { .. }) => return Err(missing()),
-        result => result?,
-    };
-    let place = parent.join(name).map_err(|source| CopyError::NotAPath { text: escape(name), source })?;
-    if tree.get(&place).is_some() { Ok(place) } else { Err(missing()) }
-}
-
-fn wildcard(
-    tree: &Tree,
-    pattern: &ArchivePath,
-    pivot: usize,
-    parents: bool,
-) -> Result<Vec<Found>, CopyError> {
-    let double_star = if parents { DoubleStar::Spans } else { DoubleStar::Star };
-    let glob = PathGlob::new(pattern.as_bytes(), double_star)
+fn wildcard(tree: &Tree, pattern: &ArchivePath) -> Result<Vec<Selected>, CopyError> {
+    let glob = PathGlob::new(pattern.as_bytes(), DoubleStar::Star)
         .map_err(|source| CopyError::Pattern { pattern: escape(pattern.as_bytes()), source })?;
     let base: Vec<&[u8]> = pattern.components().take_while(|component| !has_wildcards(component)).collect();
-    let base_named = ArchivePath::clamp(&base.join(&b'/'))
-        .map_err(|source| CopyError::NotAPath { text: escape(pattern.as_bytes()), source })?;
-    let base_place = match follow(tree, &base_named) {
-        Ok(place) => place,
-        Err(CopyError::SourceNotFound { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+    let base_named = parse(&base.join(&b'/'))?;
+    let base_place = follow(tree, &base_named)?;
     let depth = pattern.components().count();
     let mut found = Vec::new();
     for (place, _) in tree.below(&base_place) {
         let below = place.strip_prefix(&base_place).unwrap_or_else(|| place.clone());
-        if !glob.spans() && base.len() + below.components().count() != depth {
+        if base.len() + below.components().count() != depth {
             continue;
         }
         let named = base_named.join_path(&below);
         if glob.matches(named.as_bytes()) {
-            let path = if parents { place.clone() } else { follow(tree, place)? };
-            found.push(Found { path, named, pivot });
+            found.push(Selected { path: follow(tree, place)?, named });
         }
     }
     Ok(found)

@@ -288,8 +288,8 @@ fn append_ustar(out: &mut Vec<u8>, fields: &Fields<'_>) {
     octal(&mut header, 337, 8, u64::from(fields.device.minor));
     put(&mut header, 345, prefix);
     put(&mut header, 148, b"        ");
-    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
-    octal(&mut header, 148, 7, sum);
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    octal(&mut header, 148, 7, sum.into());
     out.extend_from_slice(&header);
 }
 
@@ -299,9 +299,12 @@ fn put(header: &mut [u8; TAR_BLOCK], at: usize, bytes: &[u8]) {
 
 /// Octal digits that fill `width` bytes but the last, which is NUL.
 fn octal(header: &mut [u8; TAR_BLOCK], at: usize, width: usize, value: u64) {
-    let digits = format!("{value:0width$o}", width = width - 1);
-    assert!(digits.len() < width, "values that do not fit go into PAX records");
-    put(header, at, digits.as_bytes());
+    let mut rest = value;
+    for place in header[at..at + width - 1].iter_mut().rev() {
+        *place = b'0' + (rest & 7) as u8;
+        rest >>= 3;
+    }
+    assert!(rest == 0, "values that do not fit go into PAX records");
     header[at + width - 1] = 0;
 }
 

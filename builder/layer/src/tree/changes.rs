@@ -39,9 +39,21 @@ impl Changes {
     /// A layer that lists them means the same over any base, and its unpacked form needs nothing from below. BuildKit's layers
     /// list them too.
     pub fn record_parents(&mut self, before: &Tree) {
-        let changed = self.entries.iter().map(|(path, _)| path).chain(&self.deletions);
-        let parents: BTreeSet<ArchivePath> =
-            changed.flat_map(ArchivePath::ancestors).filter(|path| !path.is_root()).collect();
+        let mut parents: BTreeSet<ArchivePath> = BTreeSet::new();
+        let mut known: Option<ArchivePath> = None;
+        for path in self.entries.iter().map(|(path, _)| path).chain(&self.deletions) {
+            // What lies in one directory follows each other.
+            if known.as_ref().is_some_and(|directory| path.is_child_of(directory)) {
+                continue;
+            }
+            known = path.parent();
+            // Upwards, until one that was met before: its own parents were, too.
+            let mut next = path.parent();
+            while let Some(parent) = next.filter(|path| !path.is_root() && !parents.contains(path)) {
+                next = parent.parent();
+                parents.insert(parent);
+            }
+        }
         for path in parents {
             if self.entries.get(&path).is_some() {
                 continue;

@@ -1,10 +1,12 @@
 //! Merging the layers of an image into one tree, from their listings alone.
 
+use std::collections::BTreeMap;
+
 use crate::content::Content;
 use crate::entry::{Entry, Kind};
 use crate::listing::{Item, Listing};
 use crate::path::ArchivePath;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{InodeId, Tree, TreeError};
 
 impl Tree {
     /// Returns the tree of an image whose layers have these listings, base first.
@@ -28,6 +30,15 @@ impl Tree {
     /// # Errors
     /// As [`Self::from_listings`].
     pub fn add_layer(&mut self, listing: &Listing) -> Result<(), TreeError> {
+        // A link may lead to what the layer takes away from below.
+        let linked: BTreeMap<&ArchivePath, InodeId> = listing
+            .items
+            .iter()
+            .filter_map(|(_, item)| match item {
+                Item::HardLink { target } => self.inode(target).map(|inode| (target, inode)),
+                _ => None,
+            })
+            .collect();
         for (path, item) in &listing.items {
             if matches!(item, Item::Opaque) {
                 self.remove_below(path);
@@ -64,7 +75,13 @@ impl Tree {
         for (path, item) in &listing.items {
             if let Item::HardLink { target } = item {
                 self.imply_parents(path);
-                self.link(path.clone(), target)?;
+                match linked.get(target).filter(|_| self.inode(target).is_none()) {
+                    Some(inode) if !self.entry(*inode).is_directory() => {
+                        self.remove_below(path);
+                        self.link_inode(path.clone(), *inode);
+                    }
+                    _ => drop(self.link(path.clone(), target)?),
+                }
             }
         }
         Ok(())

@@ -11,13 +11,12 @@ mod resolve;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use kiln_oci::Digest;
-
 pub use changes::{Changes, diff};
 pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 
-use crate::entry::{Entry, Kind, WithTime};
+use crate::content_digest::ContentDigest;
+use crate::entry::{Entry, Kind, Metadata, WithTime};
 use crate::path::ArchivePath;
 
 /// The number of an inode within one tree.
@@ -95,10 +94,19 @@ impl Tree {
     }
 
     /// Records the digest of a file's content once it was read.
-    pub fn set_digest(&mut self, inode: InodeId, digest: Digest) {
+    pub fn set_digest(&mut self, inode: InodeId, digest: ContentDigest) {
         if let Kind::File(content) = &mut self.inodes[inode.0 as usize].entry.kind {
             content.digest = Some(digest);
         }
+    }
+
+    /// Gives an inode what the header of a further name says: extracting a hard link sets owner, mode and time of the file, and
+    /// adds attributes. A symlink has no mode.
+    pub(crate) fn dress(&mut self, inode: InodeId, metadata: Metadata) {
+        let Entry { metadata: current, kind } = &mut self.inodes[inode.0 as usize].entry;
+        let mode = if matches!(kind, Kind::Symlink(_)) { current.mode } else { metadata.mode };
+        let xattrs = if metadata.xattrs.is_empty() { current.xattrs.clone() } else { metadata.xattrs };
+        *current = Metadata { mode, xattrs, ..metadata };
     }
 
     /// Gives the name `path` a new inode with `entry`. Other names of the inode it had keep that; what was below `path` goes
@@ -120,9 +128,13 @@ impl Tree {
     }
 
     /// Makes a tree of names in order, each with a new inode or the one that an earlier name (by its index) has.
-    pub(crate) fn from_sorted(items: impl Iterator<Item = (ArchivePath, Result<Entry, usize>)>) -> Self {
-        let mut inodes: Vec<Inode> = Vec::new();
-        let mut names: Vec<(ArchivePath, InodeId)> = Vec::new();
+    /// `count` says how many.
+    pub(crate) fn from_sorted(
+        items: impl Iterator<Item = (ArchivePath, Result<Entry, usize>)>,
+        count: usize,
+    ) -> Self {
+        let mut inodes: Vec<Inode> = Vec::with_capacity(count);
+        let mut names: Vec<(ArchivePath, InodeId)> = Vec::with_capacity(count);
         for (path, item) in items {
             let inode = match item {
                 Ok(entry) => {
@@ -138,6 +150,16 @@ impl Tree {
             names.push((path, inode));
         }
         Self { names: names.into_iter().collect(), inodes }
+    }
+
+    /// Adds names in order, none of which is there; otherwise as [`Self::from_sorted`].
+    pub(crate) fn append_sorted(&mut self, items: Vec<(ArchivePath, Result<Entry, usize>)>) {
+        let count = items.len();
+        let mut part = Self::from_sorted(items.into_iter(), count);
+        let shift = u32::try_from(self.inodes.len()).expect("a tree has fewer than 2^32 entries");
+        part.names.values_mut().for_each(|inode| inode.0 += shift);
+        self.inodes.append(&mut part.inodes);
+        self.names.append(&mut part.names);
     }
 
     /// Makes `path` another name of what is at `target`.
@@ -202,20 +224,33 @@ impl Tree {
 
     /// Returns everything below `path`, parents first, `path` itself not included.
     pub fn below<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
+        self.names_below(path).map(|(name, inode)| (name, self.entry(inode)))
+    }
+
+    /// Returns the names below `path` with their inodes, parents first.
+    pub fn names_below<'a>(
+        &'a self,
+        path: &ArchivePath,
+    ) -> impl Iterator<Item = (&'a ArchivePath, InodeId)> + use<'a> {
         let root = path.clone();
         self.names
             .range((Bound::Excluded(path.clone()), Bound::Unbounded))
             .take_while(move |(name, _)| name.is_within(&root))
-            .map(|(name, inode)| (name, self.entry(*inode)))
+            .map(|(name, inode)| (name, *inode))
     }
 
     /// Returns `path`, when it is there, and everything below it.
     pub fn within<'a>(&'a self, path: &ArchivePath) -> impl Iterator<Item = (&'a ArchivePath, &'a Entry)> {
-        self.names
-            .get_key_value(path)
-            .map(|(name, inode)| (name, self.entry(*inode)))
-            .into_iter()
-            .chain(self.below(path))
+        self.names_within(path).map(|(name, inode)| (name, self.entry(inode)))
+    }
+
+    /// Returns the name `path`, when it is there, and the names below it, with their inodes.
+    pub fn names_within<'a>(
+        &'a self,
+        path: &ArchivePath,
+    ) -> impl Iterator<Item = (&'a ArchivePath, InodeId)> + use<'a> {
+        let own = self.names.get_key_value(path).map(|(name, inode)| (name, *inode));
+        own.into_iter().chain(self.names_below(path))
     }
 
     /// Returns what lies directly in the directory `path`.

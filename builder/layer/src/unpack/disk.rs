@@ -3,37 +3,52 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use kiln_oci::{Digest, Hasher};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::{Devices, OverlayMarks, Ownership, Parts, UnpackError, UnpackForm, UnpackOptions};
+use super::parts::{Parts, names_within};
+use super::remove::{names_in, remove_tree};
+use super::{Devices, OverlayMarks, UnpackError, UnpackForm, UnpackOptions};
 use crate::content::{DirectoryOrigin, open_beneath};
-use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
+use crate::content_digest::{ContentDigest, ContentHasher};
+use crate::entry::{Device, Entry, Kind, Metadata};
+use crate::holes::HoleWriter;
 use crate::path::ArchivePath;
-use crate::tree::TreeError;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// A directory that is being filled.
 pub(super) struct Disk<'d> {
-    root: &'d DirectoryOrigin,
-    options: UnpackOptions<'d>,
+    pub(super) root: &'d DirectoryOrigin,
+    pub(super) options: UnpackOptions<'d>,
     /// Directories made for want of an entry, with the metadata they get.
     implied: BTreeMap<ArchivePath, Metadata>,
     parent: Option<(ArchivePath, Arc<OwnedFd>)>,
-    xattrs_refused: u64,
+    /// For files that cannot have more names: the copy that has the next ones.
+    pub(super) copies: BTreeMap<ArchivePath, ArchivePath>,
+    /// For files of lower layers: the copy that this layer has.
+    pub(super) lower_copies: BTreeMap<ArchivePath, ArchivePath>,
+    pub(super) xattrs_refused: u64,
     buffer: Vec<u8>,
 }
 
 impl<'d> Disk<'d> {
     pub(super) fn new(root: &'d DirectoryOrigin, options: UnpackOptions<'d>) -> Self {
         let buffer = vec![0; BUFFER_BYTES];
-        Self { root, options, implied: BTreeMap::new(), parent: None, xattrs_refused: 0, buffer }
+        Self {
+            root,
+            options,
+            implied: BTreeMap::new(),
+            parent: None,
+            copies: BTreeMap::new(),
+            lower_copies: BTreeMap::new(),
+            xattrs_refused: 0,
+            buffer,
+        }
     }
 
     pub(super) fn file(
@@ -42,11 +57,11 @@ impl<'d> Disk<'d> {
         metadata: &Metadata,
         content: &mut dyn Read,
         parts: &Parts,
-    ) -> Result<Digest, UnpackError> {
+    ) -> Result<ContentDigest, UnpackError> {
         let parent = self.make_room(path, parts, Room::ForOther)?;
         let file = self.create(&parent, path)?;
         let digest = self.copy(path, content, &file)?;
-        self.set_file_metadata(path, &file, metadata)?;
+        self.set_handle_metadata(path, file.as_fd(), metadata)?;
         Ok(digest)
     }
 
@@ -73,77 +88,30 @@ impl<'d> Disk<'d> {
             }
             Kind::File(_) => return Ok(()),
             Kind::Symlink(target) => ("make the symlink", rustix::fs::symlinkat(&target[..], &*parent, name)),
-            Kind::CharDevice(_) | Kind::BlockDevice(_) if self.options.devices == Devices::Record => {
-                return Ok(());
-            }
+            kind if kind.is_device() && self.options.devices == Devices::Record => return Ok(()),
             Kind::CharDevice(device) => ("make the device", node(FileType::CharacterDevice, *device)),
             Kind::BlockDevice(device) => ("make the device", node(FileType::BlockDevice, *device)),
             Kind::Fifo => ("make the fifo", node(FileType::Fifo, none)),
         };
+        if result == Err(Errno::PERM) && entry.kind.is_device() {
+            // Root of a container may be without this right.
+            self.options.devices = Devices::Record;
+            return Ok(());
+        }
         result.map_err(|error| self.fail(verb, path, error))?;
         self.set_node_metadata(&parent, path, entry)
     }
 
-    pub(super) fn hard_link(
-        &mut self,
-        path: &ArchivePath,
-        target: &ArchivePath,
-        parts: &Parts,
-    ) -> Result<(), UnpackError> {
-        let here = parts.entries.get(target);
-        if here.is_some_and(Entry::is_directory) {
-            return Err(TreeError::LinkToDirectory { path: path.clone(), target: target.clone() }.into());
-        }
-        let is_recorded = self.options.devices == Devices::Record
-            && here.is_some_and(|entry| matches!(entry.kind, Kind::CharDevice(_) | Kind::BlockDevice(_)));
-        if is_recorded {
-            return Ok(());
-        }
-        if here.is_none() && self.options.form != UnpackForm::Flat {
-            return self.copy_from_below(path, target, parts);
-        }
-        let parent = self.make_room(path, parts, Room::ForOther)?;
-        let target_parent = target.parent().unwrap_or_else(ArchivePath::root);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let from = open_beneath(self.root.as_fd(), &target_parent, flags);
-        let from = from.map_err(|error| self.fail("open", &target_parent, error))?;
-        let (old, new) = (target.file_name().unwrap_or_default(), path.file_name().unwrap_or_default());
-        match rustix::fs::linkat(&from, old, &*parent, new, AtFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(Errno::NOENT) => {
-                Err(TreeError::NoLinkTarget { path: path.clone(), target: target.clone() }.into())
-            }
-            Err(error) => Err(self.fail("make the hard link", path, error)),
-        }
-    }
-
-    /// overlayfs cannot link across layers, so the name gets a copy; the listing keeps the link.
-    fn copy_from_below(
-        &mut self,
-        path: &ArchivePath,
-        target: &ArchivePath,
-        parts: &Parts,
-    ) -> Result<(), UnpackError> {
-        let missing = || TreeError::NoLinkTarget { path: path.clone(), target: target.clone() };
-        let lower = self.options.lower.ok_or_else(missing)?;
-        let entry = lower.tree.get(target).ok_or_else(missing)?;
-        match &entry.kind {
-            Kind::Directory => {
-                Err(TreeError::LinkToDirectory { path: path.clone(), target: target.clone() }.into())
-            }
-            Kind::File(content) => {
-                let mut reader = content
-                    .open(lower.layers)
-                    .map_err(|source| UnpackError::ReadLower { path: target.clone(), source })?;
-                self.file(path, &entry.metadata, &mut reader, parts).map(|_| ())
-            }
-            _ => self.special(path, entry, parts),
-        }
+    /// Removes a directory that only held targets of links.
+    pub(super) fn remove_bookkeeping(&mut self, path: &ArchivePath) -> Result<(), UnpackError> {
+        let parent = path.parent().unwrap_or_else(ArchivePath::root);
+        let parent = self.open_directory(&parent).map_err(|error| self.fail("open", &parent, error))?;
+        self.remove(&parent, path)
     }
 
     pub(super) fn opaque(&mut self, directory: &ArchivePath, parts: &Parts) -> Result<(), UnpackError> {
         if self.options.form == UnpackForm::Flat {
-            return self.clear_below(directory, parts);
+            self.clear_below(directory, parts)?;
         }
         self.open_or_make(directory, parts).map(|_| ())
     }
@@ -188,27 +156,49 @@ impl<'d> Disk<'d> {
             OverlayMarks::Trusted => c"trusted.overlay.opaque",
             OverlayMarks::User => c"user.overlay.opaque",
         };
-        let replaced = |path: &&ArchivePath| parts.entries.get(path).is_some_and(Entry::is_directory);
+        // What is deleted below and has something of this layer in it is a directory of this layer alone.
+        let replaced = |path: &&ArchivePath| match parts.entries.get(path) {
+            Some(entry) => entry.is_directory(),
+            None => parts.has_within(path) && !parts.open_links.contains_key(path),
+        };
         for path in parts.opaques.iter().chain(parts.whiteouts.iter().filter(replaced)) {
             let handle = self.open_or_make(path, parts)?;
             rustix::fs::fsetxattr(&*handle, name, b"y", XattrFlags::empty())
                 .map_err(|error| self.fail("mark as opaque", path, error))?;
         }
-        for path in parts.whiteouts.iter().filter(|path| !parts.has_within(path)) {
+        let recorded = match self.options.devices {
+            Devices::Create => Vec::new(),
+            Devices::Record => parts.entries.iter().filter(|(_, entry)| entry.kind.is_device()).collect(),
+        };
+        // A device that is not there must not show what lower layers have in its place.
+        let hidden = recorded.into_iter().map(|(path, _)| path);
+        let mut topmost: Option<&ArchivePath> = None;
+        // A mark below another one would need a directory in its place.
+        let deleted = parts.whiteouts.iter().filter(|path| {
+            let is_hidden = topmost.is_some_and(|topmost| path.is_within(topmost));
+            if !is_hidden {
+                topmost = Some(path);
+            }
+            !is_hidden && !parts.has_within(path)
+        });
+        for path in deleted.chain(hidden) {
             if self.options.lower.is_some_and(|lower| lower.tree.get(path).is_none()) {
                 continue;
             }
             let parent = path.parent().unwrap_or_else(ArchivePath::root);
             let parent = self.open_or_make(&parent, parts)?;
             let name = path.file_name().unwrap_or_default();
-            rustix::fs::mknodat(&*parent, name, FileType::CharacterDevice, Mode::empty(), 0)
-                .map_err(|error| self.fail("make the whiteout", path, error))?;
+            match rustix::fs::mknodat(&*parent, name, FileType::CharacterDevice, Mode::empty(), 0) {
+                // A device that was made before the next was refused.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(self.fail("make the whiteout", path, error)),
+            }
         }
         Ok(())
     }
 
     /// Opens the parent of `path`, making it if needed, and removes what a new member at `path` replaces.
-    fn make_room(
+    pub(super) fn make_room(
         &mut self,
         path: &ArchivePath,
         parts: &Parts,
@@ -285,7 +275,7 @@ impl<'d> Disk<'d> {
         }
     }
 
-    fn create(&self, parent: &OwnedFd, path: &ArchivePath) -> Result<File, UnpackError> {
+    pub(super) fn create(&self, parent: &OwnedFd, path: &ArchivePath) -> Result<File, UnpackError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = path.file_name().unwrap_or_default();
         rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
@@ -293,13 +283,15 @@ impl<'d> Disk<'d> {
             .map_err(|error| self.fail("create", path, error))
     }
 
-    fn copy(
+    pub(super) fn copy(
         &mut self,
         path: &ArchivePath,
         content: &mut dyn Read,
-        mut file: &File,
-    ) -> Result<Digest, UnpackError> {
-        let mut hasher = Hasher::new();
+        file: &File,
+    ) -> Result<ContentDigest, UnpackError> {
+        let write = |source| UnpackError::Write { verb: "write", path: self.root.display(path), source };
+        let mut hasher = ContentHasher::new();
+        let mut writer = HoleWriter::new(file);
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let count = match content.read(&mut buffer) {
@@ -309,70 +301,11 @@ impl<'d> Disk<'d> {
                 Err(source) => return Err(UnpackError::ReadContent { path: path.clone(), source }),
             };
             hasher.update(&buffer[..count]);
-            file.write_all(&buffer[..count]).map_err(|source| UnpackError::Write {
-                verb: "write",
-                path: self.root.display(path),
-                source,
-            })?;
+            writer.write(&buffer[..count]).map_err(write)?;
         }
+        writer.finish().map_err(write)?;
         self.buffer = buffer;
         Ok(hasher.finish())
-    }
-
-    fn set_file_metadata(
-        &mut self,
-        path: &ArchivePath,
-        file: &File,
-        metadata: &Metadata,
-    ) -> Result<(), UnpackError> {
-        self.set_handle_metadata(path, file.as_fd(), metadata)
-    }
-
-    /// Owner before mode (a change of owner clears set-id bits) before attributes (it clears capabilities) before times.
-    fn set_handle_metadata(
-        &mut self,
-        path: &ArchivePath,
-        handle: BorrowedFd<'_>,
-        metadata: &Metadata,
-    ) -> Result<(), UnpackError> {
-        if self.options.ownership == Ownership::Real {
-            rustix::fs::fchown(handle, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)))
-                .map_err(|error| self.fail("set the owner of", path, error))?;
-        }
-        rustix::fs::fchmod(handle, Mode::from_raw_mode(metadata.mode & 0o7777))
-            .map_err(|error| self.fail("set the mode of", path, error))?;
-        for (name, value) in metadata.xattrs.iter().filter(|(name, _)| !crate::walk::is_overlay_xattr(name)) {
-            let wanted = self.options.ownership == Ownership::Real || name.starts_with(b"user.");
-            match wanted.then(|| rustix::fs::fsetxattr(handle, name, value, XattrFlags::empty())) {
-                Some(Ok(())) => {}
-                None | Some(Err(Errno::NOTSUP | Errno::PERM)) => self.xattrs_refused += 1,
-                Some(Err(error)) => return Err(self.fail("set an attribute of", path, error)),
-            }
-        }
-        rustix::fs::futimens(handle, &times(metadata.mtime))
-            .map_err(|error| self.fail("set the time of", path, error))
-    }
-
-    fn set_node_metadata(
-        &self,
-        parent: &OwnedFd,
-        path: &ArchivePath,
-        entry: &Entry,
-    ) -> Result<(), UnpackError> {
-        let name = path.file_name().unwrap_or_default();
-        let Metadata { uid, gid, mode, mtime, .. } = entry.metadata;
-        if self.options.ownership == Ownership::Real {
-            let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| self.fail("set the owner of", path, error))?;
-        }
-        if !matches!(entry.kind, Kind::Symlink(_)) {
-            // Just made beneath this handle, so no link can stand there; the umask may have taken bits.
-            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
-                .map_err(|error| self.fail("set the mode of", path, error))?;
-        }
-        rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| self.fail("set the time of", path, error))
     }
 
     /// Removes what is below `path` on disk and not of this layer.
@@ -396,50 +329,21 @@ impl<'d> Disk<'d> {
     /// Removes a name of an open directory and all below it, if it is there.
     fn remove(&mut self, parent: &OwnedFd, path: &ArchivePath) -> Result<(), UnpackError> {
         self.parent = None;
-        self.implied.retain(|made, _| !made.is_within(path));
+        for made in names_within(self.implied.range(path.clone()..).map(|(made, _)| made), path) {
+            self.implied.remove(&made);
+        }
         remove_tree(parent.as_fd(), path.file_name().unwrap_or_default())
             .map_err(|error| self.fail("remove", path, error))
     }
 
-    fn fail(&self, verb: &'static str, path: &ArchivePath, error: Errno) -> UnpackError {
+    pub(super) fn fail(&self, verb: &'static str, path: &ArchivePath, error: Errno) -> UnpackError {
         UnpackError::Write { verb, path: self.root.display(path), source: error.into() }
     }
 }
 
 /// What kind of member needs room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
+pub(super) enum Room {
     ForDirectory,
     ForOther,
-}
-
-fn times(mtime: Timestamp) -> Timestamps {
-    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-fn names_in(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut names = Vec::new();
-    for item in rustix::fs::Dir::read_from(directory)? {
-        let name = item?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Removes `name` with everything below it, never through a symlink. Not being there is success.
-fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    for child in names_in(&directory)? {
-        remove_tree(directory.as_fd(), &child)?;
-    }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }

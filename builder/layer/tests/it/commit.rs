@@ -1,17 +1,16 @@
 //! Layers as bytes: order, headers, compression, and that other tools read them.
 
 use std::io::Read;
-use std::process::Command;
 
 use std::sync::Arc;
 
 use kiln_layer::{
-    Changes, CommitError, Compression, Content, DirectoryOrigin, Entry, Item, Metadata, NoCache, NoLayers,
-    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents, walk_origin,
+    Changes, CommitError, Compression, Content, ContentDigest, DirectoryOrigin, Entry, Item, Metadata,
+    NoCache, NoLayers, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents,
+    walk_origin,
 };
-use kiln_oci::Digest;
 
-use crate::support::{changes_of, committed, file, kinds, listing_of, options, path, tar_of, tree};
+use crate::support::{changes_of, committed, file, gnu_tar, kinds, listing_of, options, path, tar_of, tree};
 
 fn many_files() -> Tree {
     let mut tree = Tree::new();
@@ -31,7 +30,7 @@ fn many_files() -> Tree {
     tree
 }
 
-fn pool(threads: usize) -> rayon::ThreadPool {
+pub(crate) fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
@@ -67,7 +66,7 @@ fn a_file_that_did_not_change_since_it_was_hashed_is_hashed_again_only_where_its
     std::fs::write(space.path().join("f"), "text").unwrap();
     let options = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::None };
     // A digest that is not the file's shows which way was taken.
-    let mark = Digest::of(b"something else");
+    let mark = ContentDigest::of(b"something else");
     let marked = |settled_before_ns: i128| {
         let origin = Arc::new(DirectoryOrigin::open(space.path()).unwrap().trusting(settled_before_ns));
         let mut tree = walk_origin(&origin, &|_, _| Verdict::Keep, options).unwrap();
@@ -151,17 +150,6 @@ fn gnu_tar_lists_what_was_written() {
     assert_eq!(lines, expected);
 }
 
-/// What GNU tar prints about an archive, blanks squeezed.
-fn gnu_tar(archive: &[u8], arguments: &[&str]) -> Vec<String> {
-    let space = tempfile::tempdir().unwrap();
-    let at = space.path().join("layer.tar");
-    std::fs::write(&at, archive).unwrap();
-    let output = Command::new("tar").args(arguments).arg("-f").arg(&at).env("LC_ALL", "C").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-}
-
 #[test]
 fn a_file_that_is_not_what_it_was_is_an_error() {
     let with = |change: fn(&mut Content)| {
@@ -179,9 +167,7 @@ fn a_file_that_is_not_what_it_was_is_an_error() {
         with(|content| content.size = 3),
         "`f` changed while it was read: 3 bytes were expected, 4 found"
     );
-    assert!(
-        with(|content| content.digest = Some(kiln_oci::Digest::of(b""))).starts_with("`f` changed since")
-    );
+    assert!(with(|content| content.digest = Some(ContentDigest::of(b""))).starts_with("`f` changed since"));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! COPY and ADD, rule by rule: trees and an instruction in, tree or message out.
 
 use kiln_glob::{DoubleStar, PathGlob};
-use kiln_layer::{Accounts, Chmod, CopyRequest, CopySource, Tree, WithTime, copy, resolve_owner};
+use kiln_layer::{
+    Accounts, Chmod, CopyRequest, CopySource, ParentsPattern, Part, PathMatcher, Tree, WithTime, copy,
+    resolve_owner,
+};
 
 use crate::support::{ArchivePath, path, show, tree};
 
@@ -23,30 +26,43 @@ fn request(source: &Tree, target: &Tree, instruction: &str) -> Result<kiln_layer
     let excludes: Vec<String> =
         flags.iter().filter_map(|flag| Some(flag.strip_prefix("--exclude=")?.to_owned())).collect();
     let exclude = |path: &ArchivePath, _: bool| {
-        let hits = |pattern: &str| {
-            let glob = PathGlob::new(pattern.as_bytes(), DoubleStar::Spans).unwrap();
-            path.ancestors().skip(1).chain([path.clone()]).any(|at| glob.matches(at.as_bytes()))
-        };
         excludes.iter().fold(false, |out, pattern| match pattern.strip_prefix('!') {
-            Some(pattern) => out && !hits(pattern),
-            None => out || hits(pattern),
+            Some(pattern) => out && !hits(pattern.as_bytes(), path),
+            None => out || hits(pattern.as_bytes(), path),
         })
     };
+    let parents: Vec<_> = words.iter().map(|word| ParentsPattern::parse(word.as_bytes()).unwrap()).collect();
+    let includes: Vec<Box<PathMatcher<'_>>> = parents
+        .iter()
+        .map(|pattern| -> Box<PathMatcher<'_>> {
+            Box::new(|path: &ArchivePath, _| pattern.below.is_root() || hits(pattern.below.as_bytes(), path))
+        })
+        .collect();
+    let source_of = |index: usize| {
+        let pattern = &parents[index];
+        if !flags.contains(&"--parents") {
+            return CopySource::Path { tree: source, pattern: words[index].as_bytes(), part: None };
+        }
+        let part = Part { include: &includes[index], required: pattern.is_literal.then_some(&pattern.below) };
+        CopySource::Path { tree: source, pattern: pattern.base, part: Some(part) }
+    };
     let request = CopyRequest {
-        sources: words
-            .iter()
-            .map(|word| CopySource::Path { tree: source, pattern: word.as_bytes() })
-            .collect(),
+        sources: (0..words.len()).map(source_of).collect(),
         destination: if destination == "''" { b"" } else { destination.as_bytes() },
         workdir: b"/work",
         owner: value("--chown").map(|text| resolve_owner(text, Accounts::default()).unwrap()),
         chmod: value("--chmod").map(|text| Chmod::parse(text).unwrap()),
-        parents: flags.contains(&"--parents"),
         link: flags.contains(&"--link"),
         exclude: Some(&exclude),
         with_time: WithTime::No,
     };
     copy(target, &request).map_err(|error| error.to_string())
+}
+
+/// Whether a pattern of an ignore file takes `path` or a directory that it lies in.
+fn hits(pattern: &[u8], path: &ArchivePath) -> bool {
+    let glob = PathGlob::new(pattern, DoubleStar::Spans).unwrap();
+    path.ancestors().skip(1).chain([path.clone()]).any(|at| glob.matches(at.as_bytes()))
 }
 
 type Row = (
@@ -117,6 +133,7 @@ fn directories_merge_their_contents() {
         (&["d/", "d/e/ @700"], &[], "d/ /x/", Ok(&["x/", "x/e/ @700"])),
         (&[], &[], "/ /x", Ok(&["x/"])),
         (&["d/", "d/a: a", "d/b = d/a"], &[], "d /x", Ok(&["x/", "x/a: a", "x/b = x/a"])),
+        (&["d/", "d/a -> t", "d/b = d/a"], &[], "d /x", Ok(&["x/", "x/a -> t", "x/b -> t"])),
         (&["a: a", "b = a"], &[], "a b /x/", Ok(&["x/", "x/a: a", "x/b: a"])),
     ];
     check(rows);
@@ -146,6 +163,8 @@ fn wildcards_match_as_in_go() {
         (&["a", "b", "d/", "d/a: c"], &[], "* /x/", Ok(&["x/", "x/a: c", "x/b: b"])),
         (&["d/", "d/a: a", "a: c"], &[], "**/a /x/", Ok(&["x/", "x/a: a"])),
         (&["a"], &[], "z* /x/", Ok(&[])),
+        (&["d/"], &[], "d/z* /x/", Ok(&[])),
+        (&["a"], &[], "d/z* /x/", Err("source `/d` was not found")),
         (&["a"], &[], "[^b] /x/", Ok(&["x/", "x/a: a"])),
         (&["a"], &[], "[a /x/", Err("`[a` is not a pattern")),
         (&["a", "l -> gone"], &[], "* /x/", Err("source `/l` leads to `/gone`, which was not found")),
@@ -160,8 +179,40 @@ fn flags_decide_metadata_and_places() {
         (&["a"], &[], "--chmod=700 --chown=5:6 a /p/q", Ok(&["p/ @700,5,6", "p/q: a @700,5,6"])),
         (&["a"], &["p/"], "--chown=5:6 a /p/q", Ok(&["p/", "p/q: a @644,5,6"])),
         (&["d/ @700", "d/f: f"], &[], "--chmod=711 d /", Ok(&["f: f @711"])),
+        (&["a"], &[], "--chmod=7711 a /p/q", Ok(&["p/ @711", "p/q: a @7711"])),
+        (&["d/ @700", "d/s/ @700"], &[], "--chmod=go=u d /p/q", Ok(&["p/", "p/q/", "p/q/s/ @777"])),
         (&["a"], &["r/", "l -> r"], "--link a /l/x", Ok(&["l/", "l/x: a", "r/"])),
         (&["o/ @700", "o/f: f"], &["x/ @711"], "--link o /x", Ok(&["x/", "x/f: f"])),
+        (&["s/", "s/a: a", "s/b: b"], &[], "--exclude=a s /x", Ok(&["x/", "x/b: b"])),
+        (&["a", "s/", "s/a: b", "s/b: b"], &[], "--exclude=a a s /x/", Ok(&["x/", "x/a: a", "x/b: b"])),
+        (
+            &["s/", "s/d/ @711", "s/d/a: a", "s/d/b: b"],
+            &[],
+            "--exclude=d --exclude=!d/b s /x",
+            Ok(&["x/", "x/d/ @711", "x/d/b: b"]),
+        ),
+        (&["s/", "s/d/", "s/d/a: a"], &[], "--exclude=d s /x", Ok(&["x/"])),
+    ];
+    check(rows);
+}
+
+#[test]
+fn what_no_file_system_takes_is_refused() {
+    let name = "n".repeat(255);
+    assert_eq!(run(&["a"], &[], &format!("a /{name}")).unwrap(), [format!("{name}: a")]);
+    let long = run(&["a"], &[], &format!("a /{name}n")).unwrap_err();
+    assert!(
+        long.ends_with("…` has 256 bytes, more than the 255 of a name: nobody could unpack the image"),
+        "{long}"
+    );
+    let deep = format!("{name}/").repeat(16);
+    let long = run(&["a"], &[], &format!("a /{deep}")).unwrap_err();
+    assert!(long.contains("has 4095 bytes, more than the 4094 of a path"), "{long}");
+}
+
+#[test]
+fn parents_keep_the_path_from_the_pivot() {
+    let rows: &[Row] = &[
         (
             &["x/ @750", "x/y/", "x/y/f: f"],
             &[],
@@ -180,16 +231,61 @@ fn flags_decide_metadata_and_places() {
             "--parents **/f **/g /d/",
             Ok(&["d/", "d/x/", "d/x/f: f", "d/x/y/", "d/x/y/g: g"]),
         ),
-        (&["x/"], &[], "--parents x/no /d/", Err("source `/x/no` was not found")),
-        (&["s/", "s/a: a", "s/b: b"], &[], "--exclude=a s /x", Ok(&["x/", "x/b: b"])),
-        (&["a", "s/", "s/a: b", "s/b: b"], &[], "--exclude=a a s /x/", Ok(&["x/", "x/a: a", "x/b: b"])),
         (
-            &["s/", "s/d/ @711", "s/d/a: a", "s/d/b: b"],
+            &["x/", "x/y/", "x/y/f: f", "x/z/", "x/z/g: g"],
             &[],
-            "--exclude=d --exclude=!d/b s /x",
-            Ok(&["x/", "x/d/ @711", "x/d/b: b"]),
+            "--parents --chmod=700 x/./y x/./z/* /d",
+            Ok(&["d/ @700", "d/y/ @700", "d/y/f: f @700", "d/z/ @700", "d/z/g: g @700"]),
         ),
-        (&["s/", "s/d/", "s/d/a: a"], &[], "--exclude=d s /x", Ok(&["x/"])),
+        (&["x/", "x/f: f"], &[], "--parents x/./. /d/", Ok(&["d/", "d/f: f"])),
+        (&["x/", "y/", "x/f: f", "y/g: g"], &[], "--parents ?/./f /d/", Ok(&["d/", "d/f: f"])),
+        (&["x/"], &[], "--parents x/no /d/", Err("source `/x/no` was not found")),
+        (&["x/"], &[], "--parents no/./* /d/", Err("source `/no` was not found")),
+        (&["x/"], &[], "--parents no/* /d/", Ok(&["d/"])),
+        (&["x/", "x/f: f", "l -> x"], &[], "--parents l/* /d/", Ok(&["d/"])),
+        (&["x/", "x/f: f", "l -> x"], &[], "--parents l/f /d/", Err("source `/l/f` was not found")),
+        (&["x/", "x/f: f", "l -> x"], &[], "--parents l/./f /d/", Ok(&["d/", "d/f: f"])),
+        (&["l -> gone"], &[], "--parents l /d/", Ok(&["d/", "d/l -> gone"])),
+        (
+            &["a: a", "b = a", "c = a"],
+            &[],
+            "--parents ? /d/",
+            Ok(&["d/", "d/a: a", "d/b = d/a", "d/c = d/a"]),
+        ),
+        (
+            &["x/ @700", "x/f: f"],
+            &["x/ @711,1,2"],
+            "--parents --chmod=644 --chown=3 x/f /",
+            Ok(&["x/ @700,1,2", "x/f: f @644,3,3"]),
+        ),
+        (&["x/ @700", "x/f: f"], &["x/ @711,1,2"], "--parents x /", Ok(&["x/ @700", "x/f: f"])),
+        (
+            &["x/", "x/a: a", "x/y/", "x/y/a: a", "x/y/b: b"],
+            &[],
+            "--parents --exclude=**/a **/y /d/",
+            Ok(&["d/", "d/x/", "d/x/y/", "d/x/y/b: b"]),
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn new_directories_inherit_the_group_as_from_a_kernel() {
+    let rows: &[Row] = &[
+        (
+            &["a"],
+            &["s/ @2755,1,7"],
+            "a /s/t/u/",
+            Ok(&["s/ @2755,1,7", "s/t/ @2755,0,7", "s/t/u/ @2755,0,7", "s/t/u/a: a"]),
+        ),
+        (
+            &["a"],
+            &["s/ @2755,1,7"],
+            "--chown=3 --chmod=700 a /s/t/",
+            Ok(&["s/ @2755,1,7", "s/t/ @2700,3,3", "s/t/a: a @700,3,3"]),
+        ),
+        (&["d/", "d/e/"], &["s/ @2755,1,7"], "d /s/t", Ok(&["s/ @2755,1,7", "s/t/ @2755,0,7", "s/t/e/"])),
+        (&["a"], &["s/ @2755,1,7"], "--link a /s/t/", Ok(&["s/", "s/t/", "s/t/a: a"])),
     ];
     check(rows);
 }
@@ -216,7 +312,6 @@ fn an_archive_replaces_what_is_in_its_way_and_stays_inside() {
         workdir: b"/",
         owner: Some(resolve_owner("1:2", Accounts::default()).unwrap()),
         chmod: Some(Chmod::parse("711").unwrap()),
-        parents: false,
         link: false,
         exclude: None,
         with_time: WithTime::No,

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod archive;
 mod commit;
 mod copy;
 mod diff;
+mod gnu;
 mod hostile;
 mod properties;
 mod support;

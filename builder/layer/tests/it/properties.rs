@@ -58,7 +58,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 /// A whole tree: parents are implied; each name may be a link to an earlier file instead.
-fn trees() -> impl Strategy<Value = Tree> {
+pub(crate) fn trees() -> impl Strategy<Value = Tree> {
     let name = prop::collection::vec(component(), 1..4);
     prop::collection::vec((name, entry(), any::<prop::sample::Index>(), 0..6_u8), 0..25).prop_map(|items| {
         let mut tree = Tree::new();
@@ -130,12 +130,11 @@ proptest! {
     #[test]
     fn copying_a_tree_to_nothing_gives_the_same_tree(tree in trees()) {
         let request = CopyRequest {
-            sources: vec![CopySource::Path { tree: &tree, pattern: b"." }],
+            sources: vec![CopySource::Path { tree: &tree, pattern: b".", part: None }],
             destination: b"/x/",
             workdir: b"/",
             owner: None,
             chmod: None,
-            parents: false,
             link: false,
             exclude: None,
             with_time: WithTime::No,
@@ -143,7 +142,7 @@ proptest! {
         let copied = copy(&Tree::new(), &request).unwrap();
         prop_assert_eq!(copied.changes.entries.len(), tree.len());
         let x = ArchivePath::parse(b"x").unwrap();
-        let digest = |tree: &Tree, at| digest_of_selection(tree, &[at], Naming::FileName, Default::default(), None).unwrap();
+        let digest = |tree: &Tree, at: ArchivePath| digest_of_selection(tree, &[at.into()], Naming::FileName, Default::default(), None).unwrap();
         prop_assert_eq!(digest(&copied.changes.entries, x), digest(&tree, ArchivePath::root()));
     }
 

@@ -1,6 +1,8 @@
 //! Short ways to make trees and layers, and to show them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use kiln_layer::{
@@ -68,8 +70,10 @@ fn parse(body: &str) -> (&str, Entry) {
 
 /// The reverse of [`tree`]: whole lines, with what is not usual. File contents are named by what [`tree`] was given.
 pub(crate) fn show(tree: &Tree, texts: &[&str]) -> Vec<String> {
-    let by_digest: BTreeMap<_, _> =
-        texts.iter().map(|text| (kiln_oci::Digest::of(text.as_bytes()), (*text).to_owned())).collect();
+    let by_digest: BTreeMap<_, _> = texts
+        .iter()
+        .map(|text| (kiln_layer::ContentDigest::of(text.as_bytes()), (*text).to_owned()))
+        .collect();
     let links = tree.hard_links();
     let shown = tree.iter().filter(|(path, _)| !path.is_root()).map(|(path, entry)| {
         if let Some(target) = links.get(path) {
@@ -138,4 +142,21 @@ pub(crate) fn assert_same(left: &Tree, right: &Tree, texts: &[&str]) {
     let (left_lines, right_lines) = (show(left, texts), show(right, texts));
     assert_eq!(left_lines, right_lines);
     assert!(left.is_same(right, WithTime::No), "{left_lines:#?}");
+}
+
+/// What GNU tar prints about an archive, blanks squeezed.
+pub(crate) fn gnu_tar(archive: &[u8], arguments: &[&str]) -> Vec<String> {
+    let space = tempfile::tempdir().unwrap();
+    let at = space.path().join("layer.tar");
+    std::fs::write(&at, archive).unwrap();
+    gnu_tar_of_file(&at, arguments)
+}
+
+/// As [`gnu_tar`], of an archive on disk.
+pub(crate) fn gnu_tar_of_file(archive: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new("tar");
+    let output = command.args(arguments).arg("-f").arg(archive).env("LC_ALL", "C").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }

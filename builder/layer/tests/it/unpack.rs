@@ -138,3 +138,88 @@ fn a_hard_link_into_a_lower_layer_gets_the_content() {
     let merged = Tree::from_listings([&listing_of(&changes_of(lower)), &unpacked.listing]).unwrap();
     assert_same(&merged, &tree(&["f: f @640", "g = f"]), &["f"]);
 }
+
+/// What the sparse archives among the fuzzers' inputs hold: GNU tar made them of one file, in each form it knows.
+fn sparse_content() -> Vec<u8> {
+    let mut content = vec![0; 600_000];
+    for at in 0..8 {
+        content[at * 65_536..][..10].fill(b'd');
+    }
+    content
+}
+
+#[test]
+fn sparse_files_of_every_form_have_their_real_content_and_stay_sparse() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/tar_read");
+    for form in ["gnu", "pax-0.0", "pax-0.1", "pax-1.0"] {
+        let archive = fs::read(folder.join(format!("sparse-{form}"))).unwrap();
+        let space = tempfile::tempdir().unwrap();
+        let options = UnpackOptions {
+            form: OVERLAY,
+            ownership: Ownership::Recorded,
+            devices: Devices::Record,
+            lower: None,
+            limits: Limits::default(),
+        };
+        let directory = DirectoryOrigin::open(space.path()).unwrap();
+        let unpacked = unpack(&archive[..], &directory, options).unwrap();
+        assert_eq!(kinds(&unpacked.listing), ["file s"], "{form}");
+        assert_eq!(unpacked.listing.content_bytes(), 600_000, "{form}");
+        assert!(fs::read(space.path().join("s")).unwrap() == sparse_content(), "{form}");
+        let blocks = fs::metadata(space.path().join("s")).unwrap().blocks();
+        assert!(blocks * 512 < 100_000, "{form}: {blocks} blocks");
+        let tree = Tree::from_listings([&unpacked.listing]).unwrap();
+        let digest = tree.get(&path("s")).unwrap().content().unwrap().digest;
+        assert_eq!(digest, Some(kiln_layer::ContentDigest::of(&sparse_content())), "{form}");
+    }
+}
+
+#[test]
+fn more_names_than_a_file_system_allows_continue_on_a_copy() {
+    // ext4 allows 65,000.
+    const NAMES: u32 = 65_010;
+    let lower = tree(&["f: content"]);
+    let (entry, target) = (lower.get(&path("f")).unwrap(), path("f"));
+    let mut archive = tar_of(&changes_of([(path("f"), entry.clone())].into_iter().collect()));
+    archive.truncate(archive.len() - 1024);
+    for at in 0..NAMES {
+        let member = kiln_layer::tar::write::Member::HardLink(entry, &target);
+        let time = kiln_layer::Timestamp::default();
+        kiln_layer::tar::write::append_header(&mut archive, &path(&format!("h{at}")), member, time).unwrap();
+    }
+    archive.resize(archive.len() + 1024, 0);
+    let space = tempfile::tempdir().unwrap();
+    let options = UnpackOptions {
+        form: OVERLAY,
+        ownership: Ownership::Recorded,
+        devices: Devices::Record,
+        lower: None,
+        limits: Limits::default(),
+    };
+    let unpacked = unpack(&archive[..], &DirectoryOrigin::open(space.path()).unwrap(), options).unwrap();
+    assert_eq!(unpacked.listing.items.len() as u32, NAMES + 1);
+    for name in ["f", "h0", "h64997", "h64998", "h64999", "h65009"] {
+        assert_eq!(fs::read_to_string(space.path().join(name)).unwrap(), "content", "{name}");
+    }
+    let inodes: std::collections::BTreeSet<u64> = fs::read_dir(space.path())
+        .unwrap()
+        .map(|entry| fs::symlink_metadata(entry.unwrap().path()).unwrap().ino())
+        .collect();
+    assert!(inodes.len() <= 2, "one copy is enough: {}", inodes.len());
+}
+
+#[test]
+fn what_a_step_cannot_see_twice_is_marked_once() {
+    let space = tempfile::tempdir().unwrap();
+    let lower = tree(&["d/", "d/e: f", "o/", "o/x: f"]);
+    let mut changes = Changes::new();
+    changes.deletions.extend([path("d"), path("d/e"), path("o")]);
+    changes.entries.insert(path("o/new"), crate::support::file("f"));
+    let unpacked = unpack_into(space.path(), &changes, OVERLAY, Some(&lower));
+    assert_eq!(kinds(&unpacked.listing), ["whiteout d", "whiteout d/e", "whiteout o", "file o/new"]);
+    let mark = fs::symlink_metadata(space.path().join("d")).unwrap();
+    assert!(mark.file_type().is_char_device() && mark.rdev() == 0, "the upper of two whiteouts stays");
+    let mut value = [0; 1];
+    let length = rustix::fs::getxattr(space.path().join("o"), "user.overlay.opaque", &mut value).unwrap();
+    assert_eq!((length, value), (1, *b"y"), "what was deleted and has something new in it is opaque");
+}

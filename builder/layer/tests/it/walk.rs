@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use kiln_layer::content_hash::{HashError, MetadataOverrides, Naming, SelectionError};
+use kiln_layer::content_hash::{HashError, MetadataOverrides, Naming, Selected, SelectionError};
 use kiln_layer::{
-    NoCache, NoLayers, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
+    NoCache, NoLayers, PathMatcher, StatCache, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
     digest_of_selection, hash_contents, walk,
 };
 
-use crate::support::{ArchivePath, path, show};
+use crate::support::{ArchivePath, directory, path, show, tree};
 
 const OPTIONS: WalkOptions = WalkOptions { owner: WalkOwner::Root, xattrs: WalkXattrs::Layer };
 
@@ -120,7 +120,7 @@ fn the_digest_of_a_selection_is_about_what_would_be_copied() {
         tree
     };
     let digest = |tree: &Tree, overrides: MetadataOverrides<'_>| {
-        digest_of_selection(tree, &[path("d")], Naming::FileName, overrides, None).unwrap()
+        digest_of_selection(tree, &[path("d").into()], Naming::FileName, overrides, None).unwrap()
     };
     let plain = MetadataOverrides::default();
     let same = digest(&make(&|_| {}), plain);
@@ -145,11 +145,33 @@ fn the_digest_of_a_selection_is_about_what_would_be_copied() {
 }
 
 #[test]
+fn the_digest_of_a_selection_has_the_name_of_a_link_and_the_directories_on_the_way() {
+    let mut tree = tree(&["d/", "d/e/", "d/e/link: f", "d/x/"]);
+    hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers).unwrap();
+    let digest = |tree: &Tree, at: &str, named: &str, wanted: Option<&PathMatcher<'_>>| {
+        let selected = Selected { path: path(at), named: path(named) };
+        let plain = MetadataOverrides::default();
+        digest_of_selection(tree, &[selected], Naming::FileName, plain, wanted).unwrap()
+    };
+    assert_ne!(digest(&tree, "d/e/link", "a", None), digest(&tree, "d/e/link", "b", None));
+    assert_eq!(digest(&tree, "d", "a", None), digest(&tree, "d", "b", None));
+    let wanted: &PathMatcher<'_> = &|path, _| path.as_bytes() == b"e/link";
+    let one = digest(&tree, "d", "d", Some(wanted));
+    let with_mode = |at: &str| {
+        let mut changed = tree.clone();
+        changed.insert(path(at), directory(0o700));
+        digest(&changed, "d", "d", Some(wanted))
+    };
+    assert_ne!(one, with_mode("d/e"));
+    assert_eq!(one, with_mode("d/x"));
+}
+
+#[test]
 fn a_selection_that_was_not_hashed_has_no_digest() {
     let space = tempfile::tempdir().unwrap();
     fs::write(space.path().join("f"), "1").unwrap();
     let tree = walk_all(space.path());
     let result =
-        digest_of_selection(&tree, &[path("f")], Naming::FileName, MetadataOverrides::default(), None);
+        digest_of_selection(&tree, &[path("f").into()], Naming::FileName, MetadataOverrides::default(), None);
     assert_eq!(result, Err(SelectionError::NotHashed { path: path("f") }));
 }

@@ -19,3 +19,5 @@ mod support;
 mod tokens;
 #[cfg(test)]
 mod uploads;
+#[cfg(test)]
+mod web;

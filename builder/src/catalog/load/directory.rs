@@ -9,7 +9,7 @@ use kiln_store::Store;
 
 use super::described;
 use crate::catalog::CatalogError;
-use crate::source::layout::{copy_blob, read_document};
+use crate::source::layout::{copy_blob, has_blob, read_document};
 
 /// Reads the list of images.
 pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
@@ -30,7 +30,7 @@ pub(super) fn copy(store: &Store, path: &Path, descriptor: &Descriptor) -> Resul
 }
 
 fn copy_at(store: &Store, path: &Path, descriptor: &Descriptor, depth: u32) -> Result<(), CatalogError> {
-    if !path.join(layout::BLOBS_DIRECTORY).join(descriptor.digest.hex()).exists() {
+    if !has_blob(path, descriptor) {
         return Ok(());
     }
     // One more than indexes: below the last there are manifests, and what they name.

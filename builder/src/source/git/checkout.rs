@@ -24,6 +24,7 @@ use super::submodules::{self, Submodule};
 use super::{GitError, GitSources, PathProblem, Resolved, SubmoduleError};
 use crate::git_reference::{GitReference, Mtime, Remote};
 use crate::lanes::blocking;
+use crate::secrets::without_logins;
 
 /// How deep submodules may lie within submodules.
 const SUBMODULE_DEPTH_MAX: usize = 16;
@@ -220,10 +221,8 @@ fn submodule_remote(of: &Remote, submodule: &Submodule) -> Result<Remote, Submod
     if submodule.address.is_empty() {
         return Err(SubmoduleError::NoAddress);
     }
-    submodules::remote(of, &submodule.address).map_err(|reason| SubmoduleError::Address {
-        address: crate::git_reference::without_password(&submodule.address),
-        reason,
-    })
+    submodules::remote(of, &submodule.address)
+        .map_err(|reason| SubmoduleError::Address { address: without_logins(&submodule.address), reason })
 }
 
 fn part_of(reference: &GitReference) -> Result<ArchivePath, GitError> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use kiln_oci::{DiffId, Digest, Reference};
-use kiln_store::fsck::{Problem, fsck, mend};
+use kiln_store::fsck::{Problem, fsck, mend, mend_held};
 use kiln_store::gc::{Policy, gc};
 use kiln_store::usage::usage;
 use kiln_store::{DamageReason, Lookup, Partial, Sharing, Store, StoreError};
@@ -463,4 +463,38 @@ fn an_error_names_the_path() {
     std::fs::write(&blocked, "").unwrap();
     let error = Store::open(blocked.join("store")).unwrap_err();
     assert!(error.to_string().contains(blocked.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn damage_is_moved_away_where_it_is_in_use_or_suspected_and_nowhere_else() {
+    let (space, store) = space();
+    let [held, suspected, other, good] =
+        [b"held", b"susp", b"othe", b"good"].map(|bytes| store.blobs().put_bytes(bytes).unwrap());
+    drop(store);
+    let store = Store::open(space.path().join("store")).unwrap();
+    for digest in [held, good] {
+        assert!(store.blobs().hold(&digest).unwrap());
+    }
+    for digest in [held, suspected, other] {
+        std::fs::write(store.path().join("blobs/sha256").join(digest.hex()), "else").unwrap();
+    }
+    assert_eq!(mend_held(&store, &[suspected]).unwrap(), [suspected, held]);
+    let there = [held, suspected, other, good].map(|digest| store.blobs().contains(&digest).unwrap());
+    assert_eq!(there, [false, false, true, true]);
+}
+
+#[test]
+fn blobs_are_written_and_fetched_after_somebody_cleared_the_folder_or_cut_one_short() {
+    let (_space, store) = space();
+    let folder = store.path().join("blobs/sha256");
+    let digest = store.blobs().put_bytes(b"text").unwrap();
+    std::fs::remove_dir_all(store.path().join("blobs")).unwrap();
+    assert_eq!(store.blobs().put_bytes(b"text").unwrap(), digest);
+    std::fs::write(folder.join(digest.hex()), "te").unwrap();
+    let Partial::Resume(mut partial) = store.blobs().partial(&digest, 4).unwrap() else {
+        panic!("a blob that is too short is not there")
+    };
+    partial.append(b"text").unwrap();
+    partial.commit().unwrap();
+    store.blobs().verify(&digest).unwrap();
 }

@@ -1,7 +1,13 @@
 //! One 512-byte header, field by field.
 
+use super::sparse::Part;
 use crate::entry::{Device, Timestamp};
 use crate::tar::write::TAR_BLOCK;
+
+/// Bytes of one part of a sparse map: offset and length, twelve each.
+pub(super) const SPARSE_PART_BYTES: usize = 24;
+/// Where the map of an `S` member is in its header, and how many parts are there.
+const SPARSE_MAP: std::ops::Range<usize> = 386..482;
 
 /// A block whose checksum is right.
 pub(super) struct RawHeader([u8; TAR_BLOCK]);
@@ -23,7 +29,12 @@ impl RawHeader {
 
     pub(super) fn name(&self) -> Vec<u8> {
         let name = text(&self.0[..100]);
-        let prefix = if self.is_ustar() { text(&self.0[345..500]) } else { &[] };
+        let prefix = match (self.is_ustar(), self.is_star()) {
+            (true, false) => text(&self.0[345..500]),
+            // star has times behind a shorter prefix.
+            (true, true) => text(&self.0[345..476]),
+            (false, _) => &[],
+        };
         if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
     }
 
@@ -40,12 +51,12 @@ impl RawHeader {
         number(&self.0[100..108]).map(|mode| (mode & 0o7777) as u32)
     }
 
-    pub(super) fn uid(&self) -> Option<u64> {
-        number(&self.0[108..116])
+    pub(super) fn uid(&self) -> Option<u32> {
+        id(&self.0[108..116])
     }
 
-    pub(super) fn gid(&self) -> Option<u64> {
-        number(&self.0[116..124])
+    pub(super) fn gid(&self) -> Option<u32> {
+        id(&self.0[116..124])
     }
 
     pub(super) fn mtime(&self) -> Option<Timestamp> {
@@ -58,10 +69,46 @@ impl RawHeader {
         Some(Device { major, minor })
     }
 
+    /// The parts of an `S` member that its header has, and whether a block with more follows.
+    pub(super) fn sparse_parts(&self) -> Result<(Vec<Part>, bool), &'static str> {
+        let fields = self.0[SPARSE_MAP].chunks_exact(SPARSE_PART_BYTES);
+        let parts = fields.map_while(|field| sparse_part(field).transpose()).collect::<Result<_, _>>()?;
+        Ok((parts, self.0[482] != 0))
+    }
+
+    /// The size of an `S` member with its holes.
+    pub(super) fn sparse_size(&self) -> Option<u64> {
+        number(&self.0[483..495])
+    }
+
+    /// star marks its format at the end of the header.
+    fn is_star(&self) -> bool {
+        &self.0[508..512] == b"tar\0"
+    }
+
     /// POSIX has a prefix field; GNU's older format has times and sparse maps in its place.
     fn is_ustar(&self) -> bool {
         &self.0[257..263] == b"ustar\0"
     }
+}
+
+/// One part of a sparse map; none where the map ends.
+pub(super) fn sparse_part(field: &[u8]) -> Result<Option<Part>, &'static str> {
+    let (offset, length) = field.split_at(SPARSE_PART_BYTES / 2);
+    if length[0] == 0 {
+        return Ok(None);
+    }
+    match (number(offset), number(length)) {
+        (Some(offset), Some(length)) => Ok(Some(Part { offset, length })),
+        _ => Err("its map is no list of numbers"),
+    }
+}
+
+/// An owner. Some writers store those beyond 2^31 as negative numbers; that of all bits is no owner to any kernel.
+fn id(field: &[u8]) -> Option<u32> {
+    let value = signed_number(field)?;
+    let id = u32::try_from(value).ok().or_else(|| i32::try_from(value).ok().map(i32::cast_unsigned))?;
+    (id != u32::MAX).then_some(id)
 }
 
 fn text(field: &[u8]) -> &[u8] {

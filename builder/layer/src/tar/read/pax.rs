@@ -1,18 +1,42 @@
 //! PAX extended headers: `length key=value\n`, again and again.
 
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use crate::entry::Timestamp;
 
-/// What PAX records say about a member. Keys that are not here (comments, access times, names of owners) say nothing kiln keeps.
+/// Keys that are looked at. Others (comments, access times, names of owners, `hdrcharset`, since names are bytes anyway) say
+/// nothing kiln keeps.
+const KEYS: [&str; 13] = [
+    "path",
+    "linkpath",
+    "size",
+    "uid",
+    "gid",
+    "mtime",
+    "GNU.sparse.major",
+    "GNU.sparse.minor",
+    "GNU.sparse.name",
+    "GNU.sparse.realsize",
+    "GNU.sparse.size",
+    "GNU.sparse.map",
+    "SCHILY.realsize",
+];
+
+/// Keys that a global header may set; the others make sense for single members only.
+const GLOBAL_KEYS: [&str; 3] = ["uid", "gid", "mtime"];
+
+/// What PAX records say about a member.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PaxValues {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) linkpath: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) uid: Option<u64>,
-    pub(super) gid: Option<u64>,
-    pub(super) mtime: Option<Timestamp>,
-    pub(super) sparse: bool,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Values by key. An empty one takes back what a global header says.
+    values: BTreeMap<&'static str, Vec<u8>>,
+    /// Offsets and lengths of the oldest sparse form, whose keys repeat.
+    pub(super) sparse_numbers: Vec<u64>,
+    /// Extended attributes.
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl PaxValues {
@@ -28,53 +52,81 @@ impl PaxValues {
 
     /// Forgets what a global header must not say about single members.
     pub(super) fn keep_global(&mut self) {
-        self.path = None;
-        self.linkpath = None;
-        self.size = None;
+        self.values.retain(|key, _| GLOBAL_KEYS.contains(key));
+        self.sparse_numbers.clear();
+        self.xattrs.clear();
     }
 
     /// What holds for a member: its own values, else the global ones.
-    pub(super) fn overlaid_by(&self, own: Self) -> Self {
-        let mut xattrs = self.xattrs.clone();
-        xattrs.extend(own.xattrs);
-        Self {
-            path: own.path,
-            linkpath: own.linkpath,
-            size: own.size,
-            uid: own.uid.or(self.uid),
-            gid: own.gid.or(self.gid),
-            mtime: own.mtime.or(self.mtime),
-            sparse: own.sparse || self.sparse,
-            xattrs,
+    pub(super) fn overlaid_by(&self, mut own: Self) -> Self {
+        for (key, value) in &self.values {
+            own.values.entry(key).or_insert_with(|| value.clone());
         }
+        own
+    }
+
+    /// Returns the value of a key, unless it is empty.
+    pub(super) fn text(&self, key: &str) -> Option<&[u8]> {
+        self.values.get(key).map(Vec::as_slice).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the value of a key as a number.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, &'static str> {
+        let parse = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+        self.text(key).map(|value| parse(value).ok_or("a number is malformed")).transpose()
+    }
+
+    /// Returns the time of the last change.
+    pub(super) fn mtime(&self) -> Result<Option<Timestamp>, &'static str> {
+        self.text("mtime").map(|value| time(value).ok_or("a time is malformed")).transpose()
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let number = |value: &[u8]| {
-            std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or("a number is malformed")
-        };
-        match key {
-            b"path" => self.path = filled(value),
-            b"linkpath" => self.linkpath = filled(value),
-            // An empty value takes an earlier one back.
-            b"size" | b"uid" | b"gid" | b"mtime" if value.is_empty() => {}
-            b"size" => self.size = Some(number(value)?),
-            b"uid" => self.uid = Some(number(value)?),
-            b"gid" => self.gid = Some(number(value)?),
-            b"mtime" => self.mtime = Some(time(value).ok_or("a time is malformed")?),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty()) {
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
-                }
+        if let Some(known) = KEYS.iter().find(|known| known.as_bytes() == key) {
+            self.values.insert(known, value.to_vec());
+        } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| !name.is_empty()) {
+            self.xattrs.insert(name.to_vec(), value.to_vec());
+        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.").filter(|name| !name.is_empty()) {
+            // bsdtar writes both forms; the other one has the bytes as they are.
+            let value = BASE64.decode(value).map_err(|_| "an attribute is not in base64")?;
+            self.xattrs.entry(percent_decoded(name)).or_insert(value);
+        } else if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
+            let is_offset = self.sparse_numbers.len().is_multiple_of(2);
+            if is_offset != key.ends_with(b"offset") {
+                return Err("the parts of a sparse file are out of order");
             }
+            let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            self.sparse_numbers.push(number.ok_or("a number is malformed")?);
         }
         Ok(())
     }
 }
 
-fn filled(value: &[u8]) -> Option<Vec<u8>> {
-    (!value.is_empty()).then(|| value.to_vec())
+/// libarchive writes no padding; others may.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+fn percent_decoded(name: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        match (first, digits.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
 }
 
 /// Key, value and what follows.
@@ -140,5 +192,39 @@ mod tests {
             let result = PaxValues::default().add(body.as_bytes());
             assert_eq!(result.is_ok(), body == "5 a=\n", "{body:?}");
         }
+    }
+
+    fn with(pairs: &[&str]) -> Result<PaxValues, &'static str> {
+        let mut values = PaxValues::default();
+        for pair in pairs {
+            // Two digits and a blank before the pair, a line feed behind it.
+            values.add(format!("{:02} {pair}\n", pair.len() + 4).as_bytes())?;
+        }
+        Ok(values)
+    }
+
+    #[test]
+    fn an_empty_value_takes_back_what_is_global_and_only_owners_and_times_are() {
+        let mut global = with(&["uid=12", "gid=13", "path=abc", "SCHILY.xattr.user.a=x"]).unwrap();
+        global.keep_global();
+        let both = global.overlaid_by(with(&["uid="]).unwrap());
+        let (uid, gid) = (both.number("uid"), both.number("gid"));
+        assert_eq!((uid, gid, both.text("path")), (Ok(None), Ok(Some(13)), None));
+        assert!(both.xattrs.is_empty());
+    }
+
+    #[test]
+    fn attributes_are_read_in_both_forms_and_the_plain_one_wins() {
+        let values = with(&[
+            "LIBARCHIVE.xattr.user.a=AAH/",
+            "LIBARCHIVE.xattr.user.b%3d=eA",
+            "SCHILY.xattr.user.a=y",
+            "LIBARCHIVE.xattr.user.a=eHh4",
+            "SCHILY.xattr.user.empty=",
+        ]);
+        let expected = [("user.a", "y"), ("user.b=", "x"), ("user.empty", "")];
+        let expected = expected.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        assert_eq!(values.unwrap().xattrs.into_iter().collect::<Vec<_>>(), expected);
+        assert!(with(&["LIBARCHIVE.xattr.user.a=***"]).is_err());
     }
 }

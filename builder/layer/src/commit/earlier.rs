@@ -1,0 +1,130 @@
+//! Compressed blocks of layers that were written before, by what they are made of.
+//!
+//! A block's *recipe* is the hash of its headers and of the digests of the contents in it, so it is known before anything is
+//! read. A block of the same recipe has the same plain bytes and, under the same compression, the same compressed ones: they
+//! are copied instead of made again. Where it is made of many small files, its plain bytes are decompressed instead of read
+//! file by file. Checksums tell a damaged block, which counts as none.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+
+use super::cut::{Block, Part, Piece};
+use crate::compress::{COMPRESS_FORMAT, Compression};
+use crate::content_digest::{ContentDigest, ContentHasher};
+
+/// Blocks whose files have on average fewer bytes than this are decompressed rather than read.
+const BYTES_A_FILE_READ_MIN: usize = 16 * 1024;
+/// No block is longer, compressed or not.
+const BLOCK_BYTES_MAX: u32 = 64 << 20;
+
+/// What a block is made of. Equal recipes are equal blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Recipe([u8; 32]);
+
+/// Where the blocks of one layer's blob are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockIndex(pub(super) Vec<BlockLine>);
+
+/// One block in a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BlockLine {
+    pub(super) recipe: Recipe,
+    pub(super) offset: u64,
+    pub(super) packed: Span,
+    pub(super) plain: Span,
+}
+
+/// Length and CRC-32 of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Span {
+    pub(super) length: u32,
+    pub(super) crc: u32,
+}
+
+/// Blocks that may be used again.
+#[derive(Debug, Default)]
+pub struct EarlierBlocks {
+    blobs: Vec<File>,
+    places: HashMap<Recipe, (usize, BlockLine)>,
+}
+
+/// A block that was found.
+pub(super) struct Found<'a> {
+    blob: &'a File,
+    line: BlockLine,
+}
+
+impl Span {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        Some(Self { length: u32::try_from(bytes.len()).ok()?, crc: crc32fast::hash(bytes) })
+    }
+}
+
+impl EarlierBlocks {
+    /// Adds the blocks of a layer. `blob` is its open blob; blocks that are known already stay those.
+    pub fn add(&mut self, blob: File, index: &BlockIndex) {
+        let number = self.blobs.len();
+        self.blobs.push(blob);
+        for line in &index.0 {
+            self.places.entry(line.recipe).or_insert((number, *line));
+        }
+    }
+
+    pub(super) fn find(&self, recipe: Option<Recipe>) -> Option<Found<'_>> {
+        let (blob, line) = self.places.get(&recipe?)?;
+        Some(Found { blob: &self.blobs[*blob], line: *line })
+    }
+}
+
+impl Found<'_> {
+    /// Puts the compressed bytes into `packed`; tells whether they are sound.
+    pub(super) fn read(&self, packed: &mut Vec<u8>) -> bool {
+        let BlockLine { packed: Span { length, .. }, plain, .. } = self.line;
+        if length > BLOCK_BYTES_MAX || plain.length > BLOCK_BYTES_MAX {
+            return false;
+        }
+        packed.resize(length as usize, 0);
+        // A blob that cannot be read is as good as none: the block is made anew.
+        self.blob.read_exact_at(packed, self.line.offset).is_ok()
+            && Span::of(packed) == Some(self.line.packed)
+    }
+
+    /// Tells whether to decompress the block is quicker than to read its files.
+    pub(super) fn is_of_small_files(block: &Block<'_>) -> bool {
+        block.length / block.pieces().count().max(1) < BYTES_A_FILE_READ_MIN
+    }
+
+    /// Decompresses `packed` into `plain`; tells whether that is sound.
+    pub(super) fn decompress(&self, packed: &[u8], compression: Compression, plain: &mut Vec<u8>) -> bool {
+        let length = self.line.plain.length as usize;
+        compression.plain_block(packed, length, plain).is_ok() && Span::of(plain) == Some(self.line.plain)
+    }
+}
+
+/// Returns the recipe of a block, given the digest of each of its contents; none when one is not known.
+pub(super) fn recipe(
+    block: &Block<'_>,
+    compression: Compression,
+    digest_of: impl Fn(&Piece<'_>) -> Option<ContentDigest>,
+) -> Option<Recipe> {
+    let mut hasher = ContentHasher::new();
+    hasher.update(format!("{COMPRESS_FORMAT} {compression:?}\n").as_bytes());
+    for part in &block.parts {
+        match part {
+            Part::Literal(range) => {
+                hasher.update(&(range.len() as u64).to_le_bytes());
+                hasher.update(&block.literal[range.clone()]);
+            }
+            Part::Piece(piece) => {
+                hasher.update(&u64::MAX.to_le_bytes());
+                hasher.update(digest_of(piece)?.as_bytes());
+                hasher.update(&piece.offset.to_le_bytes());
+                hasher.update(&(piece.length as u64).to_le_bytes());
+            }
+        }
+    }
+    Some(Recipe(*hasher.finish().as_bytes()))
+}

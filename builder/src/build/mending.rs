@@ -1,0 +1,99 @@
+//! Damage in the store: found when it is read, moved away, and made good by building once more.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use kiln_oci::VerifyError;
+use kiln_store::{StoreError, fsck};
+
+use super::BuildError;
+use crate::blobs::FetchError;
+use crate::export::ExportError;
+use crate::lanes::blocking;
+use crate::layers::LayerError;
+use crate::progress::{Progress, ProgressEvent};
+use crate::request::{BuildRequest, Destination, OutputSpec};
+use crate::source::image::ImageError;
+use crate::transform::StepError;
+use crate::workshop::Workshop;
+
+/// How often a build begins again. Once is enough unless what was made anew needs more that is damaged.
+pub(super) const MENDS_MAX: usize = 4;
+
+/// Moves away what is damaged of the blobs this build uses, if its error may come from there. Returns whether there was any.
+pub(super) async fn mended(
+    workshop: &Arc<Workshop>,
+    error: &BuildError,
+    progress: &Arc<dyn Progress>,
+) -> Result<bool, BuildError> {
+    let causes = causes(told(error));
+    if !causes.iter().any(|cause| may_be_damage(*cause)) {
+        return Ok(false);
+    }
+    // A small document is read without being held, and its error names it.
+    let named = causes.iter().filter_map(|cause| match cause.downcast_ref() {
+        Some(StoreError::WrongDigest { expected, .. }) => Some(*expected),
+        _ => None,
+    });
+    let (store, named) = (workshop.store.clone(), named.collect::<Vec<_>>());
+    let damaged = blocking(move || fsck::mend_held(&store, &named)).await?;
+    for digest in &damaged {
+        let message = format!("blob `{digest}` of the store was damaged; it is now in `damaged`");
+        progress.on(&ProgressEvent::Warning { message: &message });
+    }
+    Ok(!damaged.is_empty())
+}
+
+/// Whether nothing went where it cannot be taken back.
+pub(super) fn can_repeat(request: &BuildRequest) -> bool {
+    let streams = |output: &OutputSpec| match output {
+        OutputSpec::Oci { destination, .. }
+        | OutputSpec::Docker { destination, .. }
+        | OutputSpec::Tar { destination } => *destination == Destination::Stdout,
+        _ => false,
+    };
+    !request.outputs.iter().any(streams)
+}
+
+fn may_be_damage(cause: &(dyn Error + 'static)) -> bool {
+    cause.is::<VerifyError>()
+        || cause.is::<LayerError>()
+        || matches!(cause.downcast_ref(), Some(StoreError::WrongDigest { .. }))
+        || matches!(cause.downcast_ref(), Some(ExportError::ReadBlob { .. }))
+}
+
+/// The error that others show as their own, which hides it from those who ask for the source.
+fn told(error: &BuildError) -> &(dyn Error + 'static) {
+    match error {
+        BuildError::Step { error, .. } => match &**error {
+            StepError::Store(error)
+            | StepError::Fetch(FetchError::Store(error))
+            | StepError::Layer(LayerError::Store(error)) => error,
+            StepError::Layer(error) => error,
+            other => other,
+        },
+        BuildError::Image { error, .. } => match &**error {
+            ImageError::Store(error) | ImageError::Fetch(FetchError::Store(error)) => error,
+            other => other,
+        },
+        BuildError::Export(error) => error,
+        BuildError::Store(error) => error,
+        other => other,
+    }
+}
+
+/// An error with all that is behind it. What an [`io::Error`] wraps is not its source, but is looked at, too.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+    let mut found: Vec<&'a (dyn Error + 'static)> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        found.push(cause);
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    found
+}

@@ -1,0 +1,4 @@
+//! Runs `kiln_layer::fuzz::unpack`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_layer::fuzz::unpack(bytes));

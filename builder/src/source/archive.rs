@@ -9,9 +9,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use kiln_layer::content_hash::HashError;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchiveError, ArchivePath, Content, DirectoryOrigin, Entry, NoLayers, Tree, extract_archive,
+    ArchiveError, ArchivePath, Content, DirectoryOrigin, Entry, NoCache, NoLayers, Tree, extract_archive,
+    hash_contents,
 };
 use kiln_store::{Scratch, StoreError};
 
@@ -39,6 +41,14 @@ pub enum ContextArchiveError {
         place: String,
         /// What is wrong with it.
         source: ArchiveError,
+    },
+    /// It is no archive, and cannot be hashed.
+    #[error("cannot read the build context `{place}`")]
+    Hash {
+        /// The address, as it may be shown.
+        place: String,
+        /// Why not.
+        source: HashError,
     },
     /// The store failed.
     #[error(transparent)]
@@ -112,6 +122,8 @@ pub fn read_or_only(
     let mut tree = Tree::new();
     tree.insert(ArchivePath::parse(ONLY_FILE).expect("a plain name"), download.entry());
     imply_directories(&mut tree);
+    hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers)
+        .map_err(|source| ContextArchiveError::Hash { place: place.to_owned(), source })?;
     Ok(Files { tree: Arc::new(tree), _scratch: None })
 }
 

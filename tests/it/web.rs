@@ -78,7 +78,7 @@ fn a_file_whose_digest_is_known_is_not_asked_for_again() {
     assert_eq!(server.asked(), ["/file 200 5", "/file 200 5"]);
     // Without it, too, what was built from it is still known.
     fs::remove_file(&blob).unwrap();
-    space.build(&context).run().success().says(&["CACHED"]);
+    space.build(&context).on_a_damaged_store().run().success().says(&["CACHED"]);
     assert_eq!(server.asked(), Vec::<String>::new());
 }
 

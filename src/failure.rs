@@ -15,6 +15,7 @@ use std::io;
 
 use kiln_builder::build::BuildError;
 use kiln_builder::plan::Origin;
+use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
@@ -281,6 +282,7 @@ impl From<BuildError> for Failure {
                     None => failure,
                 }
             }
+            BuildError::Git(error) => of_git(&error),
             BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
@@ -291,7 +293,10 @@ impl From<BuildError> for Failure {
 /// Returns the failure of a step, under its line of the Dockerfile.
 fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
     let failure = match error {
-        StepError::Exec(ExecError::Cancelled) => return Failure::interrupted(),
+        StepError::Exec(ExecError::Cancelled) | StepError::Git(GitError::Interrupted) => {
+            return Failure::interrupted();
+        }
+        StepError::Git(error) => of_git(error),
         StepError::Exec(ExecError::Setup { operation: Operation::Overlay, source })
             if source.kind() == io::ErrorKind::InvalidInput =>
         {
@@ -312,6 +317,49 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
         Some(span) => failure.at(Some(span), source, label.join("; ")),
         None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
     }
+}
+
+/// Returns the failure of a git repository.
+fn of_git(error: &GitError) -> Failure {
+    let kind = match error {
+        GitError::Interrupted => return Failure::interrupted(),
+        GitError::NoProgram | GitError::TooOld { .. } => Kind::Machine,
+        _ => Kind::Failed,
+    };
+    let failure = Failure::of(kind, error);
+    match hint_of_git(error) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+fn hint_of_git(error: &GitError) -> Option<String> {
+    let hint = match error {
+        GitError::NoProgram => "install the package `git`",
+        GitError::UnknownName { near: Some(near), .. } => return Some(format!("did you mean `{near}`?")),
+        GitError::UnknownName { known, .. } if !known.is_empty() => {
+            return Some(format!("among others it has `{}`", known.join("`, `")));
+        }
+        GitError::Submodule { source, .. } => match &**source {
+            SubmoduleError::Git(error) => return hint_of_git(error),
+            _ => "`?submodules=false` behind the address leaves submodules out",
+        },
+        error => match error.problem()? {
+            Problem::NoSecureShell => "install the package `openssh-client`",
+            Problem::HostKey => {
+                "add the host's key to `~/.ssh/known_hosts`: `ssh-keyscan HOST` prints it, and its owner says whether it is right"
+            }
+            Problem::Authentication | Problem::NotFound => {
+                "a private repository needs a token (`--secret id=GIT_AUTH_TOKEN,env=…`), a credential helper, or for ssh a key \
+                 in the agent"
+            }
+            Problem::Redirect => {
+                "the server sends elsewhere, and what is secret is not sent there: write the new address"
+            }
+            _ => return None,
+        },
+    };
+    Some(hint.to_owned())
 }
 
 const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot: \

@@ -26,6 +26,7 @@
 //!     registry: Default::default(),
 //!     identity: Err("this process runs no steps".to_owned()),
 //!     resolv_conf: None,
+//!     git: Default::default(),
 //!     jobs: 1,
 //!     started_ns: 0,
 //! };
@@ -67,7 +68,7 @@ pub mod upper;
 pub mod blobs;
 
 pub mod workshop;
-pub use workshop::{Workshop, WorkshopOptions};
+pub use workshop::{GitSurroundings, Workshop, WorkshopOptions};
 
 pub mod interrupt;
 
@@ -76,6 +77,8 @@ pub mod progress;
 pub mod request;
 
 pub mod plan;
+
+pub mod git_reference;
 
 pub mod ignore;
 

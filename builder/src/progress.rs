@@ -20,6 +20,13 @@ pub enum ProgressEvent<'a> {
         /// A name that is unique among what goes on.
         task: &'a str,
     },
+    /// Such work said something.
+    TaskOutput {
+        /// Its name.
+        task: &'a str,
+        /// One line, as it came.
+        line: &'a str,
+    },
     /// Bytes of such work are moving.
     Moved {
         /// Its name.

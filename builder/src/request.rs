@@ -10,6 +10,7 @@ pub use kiln_layer::Compression;
 use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
 
+use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
 
@@ -88,10 +89,27 @@ impl BuildRequest {
         }
     }
 
-    /// Whether its Dockerfile lies in an archive or on the web, so that it cannot be read without a store.
+    /// Whether its Dockerfile lies in an archive, a git repository or on the web, so that it cannot be read without a store.
     pub fn needs_store(&self) -> bool {
-        matches!(self.context, ContextPlace::Archive(_) | ContextPlace::Web(_))
+        matches!(self.context, ContextPlace::Archive(_) | ContextPlace::Git(_) | ContextPlace::Web(_))
             || matches!(self.dockerfile, DockerfilePlace::Web(_))
+    }
+}
+
+/// The build argument that asks for the git directory of a context, as in BuildKit.
+const KEEP_GIT_ARGUMENT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+impl BuildRequest {
+    /// Returns the git repository that is the main context, if one is, with what a build argument says about it.
+    pub fn git_context(&self) -> Option<GitReference> {
+        let ContextPlace::Git(reference) = &self.context else { return None };
+        let mut reference = GitReference::clone(reference);
+        let argument = self.build_args.get(KEEP_GIT_ARGUMENT).map(String::as_str);
+        // The words of Go's `strconv.ParseBool`; others count for nothing there, too.
+        if matches!(argument, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+            reference.keep_git_directory = Some(true);
+        }
+        Some(reference)
     }
 }
 
@@ -104,6 +122,8 @@ pub enum ContextPlace {
     Archive(PathBuf),
     /// A tar archive of the web, or a Dockerfile without files.
     Web(WebUrl),
+    /// A git repository.
+    Git(Box<GitReference>),
     /// No files.
     Empty,
 }
@@ -130,6 +150,8 @@ pub enum NamedContext {
     Archive(PathBuf),
     /// The files of a tar archive of the web; what is none is the only file, `context`.
     Web(WebUrl),
+    /// The files of a git repository.
+    Git(Box<GitReference>),
     /// Another image.
     Image(Reference),
     /// An image in an OCI layout: directory, and tag or digest.

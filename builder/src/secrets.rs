@@ -82,6 +82,23 @@ pub fn resolve(secrets: &Secrets, id: &str) -> Result<Option<Secret>, SecretErro
     }
 }
 
+/// Returns a text without user and password in its addresses: it is shown, and kept in the image's history.
+pub fn without_logins(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("://") {
+        let (before, behind) = rest.split_at(at + "://".len());
+        shown.push_str(before);
+        let end = behind.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(behind.len());
+        let host = behind[..end].rfind('@').map_or(0, |sign| sign + 1);
+        if before.ends_with("ssh://") && host > 0 {
+            // The user of a secure shell is part of the address, and mostly `git`.
+            shown.extend(behind[..host - 1].split(':').take(1).chain(["@"]));
+        }
+        rest = &behind[host..];
+    }
+    shown + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +107,26 @@ mod tests {
     fn debug_output_does_not_show_the_value() {
         let source = SecretSource::Value(Secret::new("hunter2"));
         assert!(!format!("{source:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_not_repeated() {
+        for (text, shown) in [
+            ("ADD https://me:pass@host/x@y /", "ADD https://host/x@y /"),
+            (
+                "ADD [\"https://token@host\", \"http://a:b@c/d\", \"/\"]",
+                "ADD [\"https://host\", \"http://c/d\", \"/\"]",
+            ),
+            ("ADD https://$USER:$PASS@host/x /", "ADD https://host/x /"),
+            ("ADD https://host/x?me@y a@b /", "ADD https://host/x?me@y a@b /"),
+            ("COPY a /", "COPY a /"),
+            ("ADD https://me:x@h/a.git#m /d", "ADD https://h/a.git#m /d"),
+            ("ADD https://t@h/a.git ssh://git:p@h/b /d", "ADD https://h/a.git ssh://git@h/b /d"),
+            ("ADD git@h:a /d", "ADD git@h:a /d"),
+            ("ADD https://h/x@y /d", "ADD https://h/x@y /d"),
+            ("x://", "x://"),
+        ] {
+            assert_eq!(without_logins(text), shown);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The workshop: the store, the registries, the lanes and the identity that all work of a process shares.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kiln_layer::{DirectoryOrigin, Listing, Tree};
 use kiln_oci::{DiffId, Digest};
@@ -23,10 +25,42 @@ pub struct WorkshopOptions {
     pub identity: Result<Identity, String>,
     /// The host's `/etc/resolv.conf`, for steps.
     pub resolv_conf: Option<Vec<u8>>,
+    /// What git may use.
+    pub git: GitSurroundings,
     /// Steps that run at once.
     pub jobs: usize,
     /// Now, in nanoseconds since 1970: tells files that are too young for their times to be trusted.
     pub started_ns: i128,
+}
+
+/// What of the surroundings the program git may use. Nothing else reaches it.
+#[derive(Clone)]
+pub struct GitSurroundings {
+    /// Where programs are, in the form of `PATH`.
+    pub search_path: OsString,
+    /// The user's home: settings for credentials, `.netrc`, keys and known hosts of the secure shell.
+    pub home: Option<PathBuf>,
+    /// Where the user's configuration is, if not in the home.
+    pub config_home: Option<PathBuf>,
+    /// The command of the secure shell, in the place of `ssh`.
+    pub shell_command: Option<OsString>,
+    /// Variables for calls that speak to a server: the agent's socket, proxies.
+    pub variables: Vec<(String, OsString)>,
+    /// How long a server may say nothing.
+    pub silence_max: Duration,
+}
+
+impl Default for GitSurroundings {
+    fn default() -> Self {
+        Self {
+            search_path: OsString::new(),
+            home: None,
+            config_home: None,
+            shell_command: None,
+            variables: Vec::new(),
+            silence_max: Duration::from_secs(180),
+        }
+    }
 }
 
 /// Everything that the commands of one process work with. Cheap to share behind an [`Arc`].
@@ -41,6 +75,8 @@ pub struct Workshop {
     pub identity: Result<Identity, String>,
     /// The host's `/etc/resolv.conf`, for steps.
     pub resolv_conf: Option<Vec<u8>>,
+    /// What git may use.
+    pub git: GitSurroundings,
     /// When this process started, in nanoseconds since 1970.
     pub started_ns: i128,
     pub(crate) listings: Mutex<HashMap<DiffId, Arc<Listing>>>,
@@ -61,6 +97,7 @@ impl Workshop {
             lanes: Lanes::new(options.jobs),
             identity: options.identity,
             resolv_conf: options.resolv_conf,
+            git: options.git,
             started_ns: options.started_ns,
             listings: Mutex::default(),
             trees: Mutex::default(),

@@ -4,7 +4,7 @@ use crate::source::Span;
 
 /// The codes of errors and warnings, in alphabetical order; `docs/errors.md` says what each means. A finding of the linter has the
 /// name of its rule instead, and what is said of a step has none.
-pub const CODES: [&str; 58] = [
+pub const CODES: [&str; 59] = [
     "blank-base",
     "blank-name",
     "check-option",
@@ -26,6 +26,7 @@ pub const CODES: [&str; 58] = [
     "flag-value",
     "foreign-frontend",
     "from-arguments",
+    "git-source",
     "healthcheck-type",
     "heredoc",
     "heredoc-destination",

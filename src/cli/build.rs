@@ -12,7 +12,7 @@ use crate::ui::ProgressWord;
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln build [OPTIONS] <CONTEXT>")]
 pub(crate) struct BuildArgs {
-    /// Directory with the files to copy from; an address (https://…), or `-` for standard input: a tar archive or a Dockerfile
+    /// Directory or git repository with the files to copy from; an address (https://…), or `-` for standard input: a tar archive or a Dockerfile
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: Option<OsString>,
     /// The Dockerfile, its address (https://…), or `-` for standard input [default: CONTEXT/Dockerfile]
@@ -33,7 +33,7 @@ pub(crate) struct BuildArgs {
     /// Platforms to build for, separated by commas
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
-    /// Another source for FROM and --from: a directory, docker-image://NAME or oci-layout://DIR[:TAG|@DIGEST]
+    /// Another source for FROM and --from: a directory, a git repository, docker-image://NAME or oci-layout://DIR[:TAG|@DIGEST]
     #[arg(long, value_name = "NAME=SOURCE")]
     pub(crate) build_context: Vec<OsString>,
     /// A secret that steps can mount: id=ID[,src=FILE|,env=VARIABLE]

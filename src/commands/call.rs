@@ -30,7 +30,7 @@ pub(super) async fn run(call: Call, args: &BuildArgs, context: Context) -> Resul
     let progress: Arc<dyn Progress> = display.clone();
     let workshop = match context.open_telling(request.jobs, &progress) {
         Ok((workshop, _)) => Some(workshop),
-        // Only what comes on standard input or from the web needs a place to lie; without a store, images are unknown.
+        // Only what comes on standard input, from the web or from git needs a place to lie; without a store, images are unknown.
         Err(failure) if from_stdin == FromStdin::Context || request.needs_store() => return Err(failure),
         Err(_) => None,
     };
@@ -78,7 +78,7 @@ async fn answer(
         let checked = check(workshop, request, &options, progress).await?;
         return Ok(Answer::Checked(Box::new(checked)));
     }
-    let source = dockerfile_of(workshop, request).await?;
+    let source = dockerfile_of(workshop, request, progress).await?;
     let parsed = parse(&source, &request.build_args);
     if parsed.has_errors() {
         return Err(wrong(source, parsed.diagnostics));

@@ -88,6 +88,7 @@ impl Context {
             identity,
             // Without the file, steps have no names to look up; the ones that try say so.
             resolv_conf: fs_err::read("/etc/resolv.conf").ok(),
+            git: settings.git(),
             jobs,
             started_ns: settings::now_nanoseconds(),
         };

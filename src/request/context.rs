@@ -4,15 +4,18 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use kiln_builder::git_reference::{GitReference, GitReferenceError, KEYS, Standing};
 use kiln_builder::request::{ContextPlace, DockerfilePlace, NamedContext, WebUrl};
+use kiln_builder::secrets::without_logins;
 
 use super::SpecError;
 use crate::failure::Kind;
+use crate::suggest::nearest;
 
 /// What the CONTEXT operand names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Operand {
-    /// A directory, or an address of the web.
+    /// A directory, an address of the web, or a git repository.
     Place(ContextPlace),
     /// Standard input.
     Stdin,
@@ -24,9 +27,9 @@ const NAMED: &str = "--build-context";
 /// Reads the CONTEXT operand.
 ///
 /// # Errors
-/// [`SpecError`] when it is no directory and no address of the web, or a place that is not built yet.
+/// [`SpecError`] when it is no directory, address of the web or git repository, or a place that is not built yet.
 pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
-    let shown = text.to_string_lossy();
+    let shown = without_logins(&text.to_string_lossy());
     let error = |reason: &str| SpecError::new(CONTEXT, &shown, reason);
     if text == "-" {
         return Ok(Operand::Stdin);
@@ -38,11 +41,17 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     if path.is_dir() {
         return Ok(Operand::Place(ContextPlace::Directory(path)));
     }
-    if is_web(text.as_bytes()) {
+    if is_web(text) {
         return web(CONTEXT, text).map(|url| Operand::Place(ContextPlace::Web(url)));
     }
-    if let Some(remote) = remote(text) {
-        return Err(error(remote.reason).with_hint(remote.instead));
+    if let Some(repository) = repository(text) {
+        return repository
+            .map(|reference| Operand::Place(ContextPlace::Git(reference)))
+            .map_err(|(reason, hint)| SpecError { hint, ..error(&reason) });
+    }
+    if ["docker-image://", "oci-layout://"].iter().any(|scheme| shown.starts_with(scheme)) {
+        return Err(error("an image as the main context is not built yet")
+            .with_hint("name it: `--build-context NAME=…`, and `COPY --from=NAME`"));
     }
     match fs_err::metadata(&path) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -55,41 +64,25 @@ pub(super) fn operand(text: &OsStr, base: &Path) -> Result<Operand, SpecError> {
     }
 }
 
-/// A kind of place that is not built yet.
-struct Remote {
-    reason: &'static str,
-    instead: &'static str,
-}
-
-fn remote(text: &OsStr) -> Option<Remote> {
-    let text = text.to_str()?;
-    if is_git(text) {
-        return Some(Remote {
-            reason: "git repositories as a context are not built yet",
-            instead: "clone it, and give the directory",
-        });
-    }
-    let is_image = text.starts_with("docker-image://") || text.starts_with("oci-layout://");
-    is_image.then_some(Remote {
-        reason: "an image as the main context is not built yet",
-        instead: "name it: `--build-context NAME=…`, and `COPY --from=NAME`",
-    })
-}
-
-fn is_git(text: &str) -> bool {
-    let is_web = text.starts_with("http://") || text.starts_with("https://");
-    let path = text.split(['#', '?']).next().unwrap_or(text);
-    text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || text.starts_with("github.com/")
-        || (is_web && path.ends_with(".git"))
+/// Reads what may be a git repository, and says what is wrong with it.
+fn repository(text: &OsStr) -> Option<Result<Box<GitReference>, Refusal>> {
+    let parsed = GitReference::parse(text.to_str()?, Standing::Context)?;
+    let hint = |error: &GitReferenceError| match error {
+        GitReferenceError::UnknownKey { key } => Some(match nearest(key, &KEYS) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the keys are {}", KEYS.join(", ")),
+        }),
+        _ => None,
+    };
+    let checked = parsed.and_then(GitReference::checked);
+    Some(checked.map(Box::new).map_err(|error| (error.to_string(), hint(&error))))
 }
 
 /// Whether a place is a file of the web: what git would clone is none.
-fn is_web(text: &[u8]) -> bool {
-    let is_git = std::str::from_utf8(text).is_ok_and(is_git);
-    !is_git && (text.starts_with(b"http://") || text.starts_with(b"https://"))
+fn is_web(text: &OsStr) -> bool {
+    let bytes = text.as_bytes();
+    let is_git = || text.to_str().is_some_and(|text| GitReference::parse(text, Standing::Context).is_some());
+    (bytes.starts_with(b"http://") || bytes.starts_with(b"https://")) && !is_git()
 }
 
 /// Reads an address. It may hold a password, so that no message repeats it.
@@ -103,7 +96,7 @@ fn web(flag: &'static str, text: &OsStr) -> Result<WebUrl, SpecError> {
 /// # Errors
 /// [`SpecError`], naming what cannot be used.
 pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext), SpecError> {
-    let shown = spec.to_string_lossy().into_owned();
+    let shown = without_logins(&spec.to_string_lossy());
     let error = |reason: String| SpecError::new(NAMED, &shown, reason);
     let bytes = spec.as_bytes();
     let form = || error("it is not of the form NAME=SOURCE".to_owned());
@@ -119,7 +112,7 @@ pub(super) fn named(spec: &OsStr, base: &Path) -> Result<(String, NamedContext),
     if name.contains("::") {
         return Err(error("contexts for one platform (`NAME::PLATFORM`) are not built yet".to_owned()));
     }
-    if is_web(source.as_bytes()) {
+    if is_web(source) {
         return Ok((name.to_owned(), NamedContext::Web(web(NAMED, source)?)));
     }
     Ok((
@@ -148,10 +141,10 @@ fn source_of(source: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
     match fs_err::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(NamedContext::Directory(path)),
         Ok(_) => Ok(NamedContext::Archive(path)),
-        Err(cause) => Err(match remote(source) {
-            Some(remote) => (remote.reason.to_owned(), Some(remote.instead.to_owned())),
-            None => (cause.to_string(), None),
-        }),
+        Err(cause) => match repository(source) {
+            Some(repository) => repository.map(NamedContext::Git),
+            None => Err((cause.to_string(), None)),
+        },
     }
 }
 
@@ -177,13 +170,13 @@ fn layout_of(text: &OsStr, base: &Path) -> Result<NamedContext, Refusal> {
 }
 
 /// Returns where the Dockerfile of `-f` is: at an address; as named, else beneath the context; or, when the context is an
-/// archive, in there, unless its path is absolute.
+/// archive, in there, unless its path is absolute. In a git repository it is always a file of that, as in BuildKit.
 ///
 /// # Errors
 /// [`SpecError`] when there is none.
 pub(super) fn dockerfile(file: &Path, context: &Operand, base: &Path) -> Result<DockerfilePlace, SpecError> {
     match context {
-        _ if is_web(file.as_os_str().as_bytes()) => web("-f", file.as_os_str()).map(DockerfilePlace::Web),
+        _ if is_web(file.as_os_str()) => web("-f", file.as_os_str()).map(DockerfilePlace::Web),
         Operand::Place(ContextPlace::Directory(context)) => {
             dockerfile_beside(file, context, base).map(DockerfilePlace::Path)
         }
@@ -223,21 +216,26 @@ mod tests {
         let outcome = |text: &str| operand(OsStr::new(text), base).map_err(|error| error.reason);
         assert_eq!(outcome("dir"), Ok(Operand::Place(ContextPlace::Directory(base.join("dir")))));
         assert_eq!(outcome("-"), Ok(Operand::Stdin));
-        let git = "git repositories as a context are not built yet";
         let url = "https://example.com/a.tar.gz".parse().unwrap();
         assert_eq!(outcome("https://example.com/a.tar.gz"), Ok(Operand::Place(ContextPlace::Web(url))));
         for (text, says) in [
             ("", "it is empty"),
             ("missing", "there is no such directory"),
             ("file", "it is no directory"),
-            ("git@example.com:a/b", git),
-            ("https://example.com/a/b.git#main:sub", git),
-            ("github.com/a/b", git),
+            ("https://example.com/a.git?tga=v1", "unexpected query `tga`"),
+            ("file:///a.git", "there is no such directory"),
             ("https://me:pass@host:x/a", "it is no address: invalid port number"),
             ("docker-image://alpine", "an image as the main context is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");
         }
+        for text in ["git@example.com:a/b", "https://example.com/a/b.git#main:sub", "github.com/a/b"] {
+            assert!(matches!(outcome(text), Ok(Operand::Place(ContextPlace::Git(_)))), "{text}");
+        }
+        let wrong = operand(OsStr::new("https://me:pass@host/a.git?tga=v1"), base).unwrap_err();
+        assert!(!format!("{wrong:?}").contains("pass"), "{wrong:?}");
+        std::fs::create_dir_all(base.join("github.com/a/b")).unwrap();
+        assert!(matches!(outcome("github.com/a/b"), Ok(Operand::Place(ContextPlace::Directory(_)))));
     }
 
     #[test]
@@ -263,13 +261,13 @@ mod tests {
         ] {
             assert_eq!(outcome(text), Ok(("x".to_owned(), context)), "{text}");
         }
+        assert!(matches!(outcome("x=git@example.com:a/b"), Ok((_, NamedContext::Git(_)))));
         for (text, says) in [
             ("dir", "it is not of the form NAME=SOURCE"),
             ("=dir", "it is not of the form NAME=SOURCE"),
             ("scratch=dir", "`scratch` always is the empty image"),
             ("x::linux/arm64=dir", "contexts for one platform (`NAME::PLATFORM`) are not built yet"),
-            ("x=git@example.com:a/b", "git repositories as a context are not built yet"),
-            ("x=https://example.com/a.git", "git repositories as a context are not built yet"),
+            ("x=git@example.com:a/b#-u", "invalid git ref `-u`"),
             ("x=target:base", "`target:base` needs a file of several builds, which is not built yet"),
         ] {
             assert_eq!(outcome(text), Err(says.to_owned()), "{text}");

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use kiln_builder::git_reference::{GitReference, Standing};
+
 use super::*;
 use crate::cli::{Command, Parsed, parse};
 
@@ -137,6 +139,22 @@ fn context_and_dockerfile_come_from_directories_or_standard_input() {
     ] {
         let (request, from_stdin) = request_with(flags, &[], base).unwrap();
         assert_eq!((request.context, request.dockerfile, from_stdin), expected, "{flags:?}");
+    }
+    let url = "https://h/a.git#main";
+    let repository = GitReference::parse(url, Standing::Context).unwrap().unwrap();
+    for (flags, dockerfile, expected) in [
+        (&[url][..], DockerfilePlace::Default, FromStdin::Nothing),
+        (&["-f", "D", url], DockerfilePlace::Path("D".into()), FromStdin::Nothing),
+        (&["-f", "-", url], DockerfilePlace::Text(Vec::new()), FromStdin::Dockerfile),
+        (
+            &["-f", "https://h/D", url],
+            DockerfilePlace::Web("https://h/D".parse().unwrap()),
+            FromStdin::Nothing,
+        ),
+    ] {
+        let (request, from_stdin) = request_with(flags, &[], base).unwrap();
+        let context = ContextPlace::Git(Box::new(repository.clone()));
+        assert_eq!((request.context, request.dockerfile, from_stdin), (context, dockerfile, expected));
     }
     for (flags, says) in [
         (&["-f", "-", "-"][..], "both CONTEXT and `-f` are `-`: standard input can be only one of them"),

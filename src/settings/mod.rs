@@ -8,6 +8,7 @@
 //! | `REGISTRY_AUTH_FILE`, else `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME` | podman's credentials |
 //! | `PATH` | where credential helpers are |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in small letters too | proxies, for registries and for RUN |
+//! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks |
 //! | `SOURCE_DATE_EPOCH` | time of files and documents |
 //! | `NO_COLOR`, `TERM`, `BUILDKIT_PROGRESS` | how progress is shown |
 //!
@@ -16,11 +17,16 @@
 mod config;
 mod environment;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+
+use kiln_builder::GitSurroundings;
 
 pub(crate) use config::{Config, ConfigError, Keypair, Registry};
 pub(crate) use environment::Environment;
+
+/// The variable with the socket of the agent that has keys for the secure shell.
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 /// Everything that the surroundings say, in one place.
 #[derive(Debug, Clone)]
@@ -125,6 +131,20 @@ impl Settings {
             value: text.into_owned(),
             reason: "it must be whole seconds since 1970",
         })
+    }
+
+    /// Returns what git may use of the surroundings.
+    pub(crate) fn git(&self) -> GitSurroundings {
+        let owned = |(name, value): (&str, &OsStr)| (name.to_owned(), value.to_owned());
+        let agent = self.environment.get(AGENT).map(|socket| (AGENT, socket));
+        GitSurroundings {
+            search_path: self.helper_path.clone(),
+            home: self.environment.path("HOME"),
+            config_home: self.environment.path("XDG_CONFIG_HOME"),
+            shell_command: self.environment.get("GIT_SSH_COMMAND").map(OsStr::to_owned),
+            variables: self.environment.proxies().chain(agent).map(owned).collect(),
+            ..GitSurroundings::default()
+        }
     }
 
     /// Whether the terminal can move its cursor.

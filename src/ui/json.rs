@@ -7,6 +7,7 @@
 //! | `hello` | `format` (1), `version` of kiln |
 //! | `plan` | `needed`: number of steps |
 //! | `task-began`, `task-moved`, `task-done` | `task`; `done`, `total`: bytes; `took`, `detail` |
+//! | `task-output` | `task`, `line` |
 //! | `step-cached`, `step-started` | `step`, `name` |
 //! | `step-output` | `step`, `line` without its end; bytes that are not UTF-8 are U+FFFD |
 //! | `step-done`, `step-failed` | `step`, `name`, `took` |
@@ -48,6 +49,7 @@ enum Event<'a> {
     Hello { format: u32, version: &'static str },
     Plan { needed: usize },
     TaskBegan { task: &'a str },
+    TaskOutput { task: &'a str, line: &'a str },
     TaskMoved { task: &'a str, done: u64, total: Option<u64> },
     TaskDone { task: &'a str, took: f64, detail: &'a str },
     StepCached { step: u32, name: &'a str },
@@ -132,6 +134,7 @@ impl<W: Write> Json<W> {
     pub(crate) fn on(&mut self, event: &ProgressEvent<'_>, at: Duration) {
         let line = match event {
             ProgressEvent::Began { task } => Event::TaskBegan { task },
+            ProgressEvent::TaskOutput { task, line } => Event::TaskOutput { task, line },
             ProgressEvent::Moved { task, done, total } => {
                 Event::TaskMoved { task, done: *done, total: *total }
             }

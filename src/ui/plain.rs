@@ -69,6 +69,11 @@ impl<W: Write> Plain<W> {
             ProgressEvent::Began { task } => {
                 self.labels.task_number(task);
             }
+            ProgressEvent::TaskOutput { task, line } => {
+                let number = self.labels.task_number(task);
+                let line = clean(line.as_bytes(), false);
+                self.line(number, &line);
+            }
             ProgressEvent::Moved { task, done, total } => self.task_moved(task, *done, *total, at),
             ProgressEvent::Finished { task, took, detail } => self.task_done(task, *took, detail),
             ProgressEvent::Planned { plan, .. } => self.plan(plan),

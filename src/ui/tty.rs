@@ -65,6 +65,12 @@ impl<W: Write> Tty<W> {
                 let number = self.labels.task_number(task);
                 self.begin(number, heading(task, 200), at);
             }
+            ProgressEvent::TaskOutput { task, line } => {
+                let number = self.labels.task_number(task);
+                if let Some(item) = self.view.running.get_mut(&number) {
+                    item.partial = clean(line.as_bytes(), false);
+                }
+            }
             ProgressEvent::Moved { task, done, total } => {
                 let number = self.labels.task_number(task);
                 if let Some(item) = self.view.running.get_mut(&number) {

@@ -18,6 +18,7 @@ mod debian;
 mod documents;
 mod faults;
 mod foreign;
+mod git;
 mod golden;
 mod hostile;
 mod linting;

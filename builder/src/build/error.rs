@@ -12,6 +12,7 @@ use crate::solve::SolveError;
 use crate::source::archive::ContextArchiveError;
 use crate::source::context::ContextError;
 use crate::source::dockerfile::NoDockerfile;
+use crate::source::git::GitError;
 use crate::source::http::HttpError;
 use crate::source::image::ImageError;
 use crate::transform::StepError;
@@ -78,6 +79,9 @@ pub enum BuildError {
     /// A file could not be fetched.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The context is a git repository, and could not be had.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The result could not be handed on.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -97,19 +101,18 @@ impl BuildError {
         Self::Dockerfile { source_text: Box::new(source), diagnostics }
     }
 
-    pub(super) fn web(step: StepId, error: HttpError, plan: &Plan, source: &Source) -> Self {
-        let error = Box::new(StepError::from(error));
-        Self::solve(SolveError::Step { step, error }, plan, source)
-    }
-
     pub(super) fn solve(error: SolveError, plan: &Plan, source: &Source) -> Self {
         match error {
             SolveError::Interrupted => Self::Interrupted,
-            SolveError::Step { step, error } => Self::Step {
-                origin: Box::new(plan.step(step).origin.clone()),
-                source_text: Box::new(source.clone()),
-                error,
-            },
+            SolveError::Step { step, error } => Self::step(step, *error, plan, source),
+        }
+    }
+
+    pub(super) fn step(step: StepId, error: StepError, plan: &Plan, source: &Source) -> Self {
+        Self::Step {
+            origin: Box::new(plan.step(step).origin.clone()),
+            source_text: Box::new(source.clone()),
+            error: Box::new(error),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a build reads before anything runs: the Dockerfile, the contexts, files of the web.
+//! What a build reads before anything runs: the Dockerfile, the contexts, files of the web, commits of git repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::request::{BuildRequest, ContextPlace, DockerfilePlace, NamedContext, 
 use crate::source::archive::{self, Files};
 use crate::source::context::{self, Context, ContextSpec};
 use crate::source::dockerfile;
+use crate::source::git::{GitSources, Resolved};
 use crate::source::http::{Announced, Download, HttpError, Web};
 use crate::workshop::Workshop;
 
@@ -32,6 +33,8 @@ pub(crate) struct Inputs {
     ignore_file: Option<PathBuf>,
     /// The files of the web that the build wants.
     pub(crate) web: Arc<Web>,
+    /// The git repositories that it wants.
+    pub(crate) git: Arc<GitSources>,
 }
 
 /// A context that can be read.
@@ -46,9 +49,11 @@ impl Inputs {
     pub(crate) async fn open(
         workshop: &Arc<Workshop>,
         request: &BuildRequest,
-        web: Arc<Web>,
+        progress: &Arc<dyn Progress>,
     ) -> Result<Self, BuildError> {
-        let (main, text) = open_main(workshop, request, &web).await?;
+        let web = Arc::new(Web::new(workshop, &request.secrets, progress));
+        let git = Arc::new(GitSources::new(workshop, &request.secrets, progress));
+        let (main, text) = open_main(workshop, request, &web, &git).await?;
         let text = match (text, &request.dockerfile) {
             (None, DockerfilePlace::Web(url)) => Some(text_of(url, &web.fetch(url).await?)?),
             (text, _) => text,
@@ -59,7 +64,7 @@ impl Inputs {
             None => blocking(move || read_dockerfile(&place, &context)).await?,
         };
         let ignore_file = path.as_deref().map(context::ignore_file_of);
-        Ok(Self { source, main, named: request.named_contexts.clone(), ignore_file, web })
+        Ok(Self { source, main, named: request.named_contexts.clone(), ignore_file, web, git })
     }
 
     /// Returns the patterns of the main context's ignore file. Archives have none.
@@ -104,6 +109,25 @@ impl Inputs {
         Ok(contexts)
     }
 
+    /// Asks which commits the repositories of needed steps are wanted at.
+    pub(crate) async fn resolve_repositories(
+        &self,
+        plan: &Plan,
+    ) -> Result<BTreeMap<StepId, Resolved>, BuildError> {
+        let needed = plan.reachable();
+        let questions =
+            plan.steps().filter(|(id, _)| needed[id.index()]).filter_map(|(id, step)| match &step.op {
+                Op::Git(op) => Some(async move {
+                    let resolved = self.git.resolve(&op.reference).await;
+                    resolved
+                        .map(|resolved| (id, resolved))
+                        .map_err(|error| BuildError::step(id, error.into(), plan, &self.source))
+                }),
+                _ => None,
+            });
+        Ok(futures_util::future::try_join_all(questions).await?.into_iter().collect())
+    }
+
     /// Finds out which files of the web needed steps have.
     pub(crate) async fn announce_files(
         &self,
@@ -116,7 +140,7 @@ impl Inputs {
                     let announced = self.web.announce(&op.url, op.checksum).await;
                     announced
                         .map(|announced| (id, announced))
-                        .map_err(|error| BuildError::web(id, error, plan, &self.source))
+                        .map_err(|error| BuildError::step(id, error.into(), plan, &self.source))
                 }),
                 _ => None,
             });
@@ -133,7 +157,8 @@ impl Inputs {
                 let read = move || archive::read_or_only(&own, &download, &shown);
                 Ok(Opened::Files(Arc::new(workshop.lanes.cpu(read).await?)))
             }
-            Some(NamedContext::Image(_) | NamedContext::OciLayout { .. }) | None => {
+            // No step reads these as a context.
+            Some(NamedContext::Git(_) | NamedContext::Image(_) | NamedContext::OciLayout { .. }) | None => {
                 Err(BuildError::NoContext)
             }
         }
@@ -180,11 +205,17 @@ async fn open_main(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
     web: &Web,
+    git: &GitSources,
 ) -> Result<(Opened, Option<Source>), BuildError> {
+    let nothing = || Opened::Files(Arc::new(archive::nothing()));
+    if let Some(reference) = request.git_context() {
+        // Only the Dockerfile is read here. Steps have the files by `Op::Git`, without a context.
+        return Ok((nothing(), dockerfile::of_repository(git, &reference, &request.dockerfile).await?));
+    }
     let url = match &request.context {
         ContextPlace::Directory(path) => return Ok((Opened::Directory(canonical(path)?), None)),
         ContextPlace::Archive(path) => return Ok((unpack_file(workshop, path).await?, None)),
-        ContextPlace::Empty => return Ok((Opened::Files(Arc::new(archive::nothing())), None)),
+        ContextPlace::Git(_) | ContextPlace::Empty => return Ok((nothing(), None)),
         ContextPlace::Web(url) => url,
     };
     let (download, shown) = (web.fetch(url).await?, url.to_string());
@@ -192,7 +223,7 @@ async fn open_main(
         if request.dockerfile != DockerfilePlace::Default {
             return Err(BuildError::TwoDockerfiles { url: shown });
         }
-        return Ok((Opened::Files(Arc::new(archive::nothing())), Some(text_of(url, &download)?)));
+        return Ok((nothing(), Some(text_of(url, &download)?)));
     }
     let own = Arc::clone(workshop);
     let files = workshop.lanes.cpu(move || archive::read_content(&own, &download.content, &shown)).await?;

@@ -28,7 +28,6 @@ use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
-use crate::source::http::Web;
 use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
@@ -89,8 +88,7 @@ async fn attempt(
 ) -> Result<BuildResult, BuildError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await?;
-    let web = Arc::new(Web::new(workshop, &request.secrets, progress));
-    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, web)).await?;
+    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, progress)).await?;
     let parsed = lower::parse(&inputs.source, &request.build_args);
     if parsed.has_errors() {
         let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
@@ -248,11 +246,14 @@ async fn prepare(
 ) -> Result<Bench, BuildError> {
     let contexts = inputs.read_contexts(workshop, plan, progress).await?;
     let downloads = inputs.announce_files(plan).await?;
+    let commits = inputs.resolve_repositories(plan).await?;
     Ok(Bench {
         workshop: Arc::clone(workshop),
         contexts,
         downloads,
         web: Arc::clone(&inputs.web),
+        git: Arc::clone(&inputs.git),
+        commits,
         secrets: request.secrets.clone(),
         timestamp,
         compression: request.compression,

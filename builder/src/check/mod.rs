@@ -24,9 +24,8 @@ use crate::lower::{
     self, Config, Diagnostic, Dockerfile, Extent, Finding, ImageRequest, LintInput, Linted, Matcher,
     PlanOptions, Planner, Severity, Source, depends_on_variables,
 };
-use crate::progress::{Progress, Silent};
+use crate::progress::Progress;
 use crate::request::{BuildRequest, ContextPlace};
-use crate::source::http::Web;
 use crate::source::{context, dockerfile};
 use crate::workshop::Workshop;
 use images::Images;
@@ -81,7 +80,7 @@ pub async fn check(
     options: &CheckOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Checked, BuildError> {
-    let (source, ignore) = read(workshop, request).await?;
+    let (source, ignore) = read(workshop, request, progress).await?;
     let parsed = lower::parse(&source, &request.build_args);
     let extent = if request.target.is_some() { Extent::Needed } else { Extent::Whole };
     let subject = Subject {
@@ -113,24 +112,25 @@ pub async fn check(
 pub async fn dockerfile_of(
     workshop: Option<&Arc<Workshop>>,
     request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
 ) -> Result<Source, BuildError> {
-    read(workshop, request).await.map(|(source, _)| source)
+    read(workshop, request, progress).await.map(|(source, _)| source)
 }
 
 /// Reads the Dockerfile and the ignore file.
 async fn read(
     workshop: Option<&Arc<Workshop>>,
     request: &BuildRequest,
+    progress: &Arc<dyn Progress>,
 ) -> Result<(Source, Matcher), BuildError> {
     if let (Some(workshop), true) = (workshop, request.needs_store()) {
-        let progress: Arc<dyn Progress> = Arc::new(Silent);
-        let web = Arc::new(Web::new(workshop, &request.secrets, &progress));
-        let inputs = Inputs::open(workshop, request, web).await?;
+        let inputs = Inputs::open(workshop, request, progress).await?;
         let ignore = inputs.ignored()?;
         return Ok((inputs.source, ignore));
     }
     let directory = match &request.context {
         ContextPlace::Directory(directory) => Some(directory.clone()),
+        ContextPlace::Git(_) => return Err(BuildError::NoContext),
         ContextPlace::Archive(_) | ContextPlace::Web(_) | ContextPlace::Empty => None,
     };
     let place = request.dockerfile.clone();

@@ -95,6 +95,7 @@ fn plan(changes: &[String], platform: &Platform) -> Result<RunConfig, String> {
         build_platform: platform.clone(),
         build_args: BTreeMap::new(),
         labels: BTreeMap::new(),
+        git_context: None,
         named_contexts: BTreeMap::new(),
         network: Network::Host,
         extra_hosts: Vec::new(),

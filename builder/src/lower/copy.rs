@@ -3,12 +3,15 @@
 use kiln_frontend::ast::{AddInstruction, CopyInstruction, Instruction, Transfer, Word};
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::Span;
+use kiln_frontend::suggest;
 
 use super::attempt::Attempt;
 use super::names::{absolute, clean, working_directory};
 use super::stages::StageState;
-use crate::plan::{CopyOp, CopySource, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
+use crate::git_reference::{GitReference, GitReferenceError, KEYS, Standing};
+use crate::plan::{CopyOp, CopySource, GitOp, HistoryLine, HttpOp, MakeDirOp, Op, StepId, Unpack};
 use crate::request::WebUrl;
+use crate::secrets::without_logins;
 
 /// What distinguishes one transfer from another besides its [`Transfer`].
 struct Shape {
@@ -16,7 +19,14 @@ struct Shape {
     from: StepId,
     parents: bool,
     unpack: Unpack,
-    checksum: Option<kiln_oci::Digest>,
+    checksum: Option<Checksum>,
+    keep_git_directory: Option<bool>,
+}
+
+/// What `--checksum` says: of a file, or of a git repository.
+enum Checksum {
+    File(kiln_oci::Digest),
+    Commit(String),
 }
 
 impl Attempt<'_> {
@@ -46,29 +56,30 @@ impl Attempt<'_> {
             parents: copy.keeps_parents,
             unpack: Unpack::Never,
             checksum: None,
+            keep_git_directory: None,
         };
         self.transfer(state, instruction, &copy.transfer, &shape);
     }
 
     pub(super) fn add(&mut self, state: &mut StageState, instruction: &Instruction, add: &AddInstruction) {
-        if add.keep_git_directory.is_some() {
-            self.unsupported(
-                instruction.span,
-                "`ADD --keep-git-dir`",
-                "add the files from a checked-out directory",
-            );
-        }
         let checksum = add.checksum.as_ref().and_then(|word| self.checksum(state, word, &add.transfer));
         let unpack = match add.unpack {
             None => Unpack::Local,
             Some(true) => Unpack::All,
             Some(false) => Unpack::Never,
         };
-        let shape = Shape { keyword: "ADD", from: self.context(), parents: false, unpack, checksum };
+        let shape = Shape {
+            keyword: "ADD",
+            from: self.context(),
+            parents: false,
+            unpack,
+            checksum,
+            keep_git_directory: add.keep_git_directory,
+        };
         self.transfer(state, instruction, &add.transfer, &shape);
     }
 
-    fn checksum(&mut self, state: &StageState, word: &Word, transfer: &Transfer) -> Option<kiln_oci::Digest> {
+    fn checksum(&mut self, state: &StageState, word: &Word, transfer: &Transfer) -> Option<Checksum> {
         let text = self.expander.word(word, &state.variables);
         if text.is_empty() {
             return None;
@@ -83,10 +94,10 @@ impl Attempt<'_> {
             return None;
         }
         if sources.iter().any(|source| is_git(source)) {
-            return None;
+            return Some(Checksum::Commit(text));
         }
         match text.parse() {
-            Ok(digest) => Some(digest),
+            Ok(digest) => Some(Checksum::File(digest)),
             Err(error) => {
                 self.expander.error("checksum", word.span, format!("invalid checksum: {error}"));
                 None
@@ -102,6 +113,11 @@ impl Attempt<'_> {
         shape: &Shape,
     ) {
         let (sources, texts) = self.sources(state, transfer, shape);
+        if shape.keep_git_directory == Some(true) && !texts.iter().any(|text| is_git(text)) {
+            let message = "`--keep-git-dir` has no effect: no source is a git repository";
+            let error = Diagnostic::error("git-source", instruction.span, message);
+            self.expander.push(error.with_help("leave it out"));
+        }
         let written = self.expander.word(&transfer.destination, &state.variables);
         let chown = transfer.chown.as_ref().map(|word| self.expander.word(word, &state.variables));
         let chmod = transfer.chmod.as_ref().map(|word| self.mode(state, word));
@@ -179,20 +195,15 @@ impl Attempt<'_> {
 
     fn source(&mut self, span: Span, text: &str, shape: &Shape) -> Option<CopySource> {
         let is_copy = shape.keyword == "COPY";
-        if is_git(text) {
+        if let Some(parsed) = GitReference::parse(text, Standing::Source) {
             if is_copy {
                 self.expander.push(
                     Diagnostic::error("copy-source", span, "source can't be a git ref for COPY")
                         .with_help("ADD takes git repositories"),
                 );
-            } else {
-                self.unsupported(
-                    span,
-                    "`ADD` of a git repository",
-                    "add the files from a checked-out directory",
-                );
+                return None;
             }
-            return None;
+            return self.repository(span, parsed, shape);
         }
         if is_url(text) {
             if is_copy {
@@ -209,11 +220,47 @@ impl Attempt<'_> {
                     return None;
                 }
             };
+            let checksum = match &shape.checksum {
+                Some(Checksum::File(digest)) => Some(*digest),
+                Some(Checksum::Commit(_)) | None => None,
+            };
             let origin = self.origin_of_source(&url.to_string(), span);
-            let from = self.plan.push(Op::Http(HttpOp { url, checksum: shape.checksum }), origin);
+            let from = self.plan.push(Op::Http(HttpOp { url, checksum }), origin);
             return Some(CopySource::Remote { from });
         }
         Some(CopySource::Path { from: shape.from, pattern: text.to_owned() })
+    }
+
+    /// Returns the files of a git repository, all that are in its root.
+    fn repository(
+        &mut self,
+        span: Span,
+        parsed: Result<GitReference, GitReferenceError>,
+        shape: &Shape,
+    ) -> Option<CopySource> {
+        let with_checksum = |reference: GitReference| match &shape.checksum {
+            Some(Checksum::Commit(text)) => reference.with_checksum(text),
+            Some(Checksum::File(_)) | None => Ok(reference),
+        };
+        let with_directory = |reference: GitReference| reference.with_git_directory(shape.keep_git_directory);
+        match parsed.and_then(with_checksum).and_then(with_directory).and_then(GitReference::checked) {
+            Ok(reference) => {
+                let origin = self.origin_of_source(&reference.shown(), span);
+                let from = self.plan.push(Op::Git(Box::new(GitOp { reference })), origin);
+                Some(CopySource::Path { from, pattern: "/".to_owned() })
+            }
+            Err(error) => {
+                let mut wrong = Diagnostic::error("git-source", span, error.to_string());
+                if let GitReferenceError::UnknownKey { key } = &error {
+                    wrong = wrong.with_help(match suggest::nearest(key, KEYS) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("the keys are {}", KEYS.join(", ")),
+                    });
+                }
+                self.expander.push(wrong);
+                None
+            }
+        }
     }
 
     /// Adds a step that changes the stage's file system.
@@ -235,60 +282,14 @@ fn is_url(text: &str) -> bool {
     (text.starts_with("http://") || text.starts_with("https://")) && !is_git(text)
 }
 
-/// Whether ADD takes the text for a git repository: by its scheme, as `user@host:path`, or as a URL whose path ends in
-/// `.git`.
+/// Whether ADD takes the text for a git repository.
 fn is_git(text: &str) -> bool {
-    if ["git://", "ssh://"].iter().any(|scheme| text.starts_with(scheme)) {
-        return true;
-    }
-    if text.starts_with("http://") || text.starts_with("https://") {
-        let path = text.split(['#', '?']).next().unwrap_or_default();
-        return path.ends_with(".git");
-    }
-    match text.split_once('@') {
-        Some((user, rest)) => {
-            let is_word = |text: &str| {
-                !text.is_empty()
-                    && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-            };
-            is_word(user)
-                && rest.split_once(':').is_some_and(|(host, path)| is_word(host) && !path.is_empty())
-        }
-        None => false,
-    }
-}
-
-/// Returns a text without user and password in its addresses: it is shown, and kept in the image's history.
-fn without_logins(text: &str) -> String {
-    let (mut clean, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(at) = rest.find("://") {
-        let (before, behind) = rest.split_at(at + "://".len());
-        clean.push_str(before);
-        let end = behind.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(behind.len());
-        rest = &behind[behind[..end].rfind('@').map_or(0, |at| at + 1)..];
-    }
-    clean + rest
+    GitReference::parse(text, Standing::Source).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_in_addresses_are_not_repeated() {
-        for (text, clean) in [
-            ("ADD https://me:pass@host/x@y /", "ADD https://host/x@y /"),
-            (
-                "ADD [\"https://token@host\", \"http://a:b@c/d\", \"/\"]",
-                "ADD [\"https://host\", \"http://c/d\", \"/\"]",
-            ),
-            ("ADD https://$USER:$PASS@host/x /", "ADD https://host/x /"),
-            ("ADD https://host/x?me@y a@b /", "ADD https://host/x?me@y a@b /"),
-            ("COPY a /", "COPY a /"),
-        ] {
-            assert_eq!(without_logins(text), clean);
-        }
-    }
 
     #[test]
     fn repositories_and_urls_are_told_from_paths() {

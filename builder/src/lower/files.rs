@@ -9,20 +9,30 @@ use super::attempt::Attempt;
 use super::names::named_context;
 use super::planner::MAIN_CONTEXT;
 use super::stages::{ImageRequest, ImageSource, ResolvedImage};
-use crate::plan::{ContextOp, ImageOp, Op, Origin, StepId};
+use crate::git_reference::GitReference;
+use crate::plan::{ContextOp, GitOp, ImageOp, Op, Origin, StepId};
 use crate::request::NamedContext;
 
 impl Attempt<'_> {
     /// Returns the main context's step.
     pub(super) fn context(&mut self) -> StepId {
-        let op = ContextOp { name: MAIN_CONTEXT.to_owned() };
+        let op = match &self.options.git_context {
+            Some(reference) => Op::Git(Box::new(GitOp { reference: reference.clone() })),
+            None => Op::Context(ContextOp { name: MAIN_CONTEXT.to_owned() }),
+        };
         let origin = Origin { text: "load build context".to_owned(), ..Origin::default() };
-        self.plan.push(Op::Context(op), origin)
+        self.plan.push(op, origin)
     }
 
     pub(super) fn named_step(&mut self, key: &str) -> StepId {
         let origin = Origin { text: format!("load context {key}"), ..Origin::default() };
-        self.plan.push(Op::Context(ContextOp { name: format!("named:{key}") }), origin)
+        let op = match self.options.named_contexts.get(key) {
+            Some(NamedContext::Git(reference)) => {
+                Op::Git(Box::new(GitOp { reference: GitReference::clone(reference) }))
+            }
+            _ => Op::Context(ContextOp { name: format!("named:{key}") }),
+        };
+        self.plan.push(op, origin)
     }
 
     /// Returns the step whose files `COPY --from` names. What is wrong with the name was said when stages were linked.
@@ -66,7 +76,10 @@ impl Attempt<'_> {
         let source = match context {
             NamedContext::Image(reference) => ImageSource::Named(reference.or_latest()),
             NamedContext::OciLayout { path, name } => ImageSource::Layout { path, name },
-            NamedContext::Directory(_) | NamedContext::Archive(_) | NamedContext::Web(_) => return None,
+            NamedContext::Directory(_)
+            | NamedContext::Archive(_)
+            | NamedContext::Web(_)
+            | NamedContext::Git(_) => return None,
         };
         let any_platform = self.options.platforms.is_empty();
         Some(ImageRequest { source, platform: platform.clone(), any_platform })

@@ -10,6 +10,7 @@ use kiln_oci::Platform;
 
 use super::attempt::Attempt;
 use super::stages::{ImageRequest, ResolvedImage};
+use crate::git_reference::GitReference;
 use crate::plan::{Network, Plan, Ulimit};
 use crate::request::{BuildRequest, Compat, NamedContext, Timestamp};
 
@@ -31,6 +32,8 @@ pub struct PlanOptions {
     pub build_args: BTreeMap<String, String>,
     /// Labels of the result.
     pub labels: BTreeMap<String, String>,
+    /// The git repository that is the main context, if one is.
+    pub git_context: Option<GitReference>,
     /// Contexts by name.
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// Network of RUN steps that do not say.
@@ -57,6 +60,7 @@ impl PlanOptions {
             build_platform: Platform::host(),
             build_args: request.build_args.clone(),
             labels: request.labels.clone(),
+            git_context: request.git_context(),
             named_contexts: request.named_contexts.clone(),
             network: request.network,
             extra_hosts: request.extra_hosts.clone(),

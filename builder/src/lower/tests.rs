@@ -6,8 +6,9 @@ use std::fmt::Write;
 use kiln_oci::{Digest, ImageConfig, Platform};
 
 use super::*;
-use crate::plan::Network;
-use crate::request::{Compat, NamedContext};
+use crate::git_reference::{GitReference, Standing};
+use crate::plan::{GitOp, Network, Op};
+use crate::request::{BuildRequest, Compat, ContextPlace, NamedContext};
 
 /// What a build asks for besides the text.
 #[derive(Default)]
@@ -31,6 +32,7 @@ impl Asked<'_> {
             build_platform: Platform::linux("amd64"),
             build_args: self.args.iter().map(pair).collect(),
             labels: BTreeMap::new(),
+            git_context: None,
             named_contexts: self.contexts.iter().map(context).collect(),
             network: Network::Host,
             extra_hosts: Vec::new(),
@@ -313,7 +315,7 @@ fn what_is_certain_is_said_before_images_are_asked_for() {
         ("FROM a\nARG A=x\nEXPOSE $A", "expose: $A"),
         (
             "FROM a AS b\nFROM b\nADD --keep-git-dir=true a b",
-            "unsupported: ADD --keep-git-dir=true a b (add the files from a checked-out directory)",
+            "git-source: ADD --keep-git-dir=true a b (leave it out)",
         ),
     ] {
         let source = Source::new("Dockerfile", text);
@@ -383,4 +385,61 @@ fn every_example_of_the_manual_has_its_error() {
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert!(count > 40, "{count} examples");
+}
+
+#[test]
+fn a_repository_is_a_step_that_add_contexts_and_named_contexts_read() {
+    let said = |op: &GitOp| {
+        let reference = &op.reference;
+        let checksum = reference.checksum.as_deref().unwrap_or_default();
+        format!("{} {checksum} {}", reference.shown(), reference.keeps_git_directory())
+    };
+    let repositories = |options: PlanOptions, text: &str| -> Vec<String> {
+        let source = Source::new("Dockerfile", text);
+        let parsed = kiln_frontend::parse(&source);
+        let plan = Planner::new(&source, &parsed.file, options).unwrap().finish().plan;
+        let found = plan.steps().filter_map(|(_, step)| match &step.op {
+            Op::Git(op) => Some(said(op)),
+            _ => None,
+        });
+        found.collect()
+    };
+    let add = "FROM scratch\nARG V=v1\nADD --checksum=AB --keep-git-dir https://me:p@h/a.git#$V /\n";
+    assert_eq!(repositories(Asked::default().options(), add), ["https://h/a.git#v1 ab true"]);
+    let history = Asked::default().history(add);
+    assert_eq!(history, "ARG V=v1 (empty)\nADD https://h/a.git#v1 /");
+    let reference = |text: &str| GitReference::parse(text, Standing::Context).unwrap().unwrap();
+    let contexts = PlanOptions {
+        git_context: Some(reference("github.com/a/b")),
+        named_contexts: [("n".to_owned(), NamedContext::Git(Box::new(reference("git@h:n"))))].into(),
+        ..Asked::default().options()
+    };
+    let text = "FROM scratch\nCOPY a a\nCOPY --from=n b b\nADD git@h:n c\n";
+    assert_eq!(repositories(contexts, text), ["https://github.com/a/b  false", "git@h:n  false"]);
+}
+
+#[test]
+fn the_git_directory_of_the_context_follows_the_build_argument_and_the_address() {
+    let keeps = |address: &str, argument: Option<&str>| {
+        let reference = GitReference::parse(address, Standing::Context).unwrap().unwrap();
+        let argument = argument.map(|value| ("BUILDKIT_CONTEXT_KEEP_GIT_DIR".to_owned(), value.to_owned()));
+        let request = BuildRequest {
+            context: ContextPlace::Git(Box::new(reference)),
+            build_args: argument.into_iter().collect(),
+            ..BuildRequest::new("/")
+        };
+        request.git_context().unwrap().keeps_git_directory()
+    };
+    let (plain, kept, part) = ("git@h:a", "git@h:a?keep-git-dir", "git@h:a?keep-git-dir#:part");
+    for (address, argument, expected) in [
+        (plain, None, false),
+        (plain, Some("1"), true),
+        (plain, Some("false"), false),
+        (plain, Some("yes"), false),
+        (kept, None, true),
+        (kept, Some("0"), true),
+        (part, None, false),
+    ] {
+        assert_eq!(keeps(address, argument), expected, "{address} {argument:?}");
+    }
 }

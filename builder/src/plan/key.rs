@@ -19,10 +19,14 @@
 //! | contents of caches, values of secrets | no | – | – | – | they must not decide what comes out |
 //! | diff ids | – | – | – | yes | the name and the configuration do not count |
 //! | mtimes, host paths, number of threads, user of the machine | no | no | no | no | same inputs, same bytes |
+//!
+//! Of a git repository the commit counts, the subdirectory, and which submodules and times are wanted. The ref and the address
+//! count only with the git directory, since they are written into it.
 
 use kiln_oci::{Digest, Hasher};
 
-use super::op::{CopyOp, CopySource, MountKind, Network, Op, RunMount, RunOp, Sharing, Unpack};
+use super::op::{CopyOp, CopySource, GitOp, MountKind, Network, Op, RunMount, RunOp, Sharing, Unpack};
+use crate::git_reference::Mtime;
 
 /// Number of the way keys are made; a change makes every key another.
 pub const KEY_FORMAT: u32 = 2;
@@ -125,6 +129,7 @@ pub fn describe(kind: KeyKind, base: &KeyBase, op: &Op, inputs: &Inputs, sink: &
             sink.field("url", http.url.unshown().as_bytes());
             sink.field("checksum", http.checksum.as_ref().map_or(&[][..], |digest| &digest.as_bytes()[..]));
         }
+        Op::Git(git) => describe_git(git, inputs, sink),
         Op::Run(run) => describe_run(run, inputs, sink),
         Op::Copy(copy) => describe_copy(copy, inputs, sink),
         Op::MakeDir(make) => {
@@ -133,6 +138,18 @@ pub fn describe(kind: KeyKind, base: &KeyBase, op: &Op, inputs: &Inputs, sink: &
             sink.field("user", make.user.as_bytes());
         }
     }
+}
+
+fn describe_git(git: &GitOp, inputs: &Inputs, sink: &mut dyn KeySink) {
+    let reference = &git.reference;
+    sink.field("op", b"git");
+    for resolved in &inputs.reads {
+        sink.field("commit", resolved.as_bytes());
+    }
+    sink.field("subdirectory", reference.subdirectory.as_bytes());
+    sink.field("git directory", &[u8::from(reference.keeps_git_directory())]);
+    sink.field("submodules", &[u8::from(reference.submodules)]);
+    sink.field("commit times", &[u8::from(reference.mtime == Mtime::Commit)]);
 }
 
 fn describe_run(run: &RunOp, inputs: &Inputs, sink: &mut dyn KeySink) {

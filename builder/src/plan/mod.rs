@@ -8,8 +8,8 @@ mod op;
 
 pub use key::{KeyKind, StepKey};
 pub use op::{
-    ContextOp, CopyOp, CopySource, HttpOp, ImageOp, MakeDirOp, MountKind, Network, Op, RunMount, RunOp,
-    Script, Sharing, Ulimit, Unpack,
+    ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, MakeDirOp, MountKind, Network, Op, RunMount,
+    RunOp, Script, Sharing, Ulimit, Unpack,
 };
 
 use kiln_oci::{ImageConfig, Platform};

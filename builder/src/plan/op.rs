@@ -4,6 +4,7 @@ use kiln_oci::{Digest, Platform, Reference};
 use kiln_registry::WebUrl;
 
 use super::StepId;
+use crate::git_reference::GitReference;
 use crate::rootfs::Layer;
 
 /// What a step does.
@@ -17,6 +18,8 @@ pub enum Op {
     Context(ContextOp),
     /// A file fetched over HTTP.
     Http(HttpOp),
+    /// The files of a git repository.
+    Git(Box<GitOp>),
     /// A process run in a file system.
     Run(Box<RunOp>),
     /// Files put into a file system.
@@ -52,6 +55,13 @@ pub struct HttpOp {
     pub url: WebUrl,
     /// What it must be.
     pub checksum: Option<Digest>,
+}
+
+/// The files of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitOp {
+    /// Where it is, and what of it is wanted.
+    pub reference: GitReference,
 }
 
 /// A process run in a file system.
@@ -263,7 +273,7 @@ impl Op {
             Self::Run(op) => Some(op.parent),
             Self::Copy(op) => Some(op.parent),
             Self::MakeDir(op) => Some(op.parent),
-            Self::Scratch | Self::Image(_) | Self::Context(_) | Self::Http(_) => None,
+            Self::Scratch | Self::Image(_) | Self::Context(_) | Self::Http(_) | Self::Git(_) => None,
         }
     }
 

@@ -55,7 +55,10 @@ pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Ke
             continue;
         }
         let failed = |error| SolveError::Step { step: id, error: Box::new(error) };
-        let reads = reads(bench, plan, &step.op, &keys).map_err(failed)?;
+        let mut reads = reads(bench, plan, &step.op, &keys).map_err(failed)?;
+        if let (Op::Git(git), Some(commit)) = (&step.op, bench.commits.get(&id)) {
+            reads.push(Read::Source(commit.identity(&git.reference)));
+        }
         let parent = step.op.parent().and_then(|parent| keys.keys[parent.index()]).map(|key| key.0);
         let inputs = Inputs { parent, reads: reads.iter().map(Read::digest).collect() };
         keys.selections[id.index()] = reads.iter().map(Read::selection).collect();

@@ -42,9 +42,14 @@ pub enum ContextArchiveError {
         /// What is wrong with it.
         source: ArchiveError,
     },
-    /// Its only file cannot be read again.
-    #[error(transparent)]
-    Hash(#[from] HashError),
+    /// It is no archive, and cannot be hashed.
+    #[error("cannot read the build context `{place}`")]
+    Hash {
+        /// The address, as it may be shown.
+        place: String,
+        /// Why not.
+        source: HashError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -117,7 +122,8 @@ pub fn read_or_only(
     let mut tree = Tree::new();
     tree.insert(ArchivePath::parse(ONLY_FILE).expect("a plain name"), download.entry());
     imply_directories(&mut tree);
-    hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers)?;
+    hash_contents(&mut tree, &|_| true, &NoCache, &NoLayers)
+        .map_err(|source| ContextArchiveError::Hash { place: place.to_owned(), source })?;
     Ok(Files { tree: Arc::new(tree), _scratch: None })
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use kiln_layer::{ArchivePath, Entry, NoLayers, Tree};
 
+use super::git::{GitError, GitSources};
+use crate::git_reference::GitReference;
 use crate::lower::Source;
 use crate::request::{DockerfilePlace, WebUrl};
 
@@ -102,4 +104,23 @@ pub fn read_bounded(reader: impl Read) -> std::io::Result<Vec<u8>> {
         true => Err(std::io::Error::other(format!("it is larger than {DOCKERFILE_BYTES_MAX} bytes"))),
         false => Ok(bytes),
     }
+}
+
+/// Finds and reads the Dockerfile of a context that is a git repository; `None` when its place is on the web.
+///
+/// # Errors
+/// [`GitError`], which names the place.
+pub async fn of_repository(
+    git: &GitSources,
+    reference: &GitReference,
+    place: &DockerfilePlace,
+) -> Result<Option<Source>, GitError> {
+    let names = match place {
+        DockerfilePlace::Text(bytes) => return Ok(Some(Source::from_bytes(NAME, bytes))),
+        DockerfilePlace::Web(_) => return Ok(None),
+        DockerfilePlace::Default => vec![PathBuf::from(NAME), PathBuf::from(LOWER_NAME)],
+        DockerfilePlace::Path(path) => vec![path.clone()],
+    };
+    let bytes = git.read(reference, &names, DOCKERFILE_BYTES_MAX).await?;
+    Ok(Some(Source::from_bytes(names[0].display().to_string(), &bytes)))
 }

@@ -1,9 +1,10 @@
-//! Where files come from: images, contexts, archives and URLs. One file a kind.
+//! Where files come from: images, contexts, archives, git repositories and URLs. One file or folder a kind.
 
 pub mod context;
 
 pub mod archive;
 pub mod dockerfile;
+pub mod git;
 pub mod http;
 pub mod image;
 pub mod layout;

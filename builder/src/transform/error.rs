@@ -8,6 +8,7 @@ use kiln_store::StoreError;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
+use crate::source::git::GitError;
 use crate::source::http::HttpError;
 
 /// Why a step failed.
@@ -25,6 +26,9 @@ pub enum StepError {
         /// What is missing.
         reason: String,
     },
+    /// A git repository could not be had.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The rules of COPY and ADD do not allow it.
     #[error(transparent)]
     Copy(#[from] CopyError),

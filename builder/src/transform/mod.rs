@@ -21,6 +21,7 @@ pub use selection::{copy_selection, mount_selection};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
 use kiln_oci::Digest;
@@ -33,8 +34,12 @@ use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::Rootfs;
 use crate::secrets::Secrets;
 use crate::source::context::Context;
+use crate::source::git::{GitError, GitSources, Resolved};
 use crate::source::http::{Announced, Download, Web};
 use crate::workshop::Workshop;
+
+/// Time between two looks whether a step that waits is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the steps of one build share.
 pub struct Bench {
@@ -46,6 +51,10 @@ pub struct Bench {
     pub downloads: BTreeMap<StepId, Announced>,
     /// Fetches them when a step needs them.
     pub web: Arc<Web>,
+    /// The commits that git repositories are wanted at, by step.
+    pub commits: BTreeMap<StepId, Resolved>,
+    /// Fetches these when a step needs them.
+    pub git: Arc<GitSources>,
     /// Secrets by id.
     pub secrets: Secrets,
     /// Times of files.
@@ -125,9 +134,20 @@ pub async fn execute(
             let opened = bench.web.open(&http.url, &bench.downloads[&id], with_time).await;
             opened.map(StepOutput::File).map_err(StepError::from)
         }
+        Op::Git(git) => tokio::select! {
+            files = bench.git.files(&git.reference) => Ok(StepOutput::Files(files?)),
+            () = cancelled(bench) => Err(GitError::Interrupted.into()),
+        },
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
         Op::Copy(copy) => copy::copy(bench, &step.op, copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, make, given).await.map(StepOutput::Rootfs),
+    }
+}
+
+/// Waits until running steps are to end.
+async fn cancelled(bench: &Bench) {
+    while !bench.cancel.is_cancelled() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

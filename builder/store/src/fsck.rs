@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use kiln_oci::{Digest, layout};
 
 use crate::disk::{make_directories, plain_name};
-use crate::error::{IoContext, Result, StoreError};
+use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::Session;
 use crate::records::{Lookup, RECORDS, RecordDamage};
+use crate::repositories::REPOSITORIES;
 use crate::scratch::replace_file;
 use crate::snapshots::{SNAPSHOTS, UNSYNCED};
 use crate::store::Store;
@@ -88,6 +89,7 @@ pub fn fsck(store: &Store) -> Result<Report> {
     check_index(store, &mut report)?;
     check_records(store, &mut report)?;
     check_digest_names(store.session(), SNAPSHOTS, UNSYNCED, &mut report)?;
+    check_digest_names(store.session(), REPOSITORIES, "", &mut report)?;
     Ok(report)
 }
 
@@ -240,7 +242,8 @@ fn check_record(store: &Store, kind: &str, key: Digest, report: &mut Report) -> 
 fn check_digest_names(session: &Session, folder: &str, suffix: &str, report: &mut Report) -> Result<()> {
     let folder = session.path(folder);
     let is_digest = |name: &str| Digest::from_hex(name.strip_suffix(suffix).unwrap_or(name)).is_ok();
-    for name in session.disk().list(&folder).on("list", &folder)? {
+    // Stores of earlier versions do not have every folder.
+    for name in optional(session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default() {
         if !name.to_str().is_some_and(is_digest) {
             report.problems.push(Problem::Stray { path: folder.join(name) });
         }

@@ -5,6 +5,7 @@
 //! | a blob | an entry of `index.json` needs it; a kept record names it; a living process holds it |
 //! | a record | it was used recently enough, or there is room for it |
 //! | a snapshot | it was used recently enough, or there is room for it; a living process holds it |
+//! | a repository | it was used recently enough, or there is room for it; a living process holds it |
 //! | a partial blob | somebody writes it, or it is young |
 //!
 //! Only the caller can tell what a manifest needs, so the store parses nothing. While gc decides and moves things to
@@ -23,6 +24,7 @@ use crate::leases::{LEASES, LOCKS, Pin, pinned_by_the_living};
 use crate::lock::remove_unheld;
 use crate::partial;
 use crate::records::RecordEntry;
+use crate::repositories::{self, RepositoryEntry};
 use crate::scratch::Scratch;
 use crate::snapshots::SnapshotEntry;
 use crate::store::Store;
@@ -37,9 +39,9 @@ pub type Expand<'a> = dyn Fn(&Blobs, &Descriptor) -> std::result::Result<Vec<Dig
 /// How much to remove. The default keeps every record and snapshot, and removes only what nothing refers to.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Records, snapshots and partial blobs unused for longer go.
+    /// Records, snapshots, repositories and partial blobs unused for longer go.
     pub unused_for_max: Option<Duration>,
-    /// When blobs, records and snapshots take more than this, those unused longest go until they do not.
+    /// When blobs, records, snapshots and repositories take more than this, those unused longest go until they do not.
     pub size_bytes_max: Option<u64>,
     /// Says what would go, and removes nothing.
     pub is_dry_run: bool,
@@ -54,6 +56,8 @@ pub struct Report {
     pub records: Vec<(String, Digest)>,
     /// Snapshots.
     pub snapshots: Vec<DiffId>,
+    /// Number of repositories.
+    pub repositories: usize,
     /// Number of partial blobs.
     pub partial: usize,
     /// Bytes of all these.
@@ -69,12 +73,12 @@ pub struct Report {
 /// says.
 pub fn gc(store: &Store, policy: &Policy, expand: &Expand<'_>) -> Result<Report> {
     let trash = if policy.is_dry_run { None } else { Trash::new(store) };
-    // Walking them takes long, and nobody has to wait for it. A snapshot that appears later is too young to go.
-    let snapshots = measure_snapshots(store, policy)?;
+    // Walking them takes long, and nobody has to wait for it. What appears later is too young to go.
+    let directories = measure_directories(store, policy)?;
     let mut report = Report::default();
     {
         let _alone = store.session().lock("gc", LockMode::Exclusive)?;
-        let census = take_census(store, snapshots, expand)?;
+        let census = take_census(store, directories, expand)?;
         let doomed = condemn(census, policy, store.session().disk().now());
         account(&doomed, &mut report);
         if policy.is_dry_run {
@@ -96,7 +100,7 @@ struct Census {
     blobs: BTreeMap<Digest, u64>,
     /// Blobs that stay whatever happens to records.
     rooted: BTreeSet<Digest>,
-    /// Records and snapshots that may go, with what they name.
+    /// Records, snapshots and repositories that may go, with what they name.
     cached: Vec<Cached>,
 }
 
@@ -110,6 +114,7 @@ struct Cached {
 enum What {
     Record(String, Digest),
     Snapshot(DiffId),
+    Repository(Digest),
 }
 
 #[derive(Default)]
@@ -118,7 +123,7 @@ struct Doomed {
     cached: Vec<Cached>,
 }
 
-fn take_census(store: &Store, snapshots: Vec<Cached>, expand: &Expand<'_>) -> Result<Census> {
+fn take_census(store: &Store, directories: Vec<Cached>, expand: &Expand<'_>) -> Result<Census> {
     let pins = pinned_by_the_living(store.session())?;
     let mut rooted: BTreeSet<Digest> = pins.iter().filter_map(Pin::blob).collect();
     for descriptor in store.names().entries()? {
@@ -141,22 +146,30 @@ fn take_census(store: &Store, snapshots: Vec<Cached>, expand: &Expand<'_>) -> Re
     }
     let is_free = |cached: &Cached| match cached.what {
         What::Snapshot(diff_id) => !pins.contains(&Pin::Snapshot(diff_id)),
-        What::Record(..) => true,
+        // Who holds a repository is asked when it is to go.
+        What::Record(..) | What::Repository(_) => true,
     };
-    cached.extend(snapshots.into_iter().filter(is_free));
+    cached.extend(directories.into_iter().filter(is_free));
     Ok(Census { blobs, rooted, cached })
 }
 
-fn measure_snapshots(store: &Store, policy: &Policy) -> Result<Vec<Cached>> {
+fn measure_directories(store: &Store, policy: &Policy) -> Result<Vec<Cached>> {
     if policy.unused_for_max.is_none() && policy.size_bytes_max.is_none() {
         return Ok(Vec::new());
     }
-    let measure = |entry: SnapshotEntry| {
-        let size_bytes = usage_of(&store.snapshots().path(&entry.diff_id))?.total_bytes;
-        let (what, last_used) = (What::Snapshot(entry.diff_id), entry.last_used);
+    let measure = |what, path: &Path, last_used| {
+        let size_bytes = usage_of(path)?.total_bytes;
         Ok(Cached { what, last_used, size_bytes, names: Vec::new() })
     };
-    store.snapshots().list()?.into_iter().map(measure).collect()
+    let snapshot = |entry: SnapshotEntry| {
+        measure(What::Snapshot(entry.diff_id), &store.snapshots().path(&entry.diff_id), entry.last_used)
+    };
+    let repository = |entry: RepositoryEntry| {
+        let path = repositories::path_of(store.session(), &entry.name);
+        measure(What::Repository(entry.name), &path, entry.last_used)
+    };
+    let snapshots = store.snapshots().list()?.into_iter().map(snapshot);
+    snapshots.chain(repositories::list(store.session())?.into_iter().map(repository)).collect()
 }
 
 fn cached_record(store: &Store, kind: &str, entry: RecordEntry) -> Result<Cached> {
@@ -233,6 +246,7 @@ fn account(doomed: &Doomed, report: &mut Report) {
         match &cached.what {
             What::Record(kind, key) => report.records.push((kind.clone(), *key)),
             What::Snapshot(diff_id) => report.snapshots.push(*diff_id),
+            What::Repository(_) => report.repositories += 1,
         }
     }
 }
@@ -244,6 +258,12 @@ fn bury(store: &Store, doomed: Doomed, trash: Option<&Trash>, report: &mut Repor
             What::Record(kind, key) => store.records().remove(&kind, &key),
             What::Snapshot(diff_id) => bury_path(store, trash, &store.snapshots().path(&diff_id))
                 .and_then(|()| crate::remove::remove_tree(&store.snapshots().note(&diff_id))),
+            What::Repository(name) => repositories::remove(store.session(), &name).map(|is_gone| {
+                if !is_gone {
+                    report.repositories -= 1;
+                    report.size_bytes -= cached.size_bytes;
+                }
+            }),
         };
         report.kept.extend(done.err());
     }

@@ -15,6 +15,7 @@
 //! partial/<hex>                                blobs half fetched
 //! logs/<build>/<step>.log                      full output of steps
 //! cachemounts/<hash>/<slot>/                   directories of RUN --mount=type=cache
+//! repositories/<hash>/                         what was fetched of git repositories, a cache
 //! scratch/<lease>.<n>.<what>                   what is being made; nothing here is referred to
 //! leases/<lease>  leases/locks/<name>          who is alive, and what they use
 //! damaged/                                     what fsck moved away
@@ -38,6 +39,9 @@ pub mod usage;
 
 mod store;
 pub use store::{FORMAT, Store};
+
+mod repositories;
+pub use repositories::Repository;
 
 mod cachemounts;
 pub use cachemounts::{CacheMount, Sharing};

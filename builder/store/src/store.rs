@@ -24,6 +24,7 @@ use crate::logs::{LOGS, Logs};
 use crate::names::{Names, empty_document};
 use crate::partial::PARTIAL;
 use crate::records::{RECORDS, Records};
+use crate::repositories::{self, REPOSITORIES, Repository};
 use crate::scratch::{Leftovers, SCRATCH, Scratch, collect_dead, replace_file};
 use crate::snapshots::{SNAPSHOTS, Snapshots};
 
@@ -32,8 +33,18 @@ pub const FORMAT: u64 = 1;
 const FORMAT_OLDEST: u64 = 1;
 /// The file that says which format the store has.
 pub(crate) const VERSION_FILE: &str = "kiln.json";
-const FOLDERS: [&str; 9] =
-    ["blobs", layout::BLOBS_DIRECTORY, RECORDS, SNAPSHOTS, PARTIAL, LOGS, CACHE_MOUNTS, SCRATCH, LEASES];
+const FOLDERS: [&str; 10] = [
+    "blobs",
+    layout::BLOBS_DIRECTORY,
+    RECORDS,
+    SNAPSHOTS,
+    PARTIAL,
+    LOGS,
+    CACHE_MOUNTS,
+    REPOSITORIES,
+    SCRATCH,
+    LEASES,
+];
 /// What only a store, or another OCI layout, has.
 const DATA: [&str; 6] = [layout::MARKER_FILE, layout::INDEX_FILE, "blobs", RECORDS, SNAPSHOTS, CACHE_MOUNTS];
 
@@ -177,6 +188,15 @@ impl Store {
     /// What could not be removed.
     pub fn remove_cache_mount(&self, id: &str) -> Result<usize> {
         cachemounts::remove_unused(&self.session, id)
+    }
+
+    /// Opens the repository called `name`, any text, or returns `None` while somebody else holds it. A new one is an empty
+    /// directory.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn try_repository(&self, name: &str) -> Result<Option<Repository>> {
+        repositories::try_open(&self.session, name)
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

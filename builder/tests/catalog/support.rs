@@ -33,6 +33,7 @@ impl Space {
             registry: ClientConfig::default(),
             identity: Err("not needed".to_owned()),
             resolv_conf: None,
+            git: Default::default(),
             jobs: 2,
             started_ns: 0,
         };

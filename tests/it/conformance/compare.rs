@@ -184,7 +184,7 @@ impl Comparison<'_> {
     /// Returns size and digest of a file after placeholders are back and deliberate lines are out.
     fn content(&self, path: &[u8], size: u64, digest: &str, content: Option<&[u8]>) -> (u64, String) {
         let Some(content) = content else { return (size, digest.to_owned()) };
-        let mut clear = self.place.clear(content);
+        let mut clear = self.place.clear_file(content);
         let path = shown(path);
         for deliberate in self.deliberate.iter().filter(|deliberate| deliberate.at.as_ref() == Some(&path)) {
             if let Some(start) = &deliberate.drop_lines {

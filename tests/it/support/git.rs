@@ -37,9 +37,69 @@ impl GitServer {
         Self { server, commits: ids }
     }
 
+    /// Serves the repositories below `root`, each at `/NAME.git`. `gate` may answer a request itself.
+    pub(crate) fn serve(
+        root: &Path,
+        gate: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> Self {
+        let root = Arc::new(root.to_owned());
+        let server =
+            HttpServer::start(move |request| gate(request).unwrap_or_else(|| backend(&root, request)));
+        Self { server, commits: Vec::new() }
+    }
+
     /// Returns the address, without a final slash.
     pub(crate) fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Returns the host with its port.
+    pub(crate) fn host(&self) -> String {
+        self.server.host()
+    }
+
+    /// Returns `METHOD path` of every request so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.server.asked()
+    }
+}
+
+/// A repository that a test fills, in `PLACE/NAME`; `PLACE/NAME.git` is what a server shows of it.
+pub(crate) struct Repository {
+    path: PathBuf,
+}
+
+impl Repository {
+    /// Makes an empty one.
+    pub(crate) fn new(place: &Path, name: &str) -> Self {
+        git(place, 0, &["init", "--quiet", "--initial-branch=main", name]);
+        std::os::unix::fs::symlink(format!("{name}/.git"), place.join(format!("{name}.git"))).unwrap();
+        Self { path: place.join(name) }
+    }
+
+    /// Returns a path in its work tree.
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file.
+    pub(crate) fn write(&self, name: impl AsRef<Path>, content: &str) -> &Self {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self
+    }
+
+    /// Commits everything and returns the id.
+    pub(crate) fn commit(&self) -> String {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message=commit"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Runs git in it and returns what it prints.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        git(&self.path, 0, arguments).trim().to_owned()
     }
 }
 
@@ -114,8 +174,9 @@ fn backend(root: &PathBuf, request: &Request) -> Response {
     let sent = child.stdin.take().unwrap().write_all(&request.body).is_ok();
     let mut answer = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
-    let ended = child.wait().unwrap().success();
-    if sent && ended { parse(&answer) } else { Response::new(500, answer) }
+    child.wait().unwrap();
+    // As for any server of programs, what it wrote counts: of what went wrong it says there.
+    if sent && !answer.is_empty() { parse(&answer) } else { Response::new(500, answer) }
 }
 
 /// Parses the gateway's answer: headers, an empty line, the body.

@@ -9,4 +9,5 @@ mod model;
 mod parts;
 mod peers;
 mod processes;
+mod repositories;
 mod scenario;

@@ -13,13 +13,14 @@ use super::image::{Asked, check_layout};
 use crate::support::sha256;
 
 /// Everything that may stand directly below a store.
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
     "blobs",
     "records",
     "snapshots",
     "partial",
     "logs",
     "cachemounts",
+    "repositories",
     "scratch",
     "leases",
     "kiln.json",

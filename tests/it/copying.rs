@@ -240,3 +240,28 @@ fn users_without_any_privilege_build_the_same_image() {
 fn copy_tree(from: &Path, to: &Path) {
     peers::run("cp", [Path::new("-r"), from, to]);
 }
+
+#[test]
+fn a_changed_layer_is_the_same_whether_its_blocks_were_copied_or_made() {
+    let space = TestSpace::new();
+    let names: Vec<String> = (0..600).map(|number| format!("src/{}/{number}", number % 9)).collect();
+    let text = |round: usize, number: usize| {
+        (0..400).map(|line| format!("{} ", line * (number + 7) * (round + 1) % 9973)).collect::<String>()
+    };
+    let dockerfile = "FROM scratch\nCOPY src /src\n";
+    let path = space.context("context", &[("Dockerfile", dockerfile)]);
+    for (number, name) in names.iter().enumerate() {
+        space.file(&format!("context/{name}"), text(0, number));
+    }
+    for (turn, compression) in ["gzip", "zstd", "none"].into_iter().enumerate() {
+        let build = |store: &str| {
+            space.build(&path).args(["--compression", compression]).store(&space.path(store)).run().success()
+        };
+        build(compression);
+        for round in 1..4 {
+            space.file(&format!("context/{}", names[round * 150]), text(4 * turn + round, round));
+            let copied = build(compression).never_says(&["CACHED COPY"]).digest();
+            assert_eq!(copied, build(&format!("{compression}-{round}")).digest(), "{compression}, {round}");
+        }
+    }
+}

@@ -290,8 +290,7 @@ fn assemble_images(
     parts.map(assemble).collect()
 }
 
-/// Puts the documents into the store and returns the descriptor of the result.
-/// Stores what describes the images, and checks it before anybody sees it.
+/// Puts what describes the images into the store, checked before anybody sees it, and returns the descriptor of the result.
 async fn store_documents(workshop: &Arc<Workshop>, images: &[Assembled]) -> Result<Descriptor, BuildError> {
     let mut documents: Vec<bytes::Bytes> = Vec::new();
     for image in images {

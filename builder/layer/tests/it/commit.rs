@@ -5,9 +5,9 @@ use std::io::Read;
 use std::sync::Arc;
 
 use kiln_layer::{
-    Changes, CommitError, Compression, Content, ContentDigest, DirectoryOrigin, Entry, Item, Metadata,
-    NoCache, NoLayers, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, compress, hash_contents,
-    walk_origin,
+    Changes, CommitError, Committed, Compression, Content, ContentDigest, DirectoryOrigin, EarlierBlocks,
+    Entry, Item, Kind, Metadata, NoCache, NoLayers, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs,
+    commit, commit_with, compress, hash_contents, walk_origin,
 };
 
 use crate::support::{changes_of, committed, file, gnu_tar, kinds, listing_of, options, path, tar_of, tree};
@@ -197,4 +197,104 @@ fn a_full_disk_is_an_error() {
     }
     let error = commit(&changes_of(many_files()), &NoLayers, &options(Compression::Gzip(1)), &mut Full);
     assert!(matches!(error, Err(CommitError::Write { .. })));
+}
+
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip(5), Compression::Zstd(3)];
+
+/// Small files; their contents can be read only when `are_readable`.
+fn small_files(are_readable: bool) -> Tree {
+    let mut tree = Tree::new();
+    for number in 0..3000_u32 {
+        let name = path(&format!("d{}/f{number:04}", number % 7));
+        let content = Content::inline(format!("{number}\n").repeat(number as usize % 90).into_bytes());
+        let elsewhere = || {
+            let (size, digest) = (content.size, content.digest.unwrap());
+            Content::of_layer(kiln_oci::DiffId(kiln_oci::Digest::of(b"")), name.clone(), size, digest)
+        };
+        let content = if are_readable { content } else { elsewhere() };
+        tree.imply_parents(&name);
+        tree.insert(name, Entry::file(Metadata::with_mode(0o644), content));
+    }
+    tree
+}
+
+/// The blocks of a layer whose blob has these bytes now.
+fn blocks_of(done: &Committed, blob: &[u8]) -> EarlierBlocks {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, blob).unwrap();
+    let mut earlier = EarlierBlocks::default();
+    earlier.add(file, &done.blocks);
+    earlier
+}
+
+fn committed_with(
+    changes: &Changes,
+    compression: Compression,
+    earlier: &EarlierBlocks,
+) -> Result<(Committed, Vec<u8>), CommitError> {
+    let mut blob = Vec::new();
+    let done = commit_with(changes, &NoLayers, &options(compression), earlier, &mut blob)?;
+    Ok((done, blob))
+}
+
+#[test]
+fn what_an_earlier_layer_has_is_copied_and_not_read() {
+    let (readable, unreadable) = (changes_of(small_files(true)), changes_of(small_files(false)));
+    for compression in COMPRESSIONS {
+        let (first, blob) = committed(&readable, compression);
+        let (again, copy) = committed_with(&unreadable, compression, &blocks_of(&first, &blob)).unwrap();
+        assert!(copy == blob, "{compression}");
+        assert_eq!(
+            (again.diff_id, again.digest, &again.blocks),
+            (first.diff_id, first.digest, &first.blocks)
+        );
+        assert_eq!(again.listing.encode(), first.listing.encode());
+        // Without, or under another compression, there is nothing to copy.
+        assert!(committed_with(&unreadable, compression, &EarlierBlocks::default()).is_err());
+        let other = if compression == Compression::None { Compression::Gzip(1) } else { Compression::None };
+        assert!(committed_with(&unreadable, other, &blocks_of(&first, &blob)).is_err());
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_what_there_was_to_copy() {
+    let before = many_files();
+    let mut after = before.clone();
+    after.insert(path("d3/f10"), file("something new"));
+    after.insert(path("d5/new"), file("one more"));
+    after.remove(&path("d1/f8"));
+    let (before, after) = (changes_of(before), changes_of(after));
+    for compression in COMPRESSIONS {
+        let (first, blob) = committed(&before, compression);
+        let (fresh, expected) = committed(&after, compression);
+        let mut flipped = blob.clone();
+        for at in (0..flipped.len()).step_by(50_000) {
+            flipped[at] ^= 1;
+        }
+        let rows: [(&str, &[u8]); 4] =
+            [("sound", &blob), ("damaged", &flipped), ("cut short", &blob[..blob.len() / 2]), ("gone", b"")];
+        for (state, bytes) in rows {
+            let (done, found) = committed_with(&after, compression, &blocks_of(&first, bytes)).unwrap();
+            assert!(found == expected, "{compression}, {state}");
+            assert_eq!((done.diff_id, done.blocks), (fresh.diff_id, fresh.blocks.clone()), "{state}");
+        }
+    }
+}
+
+#[test]
+fn files_whose_digests_are_not_known_yet_are_read_and_their_blocks_copied_all_the_same() {
+    let known = small_files(true);
+    let mut unknown = Tree::new();
+    for (path, entry) in known.iter() {
+        let mut entry = entry.clone();
+        if let Kind::File(content) = &mut entry.kind {
+            content.digest = None;
+        }
+        unknown.insert(path.clone(), entry);
+    }
+    let (known, unknown) = (changes_of(known), changes_of(unknown));
+    let (first, blob) = committed(&unknown, Compression::default());
+    assert!(committed(&known, Compression::default()).1 == blob);
+    let (again, copy) = committed_with(&unknown, Compression::default(), &blocks_of(&first, &blob)).unwrap();
+    assert!(copy == blob && again.blocks == first.blocks);
 }

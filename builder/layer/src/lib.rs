@@ -24,8 +24,8 @@ pub use commit::{
 
 pub mod copy;
 pub use copy::{
-    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, copy,
-    select_sources,
+    BadPattern, Copied, CopyError, CopyRequest, CopySource, Observed, ParentsPattern, Part, check_length,
+    copy, select_sources,
 };
 
 mod chmod;

@@ -3,7 +3,7 @@
 use std::io;
 
 use kiln_layer::tar::read::ReadError;
-use kiln_layer::{ArchiveError, CommitError};
+use kiln_layer::{ArchiveError, CommitError, CopyError};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::StoreError;
 
@@ -90,6 +90,9 @@ pub enum CatalogError {
     /// An archive of files cannot be read.
     #[error("cannot import the archive")]
     Import(#[from] ArchiveError),
+    /// A name that could be stored, and never unpacked.
+    #[error(transparent)]
+    Name(#[from] CopyError),
     /// There is nothing in an archive.
     #[error("the archive has no files")]
     Empty,

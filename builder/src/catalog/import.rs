@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, LayerTime, NoLayers, extract_archive,
+    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, LayerTime, NoLayers, check_length,
+    extract_archive,
 };
 use kiln_oci::{
     Descriptor, Digest, Document, HistoryEntry, ImageConfig, Manifest, MediaType, Platform, Reference,
@@ -81,6 +82,7 @@ fn read_layer(workshop: &Workshop, input: &Input, epoch: i64) -> Result<Layer, C
     }
     let paths: Vec<ArchivePath> = tree.iter().map(|(path, _)| path.clone()).collect();
     for path in &paths {
+        check_length(path)?;
         tree.imply_parents(path);
     }
     let mut changes = Changes::new();

@@ -37,6 +37,7 @@ use crate::path::{ArchivePath, PathError, PathMatcher};
 use crate::tree::{Changes, ResolveError, Tree};
 pub use kiln_glob::BadPattern;
 use place::Placer;
+pub use place::check_length;
 pub use source::{ParentsPattern, select_sources};
 
 /// One COPY or ADD.

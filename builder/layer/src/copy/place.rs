@@ -388,8 +388,11 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Refuses what could be written in an archive but nowhere else.
-fn check_length(place: &ArchivePath) -> Result<(), CopyError> {
+/// Refuses what could be written in an archive but nowhere else: a name or path that no file system takes.
+///
+/// # Errors
+/// [`CopyError::TooLong`].
+pub fn check_length(place: &ArchivePath) -> Result<(), CopyError> {
     let lengths = [place.file_name().unwrap_or_default().len(), place.as_bytes().len()];
     for ((what, max), length) in LENGTHS_MAX.into_iter().zip(lengths) {
         if length > max {

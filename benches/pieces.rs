@@ -17,7 +17,8 @@ use kiln_frontend::source::Source;
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::{
     ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, Entry, LayerTime, NoCache, NoLayers,
-    Rules, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules, walk_origin,
+    Place, Rules, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules,
+    walk_origin,
 };
 
 const FILES: usize = 5_000;
@@ -107,12 +108,12 @@ impl<'a> Rules for Ignored<'a> {
         self.0.top()
     }
 
-    fn judge(&self, above: &Directory<'a>, path: &ArchivePath) -> Verdict {
-        if above.excludes(path.file_name().unwrap()) { Verdict::Skip } else { Verdict::Keep }
+    fn judge(&self, above: &Directory<'a>, place: Place<'_>) -> Verdict {
+        if above.excludes(place.name()) { Verdict::Skip } else { Verdict::Keep }
     }
 
-    fn enter(&self, above: &Directory<'a>, path: &ArchivePath) -> (Verdict, Directory<'a>) {
-        let directory = above.enter(path.file_name().unwrap());
+    fn enter(&self, above: &Directory<'a>, place: Place<'_>) -> (Verdict, Directory<'a>) {
+        let directory = above.enter(place.name());
         (if directory.is_excluded() { Verdict::Skip } else { Verdict::Keep }, directory)
     }
 }

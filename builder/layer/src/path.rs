@@ -140,11 +140,13 @@ impl ArchivePath {
     /// # Errors
     /// When `name` is not one plain component.
     pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
-        check_bytes(name)?;
-        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
-            return Err(PathError::NotPlain { name: escape(name) });
-        }
+        check_component(name)?;
         Ok(self.concat(name))
+    }
+
+    /// Appends a component that [`check_component`] found good.
+    pub(crate) fn join_checked(&self, component: &[u8]) -> Self {
+        self.concat(component)
     }
 
     /// Appends another path.
@@ -207,6 +209,15 @@ impl ArchivePath {
         bytes[self.0.len() + 1..].copy_from_slice(rest);
         Self(Arc::from(&*bytes))
     }
+}
+
+/// Tells whether `name` can be a component of a path.
+pub(crate) fn check_component(name: &[u8]) -> Result<(), PathError> {
+    check_bytes(name)?;
+    if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+        return Err(PathError::NotPlain { name: escape(name) });
+    }
+    Ok(())
 }
 
 fn check_bytes(bytes: &[u8]) -> Result<(), PathError> {

@@ -1,17 +1,18 @@
 //! What a build reads before anything runs: the Dockerfile, the contexts, files of the web, commits of git repositories.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_layer::NoLayers;
+use kiln_oci::Digest;
 
 use super::BuildError;
 use crate::ignore::Matcher;
 use crate::lanes::blocking;
 use crate::lower::{MAIN_CONTEXT, Source};
-use crate::plan::{CopySource, Op, Plan, StepId};
+use crate::plan::{Op, Plan, StepId};
 use crate::progress::{Progress, ProgressEvent};
 use crate::request::{BuildRequest, ContextPlace, DockerfilePlace, NamedContext, WebUrl};
 use crate::source::archive::{self, Files};
@@ -19,6 +20,7 @@ use crate::source::context::{self, Context, ContextSpec};
 use crate::source::dockerfile;
 use crate::source::git::{GitSources, Resolved};
 use crate::source::http::{Announced, Download, HttpError, Web};
+use crate::transform::Selection;
 use crate::workshop::Workshop;
 
 /// Where the inputs of a build are, and the Dockerfile's text.
@@ -93,13 +95,12 @@ impl Inputs {
                 Opened::Files(files) => Context::of_archive(files),
                 Opened::Directory(directory) => {
                     let ignore_file = self.ignore_file.clone().filter(|_| name == MAIN_CONTEXT);
-                    let selections = selections.into_iter().collect();
                     let spec = ContextSpec { directory, ignore_file, selections };
                     let own = Arc::clone(workshop);
-                    workshop.lanes.cpu(move || context::read(&own, &spec)).await?
+                    workshop.lanes.cpu(move || Context::read(&own, spec)).await?
                 }
             };
-            let detail = match context.tree.iter().filter(|(_, entry)| entry.content().is_some()).count() {
+            let detail = match context.file_count {
                 1 => "1 file".to_owned(),
                 count => format!("{count} files"),
             };
@@ -165,36 +166,16 @@ impl Inputs {
     }
 }
 
-/// Returns what needed steps select of each context.
-fn selections(plan: &Plan) -> BTreeMap<String, BTreeSet<String>> {
+/// Returns what needed steps select of each context: what identifies it, and the path or pattern.
+fn selections(plan: &Plan) -> BTreeMap<String, BTreeMap<Digest, String>> {
     let needed = plan.reachable();
-    let mut selections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let name_of = |step: StepId| match &plan.step(step).op {
-        Op::Context(context) => Some(context.name.clone()),
-        _ => None,
-    };
-    let mut select = |from: StepId, pattern: &str| {
-        if let Some(name) = name_of(from) {
-            selections.entry(name).or_default().insert(pattern.to_owned());
-        }
-    };
+    let mut selections: BTreeMap<String, BTreeMap<Digest, String>> = BTreeMap::new();
     for (_, step) in plan.steps().filter(|(id, _)| needed[id.index()]) {
-        match &step.op {
-            Op::Copy(copy) => {
-                for source in &copy.sources {
-                    if let CopySource::Path { from, pattern } = source {
-                        select(*from, pattern);
-                    }
-                }
+        for (from, selection) in Selection::all_of(&step.op) {
+            if let Op::Context(context) = &plan.step(from).op {
+                let of_context = selections.entry(context.name.clone()).or_default();
+                of_context.insert(selection.query(), selection.pattern().to_owned());
             }
-            Op::Run(run) => {
-                for mount in &run.mounts {
-                    if let (Some(from), Some(source)) = (mount.kind.reads(), mount.kind.source()) {
-                        select(from, source);
-                    }
-                }
-            }
-            _ => {}
         }
     }
     selections

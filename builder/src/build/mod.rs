@@ -28,6 +28,7 @@ use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
+use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
 use crate::transform::Bench;
 use crate::workshop::Workshop;
@@ -111,7 +112,13 @@ async fn attempt(
     let bench = Arc::new(unless_raised(interrupt, prepared).await?);
     let keys = {
         let (bench, plan) = (Arc::clone(&bench), Arc::clone(&plan));
-        workshop.lanes.cpu(move || definition_keys(&bench, &plan, &needed)).await
+        let work = move || {
+            let keys = definition_keys(&bench, &plan, &needed)?;
+            // Without this the next build finds out again, which is no reason to fail.
+            bench.contexts.values().for_each(|context| drop(context.remember_selections()));
+            Ok(keys)
+        };
+        workshop.lanes.cpu(work).await
     };
     let keys = keys.map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
     let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
@@ -122,7 +129,7 @@ async fn attempt(
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
-    let trees: Vec<_> = bench.contexts.values().map(|context| Arc::clone(&context.tree)).collect();
+    let trees: Vec<_> = bench.contexts.values().filter_map(Context::tree_if_read).collect();
     drop((solution, bench));
     discard(trees);
     let images = images

@@ -4,7 +4,7 @@ use kiln_oci::Digest;
 
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{CopySource, KeyKind, Op, Plan, StepId, StepKey};
-use crate::transform::{Bench, StepError, copy_selection, explain_copy, is_fresh, mount_selection};
+use crate::transform::{Bench, Selection, StepError, explain_copy, is_fresh};
 
 use super::SolveError;
 
@@ -106,12 +106,9 @@ fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<Read>, 
                     CopySource::Inline { .. } => {}
                     CopySource::Remote { from } => reads.push(Read::Source(bench.downloads[from].key())),
                     CopySource::Path { from, pattern } => {
-                        reads.push(match context_tree(bench, plan, *from) {
-                            Some(tree) => copy_selection(tree, copy, pattern)
-                                .map(Read::Selection)
-                                .map_err(|error| explain_copy(bench, plan, *from, error))?,
-                            None => key_of(*from),
-                        })
+                        let selection = selection(bench, plan, *from, Selection::Copy { copy, pattern })
+                            .map_err(|error| explain_copy(bench, plan, *from, error))?;
+                        reads.push(selection.map_or_else(|| key_of(*from), Read::Selection));
                     }
                 }
             }
@@ -119,10 +116,12 @@ fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<Read>, 
         Op::Run(run) => {
             for mount in &run.mounts {
                 let Some(from) = mount.kind.reads() else { continue };
-                reads.push(match (context_tree(bench, plan, from), mount.kind.source()) {
-                    (Some(tree), Some(source)) => Read::Selection(mount_selection(tree, source)?),
-                    _ => key_of(from),
-                });
+                let source = mount.kind.source();
+                let selection = match source {
+                    Some(source) => selection(bench, plan, from, Selection::Mount(source))?,
+                    None => None,
+                };
+                reads.push(selection.map_or_else(|| key_of(from), Read::Selection));
             }
         }
         _ => {}
@@ -130,9 +129,14 @@ fn reads(bench: &Bench, plan: &Plan, op: &Op, keys: &Keys) -> Result<Vec<Read>, 
     Ok(reads)
 }
 
-fn context_tree<'a>(bench: &'a Bench, plan: &Plan, step: StepId) -> Option<&'a kiln_layer::Tree> {
-    match &plan.step(step).op {
-        Op::Context(context) => bench.contexts.get(&context.name).map(|context| &*context.tree),
-        _ => None,
-    }
+/// The digest of what is selected, if that is of a context.
+fn selection(
+    bench: &Bench,
+    plan: &Plan,
+    from: StepId,
+    selection: Selection<'_>,
+) -> Result<Option<Digest>, StepError> {
+    let Op::Context(context) = &plan.step(from).op else { return Ok(None) };
+    let Some(context) = bench.contexts.get(&context.name) else { return Ok(None) };
+    context.selection(selection.query(), |tree| selection.digest(tree)).map(Some)
 }

@@ -1,5 +1,7 @@
 //! Why a step failed.
 
+use std::sync::Arc;
+
 use kiln_layer::content_hash::SelectionError;
 use kiln_layer::{ArchivePath, CommitError, CopyError, TreeError};
 use kiln_sandbox::{ExecError, ExitStatus};
@@ -8,6 +10,7 @@ use kiln_store::StoreError;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
+use crate::source::context::ContextError;
 use crate::source::git::GitError;
 use crate::source::http::HttpError;
 
@@ -26,6 +29,9 @@ pub enum StepError {
         /// What is missing.
         reason: String,
     },
+    /// The context cannot be read.
+    #[error(transparent)]
+    Context(#[from] Arc<ContextError>),
     /// A git repository could not be had.
     #[error(transparent)]
     Git(#[from] GitError),

@@ -17,7 +17,7 @@ mod error;
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
 pub use kiln_layer::OwnerError;
-pub use selection::{copy_selection, mount_selection};
+pub use selection::{Selection, mount_selection};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,7 +125,11 @@ pub async fn execute(
     match &step.op {
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
-        Op::Context(context) => Ok(StepOutput::Files(Arc::clone(&bench.contexts[&context.name].tree))),
+        Op::Context(context) => {
+            let (own, name) = (Arc::clone(bench), context.name.clone());
+            let tree = bench.workshop.lanes.cpu(move || own.contexts[&name].tree()).await?;
+            Ok(StepOutput::Files(tree))
+        }
         Op::Http(http) => {
             let with_time = match bench.timestamp {
                 Timestamp::Epoch(_) => WithTime::No,

@@ -4,12 +4,13 @@ use kiln_layer::content_hash::{MetadataOverrides, Naming, digest_of_selection};
 use kiln_layer::{
     ArchivePath, BadPattern, CopyError, ParentsPattern, Part, PathMatcher, Tree, select_sources,
 };
-use kiln_oci::Digest;
+use kiln_oci::{Digest, Hasher};
 
 use super::StepError;
 use crate::ignore::Matcher;
 use crate::lower::nearest;
-use crate::plan::CopyOp;
+use crate::plan::key::KeySink;
+use crate::plan::{CopyOp, CopySource, Op, RunMount, StepId};
 
 /// What a source of a copy names, read from its text.
 pub(super) struct Selector<'a> {
@@ -41,11 +42,79 @@ impl<'a> Selector<'a> {
     }
 }
 
+/// What a step selects of files, as far as its digest depends on the step.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection<'a> {
+    /// A source of a copy.
+    Copy {
+        /// The step, for its flags.
+        copy: &'a CopyOp,
+        /// The source, as written.
+        pattern: &'a str,
+    },
+    /// The source of a bind mount, as written.
+    Mount(&'a str),
+}
+
+impl<'a> Selection<'a> {
+    /// Returns what a step selects, and from which step.
+    pub fn all_of(op: &'a Op) -> Vec<(StepId, Self)> {
+        match op {
+            Op::Copy(copy) => {
+                let path = |source: &'a CopySource| match source {
+                    CopySource::Path { from, pattern } => Some((*from, Self::Copy { copy, pattern })),
+                    CopySource::Inline { .. } | CopySource::Remote { .. } => None,
+                };
+                copy.sources.iter().filter_map(path).collect()
+            }
+            Op::Run(run) => {
+                let source =
+                    |mount: &'a RunMount| Some((mount.kind.reads()?, Self::Mount(mount.kind.source()?)));
+                run.mounts.iter().filter_map(source).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the path or pattern.
+    pub fn pattern(&self) -> &'a str {
+        match self {
+            Self::Copy { pattern, .. } => pattern,
+            Self::Mount(source) => source,
+        }
+    }
+
+    /// Returns what identifies the selection: of the same files, the same query selects the same.
+    pub fn query(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        match self {
+            Self::Copy { copy, pattern } => {
+                hasher.field("copy", pattern.as_bytes());
+                hasher.field("parents", &[u8::from(copy.parents)]);
+                copy.exclude.iter().for_each(|pattern| hasher.field("exclude", pattern.as_bytes()));
+            }
+            Self::Mount(source) => hasher.field("mount", source.as_bytes()),
+        }
+        hasher.finish()
+    }
+
+    /// Returns the digest of what is selected in `tree`.
+    ///
+    /// # Errors
+    /// [`StepError`] for a missing source or malformed pattern, and when a selected file was not hashed.
+    pub fn digest(&self, tree: &Tree) -> Result<Digest, StepError> {
+        match self {
+            Self::Copy { copy, pattern } => copy_selection(tree, copy, pattern),
+            Self::Mount(source) => mount_selection(tree, source),
+        }
+    }
+}
+
 /// Returns the digest of what `pattern` of a copy selects in `tree`, after `--exclude`.
 ///
 /// # Errors
 /// [`StepError`] for a missing source or malformed pattern, and when a selected file was not hashed.
-pub fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Result<Digest, StepError> {
+pub(super) fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Result<Digest, StepError> {
     let selector = Selector::new(pattern, copy.parents)?;
     let part = selector.part();
     let selected = select_sources(tree, selector.pattern, part.as_ref()).map_err(|error| match error {

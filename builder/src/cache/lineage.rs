@@ -13,7 +13,7 @@ use crate::plan::key::{Inputs, KeyBase, KeyKind, step_key};
 
 const BLOCKS: &str = "blocks";
 /// Version of the records' form; another one counts as none.
-const BLOCKS_FORMAT: u32 = 1;
+const BLOCKS_FORMAT: u32 = 2;
 /// So many versions are remembered: a step that several directories or branches have in common has one for each.
 const VERSIONS_MAX: usize = 4;
 /// Smaller layers are made anew in less time than it takes to remember them.

@@ -28,9 +28,11 @@ pub(super) struct Press<'a> {
 pub(super) struct Packed<'a> {
     block: Block<'a>,
     filled: Filled,
-    crc: u32,
     bytes: Vec<u8>,
     recipe: Option<Recipe>,
+    /// Checksums of the bytes before and after compression.
+    plain: Span,
+    packed: Span,
 }
 
 impl<'a> Press<'a> {
@@ -62,8 +64,8 @@ impl<'a> Press<'a> {
             if earlier.decompress(&bytes, self.compression, &mut plain) {
                 let digests = known_digests(&block);
                 let filled = Filled { bytes: plain, digests, unhashed: Vec::new() };
-                let crc = crc32fast::hash(&filled.bytes);
-                return Ok(Packed { block, filled, crc, bytes, recipe: known });
+                let BlockLine { plain, packed, .. } = earlier.line;
+                return Ok(Packed { block, filled, bytes, recipe: known, plain, packed });
             }
         }
         let filled = fill(&block, self.layers, self.buffer())?;
@@ -71,15 +73,18 @@ impl<'a> Press<'a> {
         let recipe = known.or_else(|| recipe(&block, self.compression, |piece| filled.digest_of(piece.file)));
         let late = recipe.filter(|_| known.is_none());
         let earlier = earlier.or_else(|| self.earlier.find(late).filter(|earlier| earlier.read(&mut bytes)));
-        if earlier.is_none() {
+        let plain = Span::of(&filled.bytes);
+        let packed = if let Some(earlier) = earlier {
+            earlier.line.packed
+        } else {
             let mut compressor =
                 locked(&self.compressors).pop().unwrap_or_else(|| Compressor::new(self.compression));
             let packed = compressor.block(&filled.bytes, &mut bytes);
             packed.map_err(|source| CommitError::Compress { source })?;
             locked(&self.compressors).push(compressor);
-        }
-        let crc = crc32fast::hash(&filled.bytes);
-        Ok(Packed { block, filled, crc, bytes, recipe })
+            Span::of(&bytes)
+        };
+        Ok(Packed { block, filled, bytes, recipe, plain, packed })
     }
 
     fn buffer(&self) -> Vec<u8> {
@@ -182,15 +187,12 @@ impl<'a> Sink<'a> {
     }
 
     pub(super) fn take(&mut self, packed: &[Packed<'_>]) -> Result<(), CommitError> {
-        for block in packed {
-            let length = block.filled.bytes.len();
-            self.crc.combine(&crc32fast::Hasher::new_with_initial_len(block.crc, length as u64));
-            self.plain_bytes += length as u64;
-            let plain = u32::try_from(length).ok().map(|length| Span { length, crc: block.crc });
-            if let (Some(recipe), Some(plain), Some(packed)) = (block.recipe, plain, Span::of(&block.bytes)) {
-                self.index.push(BlockLine { recipe, offset: self.size, packed, plain });
-            }
-            self.write(&block.bytes)?;
+        for Packed { bytes, recipe, plain, packed, .. } in packed {
+            self.crc.combine(&crc32fast::Hasher::new_with_initial_len(plain.crc, plain.length));
+            self.plain_bytes += plain.length;
+            let line = |recipe| BlockLine { recipe, offset: self.size, packed: *packed, plain: *plain };
+            self.index.extend(recipe.map(line));
+            self.write(bytes)?;
         }
         Ok(())
     }

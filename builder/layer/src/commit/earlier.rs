@@ -3,12 +3,14 @@
 //! A block's *recipe* is the hash of its headers and of the digests of the contents in it, so it is known before anything is
 //! read. A block of the same recipe has the same plain bytes and, under the same compression, the same compressed ones: they
 //! are copied instead of made again. Where it is made of many small files, its plain bytes are decompressed instead of read
-//! file by file. Checksums tell a damaged block, which counts as none.
+//! file by file. Checksums tell a damaged block, which counts as none. Blocks before the first change go a shorter way still:
+//! [`super::beginning`].
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use kiln_oci::{Digest, HasherState};
 use serde::{Deserialize, Serialize};
 
 use super::cut::{Block, Part, Piece};
@@ -37,6 +39,17 @@ pub(super) struct BlockLine {
     pub(super) offset: u64,
     pub(super) packed: Span,
     pub(super) plain: Span,
+    /// What is known of all bytes up to its end, unless the tar was hashed without telling.
+    pub(super) ends: Option<Ends>,
+}
+
+/// What is known of a layer up to the end of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ends {
+    /// The state of the tar's hash.
+    pub(super) tar: HasherState,
+    /// The digest of the blob so far.
+    pub(super) blob: Digest,
 }
 
 /// Length and CRC-32 of some bytes.
@@ -49,8 +62,15 @@ pub(super) struct Span {
 /// Blocks that may be used again.
 #[derive(Debug, Default)]
 pub struct EarlierBlocks {
-    blobs: Vec<File>,
+    pub(super) versions: Vec<Version>,
     places: HashMap<Recipe, (usize, BlockLine)>,
+}
+
+/// An earlier version of a layer.
+#[derive(Debug)]
+pub(super) struct Version {
+    pub(super) blob: File,
+    pub(super) index: BlockIndex,
 }
 
 /// A block that was found.
@@ -68,17 +88,26 @@ impl Span {
 
 impl EarlierBlocks {
     /// Adds the blocks of a layer. `blob` is its open blob; blocks that are known already stay those.
-    pub fn add(&mut self, blob: File, index: &BlockIndex) {
-        let number = self.blobs.len();
-        self.blobs.push(blob);
+    pub fn add(&mut self, blob: File, index: BlockIndex) {
+        let number = self.versions.len();
         for line in &index.0 {
             self.places.entry(line.recipe).or_insert((number, *line));
         }
+        self.versions.push(Version { blob, index });
     }
 
     pub(super) fn find(&self, recipe: Option<Recipe>) -> Option<Found<'_>> {
-        let (blob, line) = self.places.get(&recipe?)?;
-        Some(Found { blob: &self.blobs[*blob], line: *line })
+        let (version, line) = self.places.get(&recipe?)?;
+        Some(Found { blob: &self.versions[*version].blob, line: *line })
+    }
+}
+
+impl Version {
+    /// Returns where in the blob the block `number` begins when all before it are in the index.
+    pub(super) fn end_before(&self, number: usize, compression: Compression) -> Option<u64> {
+        let Some(before) = number.checked_sub(1) else { return Some(compression.head().len() as u64) };
+        let line = self.index.0.get(before)?;
+        line.offset.checked_add(line.packed.length)
     }
 }
 

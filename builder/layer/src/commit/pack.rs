@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_oci::{DiffId, Digest, Hasher};
+use kiln_oci::{DiffId, Digest, Hasher, HasherState, ResumableHasher};
 use rayon::prelude::*;
 
 use super::CommitError;
+use super::beginning::Beginning;
 use super::cut::{Block, Part, Piece};
-use super::earlier::{BlockIndex, BlockLine, EarlierBlocks, Found, Recipe, Span, recipe};
+use super::earlier::{BlockIndex, BlockLine, EarlierBlocks, Ends, Found, Recipe, Span, recipe};
 use super::fill::{self, Filled, fill};
 use crate::compress::{Compression, Compressor};
 use crate::content::LayerDirectories;
@@ -98,7 +99,7 @@ fn locked<T>(mutex: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
 }
 
 /// The digests of the files that end in a block, all known before.
-fn known_digests(block: &Block<'_>) -> Vec<(usize, ContentDigest)> {
+pub(super) fn known_digests(block: &Block<'_>) -> Vec<(usize, ContentDigest)> {
     let last = block.pieces().filter(|piece| piece.is_last());
     last.filter_map(|piece| Some((piece.file, piece.content.digest?))).collect()
 }
@@ -106,16 +107,41 @@ fn known_digests(block: &Block<'_>) -> Vec<(usize, ContentDigest)> {
 /// Takes blocks in order: finds the diff id and the digests of large files.
 #[derive(Default)]
 pub(super) struct PlainSide {
-    hasher: Hasher,
+    hasher: ResumableHasher,
     bytes: u64,
     large: Option<(usize, u64, ContentHasher)>,
     digests: Vec<(usize, ContentDigest)>,
+    /// The state of the hash after each block.
+    states: Vec<Option<HasherState>>,
+}
+
+/// What [`PlainSide`] found.
+pub(super) struct Plain {
+    /// The digest of the tar.
+    pub(super) diff_id: DiffId,
+    /// How many bytes it has.
+    pub(super) bytes: u64,
+    /// The digests of all files in order.
+    pub(super) digests: Vec<ContentDigest>,
+    states: Vec<Option<HasherState>>,
 }
 
 impl PlainSide {
+    /// Starts behind the beginning of the tar that is known already.
+    pub(super) fn behind(beginning: Option<&mut Beginning<'_>>) -> Self {
+        let Some(beginning) = beginning else { return Self::default() };
+        Self {
+            hasher: ResumableHasher::resume(&beginning.ends.tar),
+            bytes: beginning.lines.iter().map(|line| line.plain.length).sum(),
+            digests: std::mem::take(&mut beginning.digests),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn take(&mut self, packed: &[Packed<'_>]) -> Result<(), CommitError> {
         for Packed { block, filled, .. } in packed {
             self.hasher.update(&filled.bytes);
+            self.states.push(self.hasher.state());
             self.bytes += filled.bytes.len() as u64;
             for (start, index) in &filled.unhashed {
                 if let Part::Piece(piece) = &block.parts[*index] {
@@ -148,12 +174,11 @@ impl PlainSide {
         Ok(())
     }
 
-    /// Returns the digest of the tar, how many bytes it has, and the digests of all files in order.
-    pub(super) fn finish(self) -> (DiffId, u64, Vec<ContentDigest>) {
+    pub(super) fn finish(self) -> Plain {
         let mut digests = self.digests;
         digests.sort_unstable_by_key(|(file, _)| *file);
         let digests = digests.into_iter().map(|(_, digest)| digest).collect();
-        (DiffId(self.hasher.finish()), self.bytes, digests)
+        Plain { diff_id: DiffId(self.hasher.finish()), bytes: self.bytes, digests, states: self.states }
     }
 }
 
@@ -165,12 +190,17 @@ pub(super) struct Sink<'a> {
     crc: crc32fast::Hasher,
     plain_bytes: u64,
     size: u64,
-    index: Vec<BlockLine>,
+    /// The blocks of the beginning.
+    known: Vec<BlockLine>,
+    /// Each block after it, with the digest of the blob up to its end.
+    lines: Vec<(Option<BlockLine>, Digest)>,
 }
 
 impl<'a> Sink<'a> {
+    /// Starts with the head of the stream, or with the beginning that is there already.
     pub(super) fn new(
         compression: Compression,
+        beginning: Option<&Beginning<'_>>,
         out: &'a mut (dyn Write + Send),
     ) -> Result<Self, CommitError> {
         let mut sink = Self {
@@ -180,21 +210,35 @@ impl<'a> Sink<'a> {
             crc: crc32fast::Hasher::new(),
             plain_bytes: 0,
             size: 0,
-            index: Vec::new(),
+            known: Vec::new(),
+            lines: Vec::new(),
         };
-        sink.write(compression.head())?;
+        let Some(beginning) = beginning else {
+            sink.write(compression.head())?;
+            return Ok(sink);
+        };
+        beginning.copy_to(sink.out)?;
+        beginning.lines.iter().for_each(|line| sink.count(line.plain));
+        sink.known = beginning.lines.to_vec();
+        (sink.hasher, sink.size) = (beginning.hasher.clone(), beginning.size);
         Ok(sink)
     }
 
     pub(super) fn take(&mut self, packed: &[Packed<'_>]) -> Result<(), CommitError> {
         for Packed { bytes, recipe, plain, packed, .. } in packed {
-            self.crc.combine(&crc32fast::Hasher::new_with_initial_len(plain.crc, plain.length));
-            self.plain_bytes += plain.length;
-            let line = |recipe| BlockLine { recipe, offset: self.size, packed: *packed, plain: *plain };
-            self.index.extend(recipe.map(line));
+            self.count(*plain);
+            let (offset, packed, plain) = (self.size, *packed, *plain);
+            let line = recipe.map(|recipe| BlockLine { recipe, offset, packed, plain, ends: None });
             self.write(bytes)?;
+            self.lines.push((line, self.hasher.clone().finish()));
         }
         Ok(())
+    }
+
+    /// Counts plain bytes.
+    fn count(&mut self, plain: Span) {
+        self.crc.combine(&crc32fast::Hasher::new_with_initial_len(plain.crc, plain.length));
+        self.plain_bytes += plain.length;
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
@@ -206,11 +250,17 @@ impl<'a> Sink<'a> {
     }
 
     /// Ends the stream; returns its digest and size, and where its blocks are. Uncompressed, the bytes are those of the tar.
-    pub(super) fn finish(mut self, diff_id: DiffId) -> Result<(Digest, u64, BlockIndex), CommitError> {
+    pub(super) fn finish(mut self, plain: &Plain) -> Result<(Digest, u64, BlockIndex), CommitError> {
         let tail = self.compression.tail(self.crc.clone().finalize(), self.plain_bytes);
         self.write(&tail)?;
         self.out.flush().map_err(|source: io::Error| CommitError::Write { source })?;
-        let digest = if self.compression == Compression::None { diff_id.0 } else { self.hasher.finish() };
-        Ok((digest, self.size, BlockIndex(self.index)))
+        let is_plain = self.compression == Compression::None;
+        let digest = if is_plain { plain.diff_id.0 } else { self.hasher.finish() };
+        let lines = self.lines.into_iter().zip(&plain.states).filter_map(|((line, blob), tar)| {
+            let ends = tar.filter(|_| !is_plain).map(|tar| Ends { tar, blob });
+            Some(BlockLine { ends, ..line? })
+        });
+        let index = self.known.into_iter().chain(lines).collect();
+        Ok((digest, self.size, BlockIndex(index)))
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn begin<'a, 'e>(
     while !batch.is_empty() {
         let (equal, next) = rayon::join(|| search.count_equal(&batch, options), || cutter.next_batch(count));
         let rest = batch.split_off(equal);
+        cutter.recycle(batch);
         batch = next?;
         if !rest.is_empty() {
             batch.splice(..0, rest);

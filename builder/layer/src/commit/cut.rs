@@ -90,6 +90,8 @@ pub(super) struct Cutter<'a> {
     time: LayerTime,
     open: Option<Piece<'a>>,
     block: Block<'a>,
+    /// Blocks that were used up, for their memory: fresh pages cost more than what is written to them.
+    spare: Vec<Block<'a>>,
     header: Vec<u8>,
     files: usize,
     is_ended: bool,
@@ -98,8 +100,17 @@ pub(super) struct Cutter<'a> {
 impl<'a> Cutter<'a> {
     pub(super) fn new(changes: &'a Changes, time: LayerTime) -> Result<Self, CommitError> {
         let members = Members::of(changes)?;
-        let (block, header) = (Block::default(), Vec::new());
-        Ok(Self { members, time, open: None, block, header, files: 0, is_ended: false })
+        let (block, spare, header) = (Block::default(), Vec::new(), Vec::new());
+        Ok(Self { members, time, open: None, block, spare, header, files: 0, is_ended: false })
+    }
+
+    /// Takes back blocks that nobody needs any more.
+    pub(super) fn recycle(&mut self, blocks: impl IntoIterator<Item = Block<'a>>) {
+        self.spare.extend(blocks.into_iter().map(|mut block| {
+            block.parts.clear();
+            block.literal.clear();
+            Block { length: 0, ..block }
+        }));
     }
 
     /// Returns up to `count` blocks, none at the end.
@@ -168,7 +179,8 @@ impl<'a> Cutter<'a> {
 
     fn cut(&mut self, batch: &mut Vec<Block<'a>>) {
         if self.block.length > 0 {
-            batch.push(std::mem::take(&mut self.block));
+            let next = self.spare.pop().unwrap_or_default();
+            batch.push(std::mem::replace(&mut self.block, next));
         }
     }
 

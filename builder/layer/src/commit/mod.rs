@@ -225,7 +225,7 @@ fn write(
         );
         hashed?;
         written?;
-        press.recycle(packed);
+        cutter.recycle(press.recycle(packed));
         (packed, batch) = (next_packed?, next_batch?);
     }
     let plain = plain_side.finish();

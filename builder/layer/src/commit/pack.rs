@@ -22,7 +22,8 @@ pub(super) struct Press<'a> {
     earlier: &'a EarlierBlocks,
     /// Compressors and buffers that nobody uses at the moment; to make them anew costs more than a small block.
     compressors: Mutex<Vec<Compressor>>,
-    buffers: Mutex<Vec<Vec<u8>>>,
+    plain_buffers: Mutex<Vec<Vec<u8>>>,
+    packed_buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A block that is ready to be written.
@@ -42,7 +43,14 @@ impl<'a> Press<'a> {
         compression: Compression,
         earlier: &'a EarlierBlocks,
     ) -> Self {
-        Self { layers, compression, earlier, compressors: Mutex::default(), buffers: Mutex::default() }
+        Self {
+            layers,
+            compression,
+            earlier,
+            compressors: Mutex::default(),
+            plain_buffers: Mutex::default(),
+            packed_buffers: Mutex::default(),
+        }
     }
 
     /// Makes blocks, side by side.
@@ -50,18 +58,24 @@ impl<'a> Press<'a> {
         batch.into_par_iter().with_max_len(1).map(|block| self.pack_one(block)).collect()
     }
 
-    /// Takes back the buffers of blocks that were written.
-    pub(super) fn recycle(&self, packed: Vec<Packed<'_>>) {
-        let buffers = packed.into_iter().flat_map(|packed| [packed.filled.bytes, packed.bytes]);
-        locked(&self.buffers).extend(buffers.filter(|buffer| buffer.capacity() > 0));
+    /// Takes back the buffers of blocks that were written, and returns the blocks.
+    pub(super) fn recycle<'b>(&self, packed: Vec<Packed<'b>>) -> Vec<Block<'b>> {
+        let (mut plain_buffers, mut packed_buffers) =
+            (locked(&self.plain_buffers), locked(&self.packed_buffers));
+        let take = |Packed { block, filled, bytes, .. }: Packed<'b>| {
+            plain_buffers.push(filled.bytes);
+            packed_buffers.push(bytes);
+            block
+        };
+        packed.into_iter().map(take).collect()
     }
 
     fn pack_one<'b>(&self, block: Block<'b>) -> Result<Packed<'b>, CommitError> {
         let known = recipe(&block, self.compression, |piece| piece.content.digest);
-        let mut bytes = self.buffer();
+        let mut bytes = reused(&self.packed_buffers);
         let earlier = self.earlier.find(known).filter(|earlier| earlier.read(&mut bytes));
         if let Some(earlier) = earlier.as_ref().filter(|_| Found::is_of_small_files(&block)) {
-            let mut plain = self.buffer();
+            let mut plain = reused(&self.plain_buffers);
             if earlier.decompress(&bytes, self.compression, &mut plain) {
                 let digests = known_digests(&block);
                 let filled = Filled { bytes: plain, digests, unhashed: Vec::new() };
@@ -69,7 +83,7 @@ impl<'a> Press<'a> {
                 return Ok(Packed { block, filled, bytes, recipe: known, plain, packed });
             }
         }
-        let filled = fill(&block, self.layers, self.buffer())?;
+        let filled = fill(&block, self.layers, reused(&self.plain_buffers))?;
         // Small files that were not hashed before are now.
         let recipe = known.or_else(|| recipe(&block, self.compression, |piece| filled.digest_of(piece.file)));
         let late = recipe.filter(|_| known.is_none());
@@ -87,10 +101,10 @@ impl<'a> Press<'a> {
         };
         Ok(Packed { block, filled, bytes, recipe, plain, packed })
     }
+}
 
-    fn buffer(&self) -> Vec<u8> {
-        locked(&self.buffers).pop().unwrap_or_default()
-    }
+fn reused(buffers: &Mutex<Vec<Vec<u8>>>) -> Vec<u8> {
+    locked(buffers).pop().unwrap_or_default()
 }
 
 fn locked<T>(mutex: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {

@@ -73,8 +73,8 @@ impl<'a> Press<'a> {
     fn pack_one<'b>(&self, block: Block<'b>) -> Result<Packed<'b>, CommitError> {
         let known = recipe(&block, self.compression, |piece| piece.content.digest);
         let mut bytes = reused(&self.packed_buffers);
-        let earlier = self.earlier.find(known).filter(|earlier| earlier.read(&mut bytes));
-        if let Some(earlier) = earlier.as_ref().filter(|_| Found::is_of_small_files(&block)) {
+        let mut earlier = self.earlier.find(known).filter(|earlier| earlier.read(&mut bytes));
+        if let Some(earlier) = earlier.take_if(|_| Found::is_of_small_files(&block)) {
             let mut plain = reused(&self.plain_buffers);
             if earlier.decompress(&bytes, self.compression, &mut plain) {
                 let digests = known_digests(&block);

@@ -19,6 +19,9 @@ use crate::content_digest::{ContentDigest, ContentHasher};
 
 /// Blocks whose files have on average fewer bytes than this are decompressed rather than read.
 const BYTES_A_FILE_READ_MIN: usize = 16 * 1024;
+/// What stands for other parts in a recipe, where a header has its length.
+const PIECE: u64 = u64::MAX;
+const ZEROS: u64 = u64::MAX - 1;
 /// A part of a block takes no more of what its recipe is the hash of.
 const PART_BYTES_MAX: usize = 56;
 /// No block is longer, compressed or not.
@@ -147,8 +150,12 @@ pub(super) fn recipe(
     for part in &block.parts {
         match part {
             Part::Literal(range) => shape.extend_from_slice(&(range.len() as u64).to_le_bytes()),
+            Part::Zeros(count) => {
+                shape.extend_from_slice(&ZEROS.to_le_bytes());
+                shape.extend_from_slice(&(*count as u64).to_le_bytes());
+            }
             Part::Piece(piece) => {
-                shape.extend_from_slice(&u64::MAX.to_le_bytes());
+                shape.extend_from_slice(&PIECE.to_le_bytes());
                 shape.extend_from_slice(digest_of(piece)?.as_bytes());
                 shape.extend_from_slice(&piece.offset.to_le_bytes());
                 shape.extend_from_slice(&(piece.length as u64).to_le_bytes());

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use kiln_oci::{DiffId, Digest};
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use crate::content::{Content, Origin};
@@ -25,6 +26,8 @@ pub const LISTING_FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 4] = b"klst";
 const HEADER_BYTES: usize = 10;
+/// A line has rarely more, so that the record is not moved while it grows.
+const LINE_BYTES_USUAL: usize = 80;
 
 /// What one layer contains, sorted by path.
 #[derive(Debug, Clone)]
@@ -123,20 +126,25 @@ impl Listing {
 
     /// Returns the record form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut body = self.diff_id.0.as_bytes().to_vec();
-        body.extend_from_slice(&(self.items.len() as u64).to_le_bytes());
+        let mut record = Record(Vec::with_capacity(HEADER_BYTES + self.items.len() * LINE_BYTES_USUAL));
+        record.0.resize(HEADER_BYTES, 0);
+        record.0.extend_from_slice(self.diff_id.0.as_bytes());
+        record.0.extend_from_slice(&(self.items.len() as u64).to_le_bytes());
         let mut before: &[u8] = b"";
         for (path, item) in &self.items {
             let bytes = path.as_bytes();
             let shared = before.iter().zip(bytes).take_while(|(left, right)| left == right).count();
             let line = WireLine { shared: shared as u32, rest: &bytes[shared..], item: item.to_wire() };
-            body = postcard::to_extend(&line, body).expect("plain data in memory always encodes");
+            record = postcard::serialize_with_flavor(&line, record)
+                .map(Record)
+                .expect("plain data in memory always encodes");
             before = bytes;
         }
-        let mut record = MAGIC.to_vec();
-        record.extend_from_slice(&LISTING_FORMAT.to_le_bytes());
-        record.extend_from_slice(&checksum(&body).to_le_bytes());
-        record.extend_from_slice(&body);
+        let Record(mut record) = record;
+        let checksum = checksum(&record[HEADER_BYTES..]);
+        record[..4].copy_from_slice(MAGIC);
+        record[4..6].copy_from_slice(&LISTING_FORMAT.to_le_bytes());
+        record[6..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         record
     }
 
@@ -186,6 +194,27 @@ impl Listing {
                 content.identity = None;
             }
         }
+    }
+}
+
+/// Takes what postcard writes, names in one piece; its own way for a [`Vec`] is byte by byte.
+struct Record(Vec<u8>);
+
+impl Flavor for Record {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
     }
 }
 

@@ -48,5 +48,8 @@ pub use verify::{VerifyError, VerifyingReader};
 
 pub mod json;
 
+mod resumable;
+pub use resumable::{HasherState, ResumableHasher};
+
 mod digest;
 pub use digest::{DiffId, Digest, DigestError, Hasher};

@@ -1,7 +1,8 @@
 //! Earlier versions of a layer: where their compressed blocks are, so that the next version copies what did not change.
 //!
-//! Versions belong together by the step without its inputs, its *lineage*. A record only says where blocks were; what is
-//! gone or damaged by now is made anew, so it holds no blob.
+//! Versions belong together by the step without its inputs, its *lineage*. A record says where blocks were, and how far the hash
+//! of the tar was after each, which nobody computes again: the store's checksum of records, a SHA-256, answers for it. A blob
+//! that is gone or damaged by now is made anew, so a record holds none.
 
 use kiln_layer::{BlockIndex, EarlierBlocks};
 use kiln_oci::Digest;
@@ -13,7 +14,7 @@ use crate::plan::key::{Inputs, KeyBase, KeyKind, step_key};
 
 const BLOCKS: &str = "blocks";
 /// Version of the records' form; another one counts as none.
-const BLOCKS_FORMAT: u32 = 1;
+const BLOCKS_FORMAT: u32 = 3;
 /// So many versions are remembered: a step that several directories or branches have in common has one for each.
 const VERSIONS_MAX: usize = 4;
 /// Smaller layers are made anew in less time than it takes to remember them.
@@ -50,7 +51,7 @@ impl Lineage {
         let mut blocks = EarlierBlocks::default();
         for (digest, index) in &self.versions {
             if let Ok(blob) = self.store.blobs().open(digest) {
-                blocks.add(blob, index);
+                blocks.add(blob, index.clone());
             }
         }
         blocks

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_layer::{Changes, CommitOptions, EarlierBlocks, LayerTime};
+use kiln_layer::{Changes, CommitOptions, Committed, EarlierBlocks, LayerTime};
 use kiln_oci::Descriptor;
 
 use super::{Bench, Reuse, StepError};
@@ -36,15 +36,14 @@ pub(super) fn write_layer(bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, St
     let directories = UnpackedLayers { workshop, stacks: new.stacks };
     let options = commit_options(bench);
     let committed = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut writer)?;
-    writer.commit(&committed.digest)?;
-    lineage.remember(committed.digest, committed.size, committed.blocks)?;
-    let media_type = bench.compression.media_type();
-    let layer = Layer {
-        diff_id: committed.diff_id,
-        blob: Descriptor::new(media_type, committed.digest, committed.size),
-    };
-    layers::remember_listing(workshop, committed.listing)?;
-    Ok(layer)
+    let Committed { diff_id, digest, size, listing, blocks, .. } = committed;
+    // The disk is waited for; what a layer contains is true whether its blob is there or not.
+    let (published, listed) =
+        rayon::join(|| writer.commit(&digest), || layers::remember_listing(workshop, listing));
+    published?;
+    listed?;
+    lineage.remember(digest, size, blocks)?;
+    Ok(Layer { diff_id, blob: Descriptor::new(bench.compression.media_type(), digest, size) })
 }
 
 /// Runs `job`, which is cheap to start and heavy to do, on the cpu lane.

@@ -24,7 +24,7 @@ const CUT_MODULUS: u32 = 16;
 pub(super) struct Block<'a> {
     /// What it consists of, in order.
     pub(super) parts: Vec<Part<'a>>,
-    /// Headers and padding, one after the other.
+    /// Headers, one after the other.
     pub(super) literal: Vec<u8>,
     /// How many bytes it has.
     pub(super) length: usize,
@@ -33,8 +33,10 @@ pub(super) struct Block<'a> {
 /// A part of a block.
 #[derive(Debug)]
 pub(super) enum Part<'a> {
-    /// Headers and padding: bytes of [`Block::literal`].
+    /// Headers: bytes of [`Block::literal`].
     Literal(Range<usize>),
+    /// So many zeros: padding, and the end.
+    Zeros(usize),
     /// A piece of a file.
     Piece(Piece<'a>),
 }
@@ -65,21 +67,26 @@ impl Piece<'_> {
 impl<'a> Block<'a> {
     pub(super) fn pieces(&self) -> impl Iterator<Item = &Piece<'a>> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Literal(_) => None,
+            Part::Literal(_) | Part::Zeros(_) => None,
             Part::Piece(piece) => Some(piece),
         })
     }
 
-    /// Appends literal bytes by `append`.
-    fn add(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+    fn add_header(&mut self, header: &[u8]) {
         let start = self.literal.len();
-        append(&mut self.literal);
+        self.literal.extend_from_slice(header);
         let end = self.literal.len();
-        self.length += end - start;
+        self.length += header.len();
         match self.parts.last_mut() {
             Some(Part::Literal(before)) => before.end = end,
-            _ if end > start => self.parts.push(Part::Literal(start..end)),
-            _ => {}
+            _ => self.parts.push(Part::Literal(start..end)),
+        }
+    }
+
+    fn add_zeros(&mut self, count: usize) {
+        if count > 0 {
+            self.parts.push(Part::Zeros(count));
+            self.length += count;
         }
     }
 }
@@ -90,6 +97,8 @@ pub(super) struct Cutter<'a> {
     time: LayerTime,
     open: Option<Piece<'a>>,
     block: Block<'a>,
+    /// Blocks that were used up, for their memory: fresh pages cost more than what is written to them.
+    spare: Vec<Block<'a>>,
     header: Vec<u8>,
     files: usize,
     is_ended: bool,
@@ -98,8 +107,17 @@ pub(super) struct Cutter<'a> {
 impl<'a> Cutter<'a> {
     pub(super) fn new(changes: &'a Changes, time: LayerTime) -> Result<Self, CommitError> {
         let members = Members::of(changes)?;
-        let (block, header) = (Block::default(), Vec::new());
-        Ok(Self { members, time, open: None, block, header, files: 0, is_ended: false })
+        let (block, spare, header) = (Block::default(), Vec::new(), Vec::new());
+        Ok(Self { members, time, open: None, block, spare, header, files: 0, is_ended: false })
+    }
+
+    /// Takes back blocks that nobody needs any more.
+    pub(super) fn recycle(&mut self, blocks: impl IntoIterator<Item = Block<'a>>) {
+        self.spare.extend(blocks.into_iter().map(|mut block| {
+            block.parts.clear();
+            block.literal.clear();
+            Block { length: 0, ..block }
+        }));
     }
 
     /// Returns up to `count` blocks, none at the end.
@@ -111,7 +129,7 @@ impl<'a> Cutter<'a> {
             } else if let Some(named) = self.members.next().transpose()? {
                 self.start_member(&named, &mut batch)?;
             } else {
-                self.block.add(write::append_end);
+                self.block.add_zeros(write::END_BYTES);
                 self.cut(&mut batch);
                 self.is_ended = true;
             }
@@ -127,8 +145,7 @@ impl<'a> Cutter<'a> {
         if self.cuts_before(&named.name, self.header.len() as u64 + size) {
             self.cut(batch);
         }
-        let header = &self.header;
-        self.block.add(|literal| literal.extend_from_slice(header));
+        self.block.add_header(&self.header);
         if let Some((path, content)) = named.file {
             self.open = Some(Piece { file: self.files, path, content, offset: 0, length: 0 });
             self.files += 1;
@@ -160,7 +177,7 @@ impl<'a> Cutter<'a> {
             self.open = Some(Piece { offset: piece.offset + length as u64, ..start });
             return;
         }
-        self.block.add(|literal| write::append_padding(literal, size));
+        self.block.add_zeros(write::padding_of(size));
         if size >= LARGE_ENTRY_BYTES || self.block.length >= BLOCK_BYTES {
             self.cut(batch);
         }
@@ -168,7 +185,8 @@ impl<'a> Cutter<'a> {
 
     fn cut(&mut self, batch: &mut Vec<Block<'a>>) {
         if self.block.length > 0 {
-            batch.push(std::mem::take(&mut self.block));
+            let next = self.spare.pop().unwrap_or_default();
+            batch.push(std::mem::replace(&mut self.block, next));
         }
     }
 

@@ -51,6 +51,10 @@ pub(super) fn fill(
                 filled.bytes[start..start + range.len()].copy_from_slice(&block.literal[range.clone()]);
                 start += range.len();
             }
+            Part::Zeros(count) => {
+                filled.bytes[start..start + count].fill(0);
+                start += count;
+            }
             Part::Piece(piece) => {
                 read_piece(piece, (start, index), layers, &mut filled)?;
                 start += piece.length;

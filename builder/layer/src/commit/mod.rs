@@ -8,8 +8,10 @@
 //! While one batch of blocks is made, the one before is hashed and written; a batch is bounded, so memory does not depend on
 //! the layer. Blocks are cut where entries begin, at places that depend only on what is near: a block for a run of entries that
 //! did not change is the same as before, whatever changed around it, and its compressed form is copied from the layer
-//! that had it. Number of threads, speed of anything, and what was there to be copied never reach the bytes.
+//! that had it. What comes before the first change is neither unpacked nor hashed as tar ([`beginning`]). Number of threads, speed
+//! of anything, and what was there to be copied never reach the bytes.
 
+mod beginning;
 mod cut;
 mod earlier;
 mod fill;
@@ -28,9 +30,9 @@ use crate::listing::{Item, Listing};
 use crate::path::{ArchivePath, PathError};
 use crate::tar::write::HeaderError;
 use crate::tree::Changes;
-use cut::Cutter;
+use beginning::{Begun, begin};
 pub use earlier::{BlockIndex, EarlierBlocks};
-use pack::{PlainSide, Press, Sink};
+use pack::{Plain, PlainSide, Press, Sink};
 
 /// A thread has so many blocks of a batch…
 const BATCH_BLOCKS_A_THREAD: usize = 8;
@@ -141,6 +143,13 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
+    /// A block of an earlier version, found to be sound before, could not be read.
+    #[error("cannot read an earlier version of the layer")]
+    ReadEarlier {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// `out` failed.
     #[error("cannot write the layer")]
     Write {
@@ -202,12 +211,13 @@ fn write(
     earlier: &EarlierBlocks,
     out: &mut (dyn Write + Send),
 ) -> Result<Written, CommitError> {
-    let mut cutter = Cutter::new(changes, options.time)?;
-    let press = Press::new(layers, options.compression, earlier);
-    let mut plain_side = PlainSide::default();
-    let mut sink = Sink::new(options.compression, out)?;
     let count = (BATCH_BLOCKS_A_THREAD * rayon::current_num_threads()).min(BATCH_BLOCKS_MAX);
-    let mut packed = press.pack(cutter.next_batch(count)?)?;
+    let Begun { mut beginning, blocks, mut cutter } = begin(changes, options, earlier, count)?;
+    let press = Press::new(layers, options.compression, earlier);
+    let mut plain_side = PlainSide::behind(beginning.as_mut());
+    let mut sink = Sink::new(options.compression, beginning.as_ref(), out)?;
+    let first = if blocks.is_empty() { cutter.next_batch(count)? } else { blocks };
+    let mut packed = press.pack(first)?;
     let mut batch = cutter.next_batch(count)?;
     while !packed.is_empty() {
         let ((next_packed, next_batch), (hashed, written)) = rayon::join(
@@ -216,12 +226,13 @@ fn write(
         );
         hashed?;
         written?;
-        press.recycle(packed);
+        cutter.recycle(press.recycle(packed));
         (packed, batch) = (next_packed?, next_batch?);
     }
-    let (diff_id, uncompressed_size, digests) = plain_side.finish();
-    let (digest, size, blocks) = sink.finish(diff_id)?;
-    Ok(Written { diff_id, digest, size, uncompressed_size, digests, blocks })
+    let plain = plain_side.finish();
+    let (digest, size, blocks) = sink.finish(&plain)?;
+    let Plain { diff_id, bytes, digests, .. } = plain;
+    Ok(Written { diff_id, digest, size, uncompressed_size: bytes, digests, blocks })
 }
 
 /// Completes a listing with what was found while writing: the digests of its files, in their order, and the times written.

@@ -187,7 +187,8 @@ impl<'a> Placer<'a> {
         let mut items = Vec::new();
         for (path, inode) in tree.names_below(from) {
             let entry = tree.entry(inode);
-            let place = to.join_path(&path.strip_prefix(from).unwrap_or_else(|| path.clone()));
+            let moved = || to.join_path(&path.strip_prefix(from).unwrap_or_else(|| path.clone()));
+            let place = if from == to { path.clone() } else { moved() };
             check_length(&place)?;
             let is_linked = entry.content().is_some() && tree.link_count(inode) > 1;
             let earlier = if is_linked { *first.entry(inode).or_insert(items.len()) } else { items.len() };

@@ -26,6 +26,8 @@ pub const TAR_FORMAT: u32 = 1;
 
 /// The unit of a tar archive.
 pub const TAR_BLOCK: usize = 512;
+/// So many zeros are the end of an archive.
+pub const END_BYTES: usize = 2 * TAR_BLOCK;
 
 /// What a whiteout's name begins with.
 pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -116,17 +118,20 @@ pub fn append_header(
     Ok(())
 }
 
+/// Returns how many zeros follow a content of `size` bytes.
+pub fn padding_of(size: u64) -> usize {
+    let over = (size % TAR_BLOCK as u64) as usize;
+    if over > 0 { TAR_BLOCK - over } else { 0 }
+}
+
 /// Appends the zeros after a content of `size` bytes.
 pub fn append_padding(out: &mut Vec<u8>, size: u64) {
-    let over = (size % TAR_BLOCK as u64) as usize;
-    if over > 0 {
-        out.resize(out.len() + TAR_BLOCK - over, 0);
-    }
+    out.resize(out.len() + padding_of(size), 0);
 }
 
 /// Appends the end of the archive.
 pub fn append_end(out: &mut Vec<u8>) {
-    out.resize(out.len() + 2 * TAR_BLOCK, 0);
+    out.resize(out.len() + END_BYTES, 0);
 }
 
 fn fields_of<'a>(path: &ArchivePath, member: Member<'a>, mtime: Timestamp) -> Fields<'a> {

@@ -223,7 +223,7 @@ fn blocks_of(done: &Committed, blob: &[u8]) -> EarlierBlocks {
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, blob).unwrap();
     let mut earlier = EarlierBlocks::default();
-    earlier.add(file, &done.blocks);
+    earlier.add(file, done.blocks.clone());
     earlier
 }
 

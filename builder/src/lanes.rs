@@ -84,6 +84,18 @@ pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'stati
     }
 }
 
+/// Runs `there` on a thread of its own beside `here`, for two that hand each other work and wait for each other.
+pub fn beside<A: Send, B>(there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let here = here();
+        match there.join() {
+            Ok(there) => (there, here),
+            Err(panic) => resume_unwind(panic),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +116,14 @@ mod tests {
     async fn jobs_give_their_results() {
         let lanes = Lanes::new(1);
         assert_eq!((lanes.cpu(|| 1).await, lanes.wait(|| 2).await, lanes.net(async { 3 }).await), (1, 2, 3));
+    }
+
+    #[test]
+    fn two_that_wait_for_each_other_run_beside() {
+        let (ask, asked) = std::sync::mpsc::sync_channel(0);
+        let (answer, answered) = std::sync::mpsc::sync_channel(0);
+        let there = move || answer.send(asked.recv().unwrap_or(0) + 1).is_ok();
+        let here = || ask.send(1).ok().and_then(|()| answered.recv().ok());
+        assert_eq!(beside(there, here), (true, Some(2)));
     }
 }

@@ -7,22 +7,19 @@ use kiln_layer::{ArchivePath, Content, Entry, Metadata, Origin, Timestamp};
 use kiln_oci::Digest;
 
 use super::ExportError;
+use super::transfer::{Failed, transfer};
 use crate::request::DEFAULT_EPOCH;
-
-/// As large as the buffer of destinations, which then need not copy.
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes one archive.
 pub(super) struct Archive<'a> {
     out: &'a mut (dyn Write + Send),
     failed: &'a dyn Fn(io::Error) -> ExportError,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Archive<'a> {
     /// Begins an archive; `failed` names the destination.
     pub(super) fn new(out: &'a mut (dyn Write + Send), failed: &'a dyn Fn(io::Error) -> ExportError) -> Self {
-        Self { out, failed, buffer: vec![0; BUFFER_BYTES] }
+        Self { out, failed }
     }
 
     /// Writes a directory.
@@ -43,21 +40,14 @@ impl<'a> Archive<'a> {
         name: &str,
         digest: Digest,
         size: u64,
-        mut reader: impl Read,
+        mut reader: impl Read + Send,
     ) -> Result<(), ExportError> {
         let damaged = |source| ExportError::ReadBlob { digest, source };
         self.header(name, &file_of(size))?;
-        let mut written = 0;
-        loop {
-            let count = match reader.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(damaged(error)),
-            };
-            self.out.write_all(&self.buffer[..count]).map_err(self.failed)?;
-            written += count as u64;
-        }
+        let written = transfer(&mut reader, self.out).map_err(|error| match error {
+            Failed::Read(source) => damaged(source),
+            Failed::Write(source) => (self.failed)(source),
+        })?;
         if written != size {
             return Err(damaged(io::Error::other(format!("it has {written} bytes instead of {size}"))));
         }

@@ -6,14 +6,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use kiln_store::disk::start_writing;
+use kiln_store::disk::{WriteBehind, start_writing};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::ExportError;
 use crate::request::Destination;
 
 const BUFFER_BYTES: usize = 1 << 20;
-const WRITE_BEHIND_BYTES: u64 = 16 << 20;
 
 /// Lets `write` fill the destination. A file appears by one rename once all of it is on the disk; a process that is killed
 /// before leaves nothing.
@@ -85,26 +84,23 @@ fn fill(
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), ExportError>,
     failed: impl Fn(io::Error) -> ExportError,
 ) -> Result<File, ExportError> {
-    let file = WriteBehind { file, written: 0, started: 0 };
+    let file = Early { file, behind: WriteBehind::default() };
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     write(&mut out)?;
     out.into_inner().map(|out| out.file).map_err(|error| failed(error.into_error()))
 }
 
-/// A file that the disk begins to write early, so that little is left to wait for at the end.
-struct WriteBehind {
+/// A file that the disk begins to write early.
+struct Early {
     file: File,
-    written: u64,
-    started: u64,
+    behind: WriteBehind,
 }
 
-impl Write for WriteBehind {
+impl Write for Early {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
-        self.written += count as u64;
-        if self.written - self.started >= WRITE_BEHIND_BYTES {
-            start_writing(&self.file, self.started..self.written);
-            self.started = self.written;
+        if let Some(range) = self.behind.wrote(count as u64) {
+            start_writing(&self.file, range);
         }
         Ok(count)
     }

@@ -23,6 +23,8 @@ pub use oci_layout::{write_oci_archive, write_oci_directory};
 
 mod archive;
 
+mod transfer;
+
 mod destination;
 
 mod whole;

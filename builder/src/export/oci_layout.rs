@@ -17,6 +17,7 @@ use kiln_store::Store;
 use rustix::fs::{FlockOperation, Mode};
 
 use super::archive::Archive;
+use super::transfer::{Failed, transfer};
 use super::whole::{Whole, complete};
 use super::{ExportError, NamedDescriptor, destination};
 use crate::lanes::blocking;
@@ -155,8 +156,10 @@ fn fill_directory(store: &Store, wholes: &[NamedWhole], directory: &Path) -> Res
             continue;
         }
         let mut reader = store.blobs().open_sound(&digest)?;
-        replace(&path, |file| {
-            io::copy(&mut reader, file).map_err(|source| ExportError::ReadBlob { digest, source }).map(drop)
+        replace(&path, |file| match transfer(&mut reader, file) {
+            Ok(_) => Ok(()),
+            Err(Failed::Read(source)) => Err(ExportError::ReadBlob { digest, source }),
+            Err(Failed::Write(source)) => Err(ExportError::Write { path: path.clone(), source }),
         })?;
     }
     sync_directory(&blobs)?;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_oci::{Digest, Hasher, VerifyingReader, layout};
 
-use crate::disk::make_directories;
+use crate::disk::{WriteBehind, make_directories};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session, relock};
 use crate::scratch::TempFile;
@@ -21,8 +21,6 @@ use crate::scratch::TempFile;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// A blob up to this size that is there already is checked instead of replaced.
 const REREAD_BYTES_MAX: u64 = 64 * 1024;
-/// After so many bytes the disk begins to write, so that little is left to wait for at the end.
-const WRITE_BEHIND_BYTES: u64 = 16 << 20;
 
 /// The blobs of a store.
 #[derive(Debug, Clone)]
@@ -53,7 +51,7 @@ impl Blobs {
     /// When scratch cannot be written to.
     pub fn writer_of_hashed(&self) -> Result<HashedBlobWriter> {
         let file = TempFile::new(&self.session)?;
-        Ok(HashedBlobWriter { blobs: self.clone(), file, size_bytes: 0, started_bytes: 0 })
+        Ok(HashedBlobWriter { blobs: self.clone(), file, behind: WriteBehind::default() })
     }
 
     /// Stores `bytes` and returns their digest; "already there" is success.
@@ -229,7 +227,7 @@ impl BlobWriter {
 
     /// Returns the number of bytes written so far.
     pub fn size_bytes(&self) -> u64 {
-        self.raw.size_bytes
+        self.raw.size_bytes()
     }
 }
 
@@ -250,9 +248,7 @@ impl Write for BlobWriter {
 pub struct HashedBlobWriter {
     blobs: Blobs,
     file: TempFile,
-    size_bytes: u64,
-    /// How many of them are on their way to the disk.
-    started_bytes: u64,
+    behind: WriteBehind,
 }
 
 impl HashedBlobWriter {
@@ -262,10 +258,11 @@ impl HashedBlobWriter {
     /// # Errors
     /// What the disk says. Nothing is visible then.
     pub fn commit(self, digest: &Digest) -> Result<u64> {
+        let size_bytes = self.size_bytes();
         let is_there = self.blobs.hold(digest)?;
         // To read a small one again costs less than to sync another.
-        if is_there && self.size_bytes <= REREAD_BYTES_MAX && self.blobs.verify(digest).is_ok() {
-            return Ok(self.size_bytes);
+        if is_there && size_bytes <= REREAD_BYTES_MAX && self.blobs.verify(digest).is_ok() {
+            return Ok(size_bytes);
         }
         self.file.sync()?;
         let to = self.blobs.path(digest);
@@ -274,20 +271,18 @@ impl HashedBlobWriter {
         // What is already there is replaced: it may be damaged, and this is known to be good.
         self.file.publish(&to)?;
         relock(&self.blobs.fresh).insert(*digest);
-        Ok(self.size_bytes)
+        Ok(size_bytes)
     }
 
     /// Returns the number of bytes written so far.
     pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.behind.written()
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes)?;
-        self.size_bytes += bytes.len() as u64;
-        if self.size_bytes - self.started_bytes >= WRITE_BEHIND_BYTES {
-            self.file.start_writing(self.started_bytes, self.size_bytes);
-            self.started_bytes = self.size_bytes;
+        if let Some(range) = self.behind.wrote(bytes.len() as u64) {
+            self.file.start_writing(range);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ use crate::error::{IoContext, PLAIN_NAME_BYTES_MAX, Result, StoreError};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
+/// After so many bytes the disk is told to begin writing them.
+const WRITE_BEHIND_BYTES: u64 = 16 << 20;
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +201,33 @@ pub(crate) fn write_all(disk: &dyn Disk, file: &File, path: &Path, mut bytes: &[
     Ok(())
 }
 
+/// How much of a growing file the disk has been told to write, so that little is left to wait for at the end.
+#[derive(Debug, Default)]
+pub struct WriteBehind {
+    written: u64,
+    started: u64,
+}
+
+impl WriteBehind {
+    /// Counts bytes that were written to the end of the file. Now and then returns a range to begin writing by
+    /// [`start_writing`].
+    #[must_use]
+    pub fn wrote(&mut self, count: u64) -> Option<Range<u64>> {
+        self.written += count;
+        if self.written - self.started < WRITE_BEHIND_BYTES {
+            return None;
+        }
+        let range = self.started..self.written;
+        self.started = self.written;
+        Some(range)
+    }
+
+    /// Returns how many bytes were written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+}
+
 /// Lets the disk begin to write a range of a file, without waiting. A hint: nothing is promised.
 pub fn start_writing(file: &File, range: Range<u64>) {
     // The kernel starts to write the dirty pages of the range, and keeps them meanwhile (mm/fadvise.c). `sync_file_range` says it
@@ -240,6 +269,15 @@ mod tests {
         RealDisk.make_directory(&directory).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&file), mode(&directory)), (0o644, 0o755));
+    }
+
+    #[test]
+    fn every_byte_is_begun_once_when_enough_of_them_are_there() {
+        let mut behind = WriteBehind::default();
+        let (little, much) = (WRITE_BEHIND_BYTES / 2 + 1, 3 * WRITE_BEHIND_BYTES);
+        let ranges: Vec<_> = [little, little, much, 1].map(|count| behind.wrote(count)).into();
+        assert_eq!(ranges, [None, Some(0..2 * little), Some(2 * little..2 * little + much), None]);
+        assert_eq!(behind.written(), 2 * little + much + 1);
     }
 
     #[test]

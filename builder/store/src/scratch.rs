@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,8 +95,8 @@ impl TempFile {
     }
 
     /// Lets the disk begin to write a range, without waiting.
-    pub(crate) fn start_writing(&self, from: u64, to: u64) {
-        self.session.disk().start_writing(&self.file, from..to);
+    pub(crate) fn start_writing(&self, range: Range<u64>) {
+        self.session.disk().start_writing(&self.file, range);
     }
 
     pub(crate) fn sync(&self) -> Result<()> {

@@ -220,9 +220,13 @@ fn write(
     let mut packed = press.pack(first)?;
     let mut batch = cutter.next_batch(count)?;
     while !packed.is_empty() {
-        let ((next_packed, next_batch), (hashed, written)) = rayon::join(
-            || rayon::join(|| press.pack(batch), || cutter.next_batch(count)),
-            || rayon::join(|| plain_side.take(&packed), || sink.take(&packed)),
+        // What cannot be divided is begun first, and packing fills the threads up to the end of the round.
+        let (hashed, (written, (next_packed, next_batch))) = rayon::join(
+            || plain_side.take(&packed),
+            || {
+                let pack = || rayon::join(|| press.pack(batch), || cutter.next_batch(count));
+                rayon::join(|| sink.take(&packed), pack)
+            },
         );
         hashed?;
         written?;

@@ -1,7 +1,7 @@
 //! Digests of contents, and of what a COPY selects.
 //!
-//! Contents are read once, side by side, through one buffer a thread; a [`DigestCache`] spares those whose file did not change
-//! since. The digest of a selection is the content key of a COPY's source.
+//! Contents are read once, side by side, through one buffer a thread, and a large file is hashed by all threads; a
+//! [`DigestCache`] spares those whose file did not change since. The digest of a selection is the content key of a COPY's source.
 
 mod selection;
 
@@ -13,7 +13,7 @@ pub use selection::{
     MetadataOverrides, Naming, SELECTION_FORMAT, Selected, SelectionError, digest_of_selection,
 };
 
-use crate::content::{FileIdentity, LayerDirectories};
+use crate::content::{ContentReader, FileIdentity, LayerDirectories};
 use crate::content_digest::{ContentDigest, ContentHasher};
 use crate::digest_cache::{DigestCache, KnownFile};
 use crate::entry::Entry;
@@ -21,8 +21,9 @@ use crate::path::ArchivePath;
 use crate::tree::{InodeId, Tree};
 
 const BUFFER_BYTES: usize = 256 * 1024;
-/// A file from this size on is hashed by several threads, through a larger buffer.
+/// A file from this size on is hashed by several threads, while one of them reads on.
 const LARGE_BYTES: u64 = 16 << 20;
+/// It goes through two buffers of this size.
 const LARGE_BUFFER_BYTES: usize = 4 << 20;
 
 /// What hashing did.
@@ -126,24 +127,24 @@ fn hash_content(
 }
 
 /// The digest of exactly `size` bytes, or none when there are more or fewer.
-fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Result<Option<ContentDigest>> {
-    // One byte more than expected tells in the same read whether the file ends where it should.
-    let is_large = size >= LARGE_BYTES;
-    let longest = if is_large { LARGE_BUFFER_BYTES } else { BUFFER_BYTES };
-    let length = usize::try_from(size).unwrap_or(usize::MAX).min(longest - 1) + 1;
-    if buffer.len() < length {
-        buffer.resize(length.next_power_of_two().min(longest), 0);
+fn digest_of(
+    reader: &mut ContentReader,
+    size: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<ContentDigest>> {
+    if size >= LARGE_BYTES {
+        return digest_of_large(reader, size, buffer);
     }
+    // One byte more than expected tells in the same read whether the file ends where it should.
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(BUFFER_BYTES - 1) + 1;
+    let buffer = at_least(buffer, length.next_power_of_two());
     let mut hasher = ContentHasher::new();
     let mut total: u64 = 0;
     loop {
         match reader.read(buffer) {
             Ok(0) => break,
             Ok(count) => {
-                match is_large {
-                    true => hasher.update_parallel(&buffer[..count]),
-                    false => hasher.update(&buffer[..count]),
-                }
+                hasher.update(&buffer[..count]);
                 total += count as u64;
                 if total > size {
                     return Ok(None);
@@ -158,4 +159,53 @@ fn digest_of(reader: &mut impl Read, size: u64, buffer: &mut Vec<u8>) -> io::Res
         }
     }
     Ok((total == size).then(|| hasher.finish()))
+}
+
+/// As [`digest_of`], in two halves of the buffer: one is hashed while the other is read.
+fn digest_of_large(
+    reader: &ContentReader,
+    size: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<ContentDigest>> {
+    let buffer = at_least(buffer, 2 * LARGE_BUFFER_BYTES);
+    let (mut current, mut next) = buffer.split_at_mut(LARGE_BUFFER_BYTES);
+    let mut hasher = ContentHasher::new();
+    let mut total: u64 = 0;
+    let mut count = reader.read_at(current, 0)?;
+    while count > 0 && total <= size {
+        total += count as u64;
+        let ((), read) =
+            rayon::join(|| hasher.update_parallel(&current[..count]), || reader.read_at(next, total));
+        count = read?;
+        (current, next) = (next, current);
+    }
+    Ok((total == size).then(|| hasher.finish()))
+}
+
+/// The beginning of a buffer that is reused: `length` bytes, whatever they are.
+fn at_least(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_has_the_digest_of_its_bytes_and_none_when_it_is_shorter_or_longer() {
+        let beginning = LARGE_BYTES as usize + 1;
+        for length in [beginning, beginning + LARGE_BUFFER_BYTES - 1, beginning + LARGE_BUFFER_BYTES] {
+            let bytes = b"some text ".repeat(length / 10 + 1)[..length].to_vec();
+            let expected = ContentDigest::of(&bytes);
+            let mut reader = ContentReader::Inline(io::Cursor::new(bytes.into()));
+            let mut buffer = vec![7; 10];
+            let mut digest = |size: usize| digest_of(&mut reader, size as u64, &mut buffer).unwrap();
+            assert_eq!(digest(length), Some(expected), "{length}");
+            assert_eq!(digest(length - 1), None, "longer than {} bytes", length - 1);
+            assert_eq!(digest(length + 1), None, "shorter than {} bytes", length + 1);
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(super) fn write_layer(bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, St
         Reuse::Known => lineage.blocks(),
         Reuse::Nothing => EarlierBlocks::default(),
     };
-    let mut writer = workshop.store.blobs().writer_of_hashed()?;
+    let mut writer = workshop.store.blobs().writer_of_hashed();
     let directories = UnpackedLayers { workshop, stacks: new.stacks };
     let options = commit_options(bench);
     let committed = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut writer)?;

@@ -89,7 +89,7 @@ fn child_that_fills_a_store() {
 #[test]
 fn a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing() {
     let (_space, store) = space();
-    let mut writer = store.blobs().writer().unwrap();
+    let mut writer = store.blobs().writer();
     writer.write_all(b"bad").unwrap();
     let error = writer.commit(Some(&Digest::of(b"good"))).unwrap_err();
     assert!(matches!(error, StoreError::WrongDigest { .. }), "{error}");
@@ -120,7 +120,7 @@ fn a_damaged_blob_is_replaced_when_it_is_written_again() {
         store.blobs().put_bytes(b"hello").unwrap();
         store.blobs().verify(&digest).unwrap();
         std::fs::write(&path, damaged).unwrap();
-        let mut writer = store.blobs().writer().unwrap();
+        let mut writer = store.blobs().writer();
         writer.write_all(b"hello").unwrap();
         assert_eq!(writer.commit(None).unwrap(), (digest, 5));
         store.blobs().verify(&digest).unwrap();

@@ -17,7 +17,7 @@ use kiln_layer::{
 };
 use kiln_oci::{DiffId, Digest, Hasher};
 use kiln_sandbox::Identity;
-use kiln_store::{Lookup, StoreError};
+use kiln_store::{Lookup, Store, StoreError};
 
 use crate::rootfs::Layer;
 use crate::upper;
@@ -79,15 +79,45 @@ pub fn known_listing(workshop: &Workshop, diff_id: &DiffId) -> Option<Arc<Listin
     Some(listing)
 }
 
+/// A listing that this process knows.
+#[derive(Debug)]
+pub struct Listed {
+    /// The listing.
+    pub listing: Arc<Listing>,
+    /// Whether it has a record, too.
+    is_recorded: bool,
+}
+
+/// Knows what a layer contains from now on, but only in this process.
+pub fn know_listing(workshop: &Workshop, listing: Listing) -> Listed {
+    // Steps that change nothing all have the same layer.
+    if let Some(listing) = known_listing(workshop, &listing.diff_id) {
+        return Listed { listing, is_recorded: true };
+    }
+    let listing = Arc::new(listing);
+    locked(&workshop.listings).insert(listing.diff_id, Arc::clone(&listing));
+    Listed { listing, is_recorded: false }
+}
+
+/// Remembers a listing for other processes.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn record_listing(store: &Store, listed: &Listed) -> Result<(), StoreError> {
+    if listed.is_recorded {
+        return Ok(());
+    }
+    store.records().put(LISTINGS, &listed.listing.diff_id.0, &listed.listing.encode(), &[])
+}
+
 /// Remembers what a layer contains.
 ///
 /// # Errors
 /// When the store cannot be written.
 pub fn remember_listing(workshop: &Workshop, listing: Listing) -> Result<Arc<Listing>, StoreError> {
-    let listing = Arc::new(listing);
-    workshop.store.records().put(LISTINGS, &listing.diff_id.0, &listing.encode(), &[])?;
-    locked(&workshop.listings).insert(listing.diff_id, Arc::clone(&listing));
-    Ok(listing)
+    let listed = know_listing(workshop, listing);
+    record_listing(&workshop.store, &listed)?;
+    Ok(listed.listing)
 }
 
 /// Returns what a layer contains, reading its blob when that is not known.

@@ -8,6 +8,7 @@ use kiln_layer::owner::{Owner, User, resolve_user};
 use kiln_layer::{
     ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
 };
+use kiln_oci::Digest;
 use kiln_sandbox::{Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
 use kiln_store::{LogWriter, Scratch};
 
@@ -22,7 +23,7 @@ use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::request::Timestamp;
-use crate::rootfs::{Layer, Rootfs};
+use crate::rootfs::{Layer, Rootfs, chains_of};
 use crate::upper;
 
 pub(super) async fn run(
@@ -110,10 +111,16 @@ fn probe(
 /// Fetches the blobs of layers that are not unpacked.
 async fn fetch_unpacked(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
     let store = &bench.workshop.store;
+    let is_unpacked = |layer: &Layer, chain: &Digest| {
+        layers::is_unpacked(&bench.workshop, chain)
+            || matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_)))
+    };
+    let chains = chains_of(stack);
     let packed: Vec<Layer> = stack
         .iter()
-        .filter(|layer| !matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_))))
-        .cloned()
+        .zip(&chains)
+        .filter(|(layer, chain)| !is_unpacked(layer, chain))
+        .map(|(layer, _)| layer.clone())
         .collect();
     fetch(bench, &packed).await
 }
@@ -135,8 +142,9 @@ fn run_blocking(
     given: &Given,
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
-    let tree = layers::tree(workshop, stack)?;
+    // These come first: to unpack layers takes the trees of those below, one after the other.
     let lower = lower_directories(bench, stack)?;
+    let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
     upper::dress_root(upper.path(), &tree, layers::ownership(workshop)).map_err(|source| StepError::Io {
@@ -309,8 +317,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);
     if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {
-        let listing = layers::listing(workshop, &layer)?;
-        workshop.store.publish_snapshot(ran.upper, &layers::snapshot_id(&listing, &ran.tree))?;
+        layers::publish(workshop, ran.upper, (&layer, &ran.stack), &ran.tree)?;
     }
     Ok(layer)
 }

@@ -17,7 +17,7 @@ use kiln_layer::{
 };
 use kiln_oci::{DiffId, Digest, Hasher};
 use kiln_sandbox::Identity;
-use kiln_store::{Lookup, StoreError};
+use kiln_store::{Lookup, Scratch, Store, StoreError};
 
 use crate::rootfs::Layer;
 use crate::upper;
@@ -79,15 +79,45 @@ pub fn known_listing(workshop: &Workshop, diff_id: &DiffId) -> Option<Arc<Listin
     Some(listing)
 }
 
+/// A listing that this process knows.
+#[derive(Debug)]
+pub struct Listed {
+    /// The listing.
+    pub listing: Arc<Listing>,
+    /// Whether it has a record, too.
+    is_recorded: bool,
+}
+
+/// Knows what a layer contains from now on, but only in this process.
+pub fn know_listing(workshop: &Workshop, listing: Listing) -> Listed {
+    // Steps that change nothing all have the same layer.
+    if let Some(listing) = known_listing(workshop, &listing.diff_id) {
+        return Listed { listing, is_recorded: true };
+    }
+    let listing = Arc::new(listing);
+    locked(&workshop.listings).insert(listing.diff_id, Arc::clone(&listing));
+    Listed { listing, is_recorded: false }
+}
+
+/// Remembers a listing for other processes.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn record_listing(store: &Store, listed: &Listed) -> Result<(), StoreError> {
+    if listed.is_recorded {
+        return Ok(());
+    }
+    store.records().put(LISTINGS, &listed.listing.diff_id.0, &listed.listing.encode(), &[])
+}
+
 /// Remembers what a layer contains.
 ///
 /// # Errors
 /// When the store cannot be written.
 pub fn remember_listing(workshop: &Workshop, listing: Listing) -> Result<Arc<Listing>, StoreError> {
-    let listing = Arc::new(listing);
-    workshop.store.records().put(LISTINGS, &listing.diff_id.0, &listing.encode(), &[])?;
-    locked(&workshop.listings).insert(listing.diff_id, Arc::clone(&listing));
-    Ok(listing)
+    let listed = know_listing(workshop, listing);
+    record_listing(&workshop.store, &listed)?;
+    Ok(listed.listing)
 }
 
 /// Returns what a layer contains, reading its blob when that is not known.
@@ -114,10 +144,57 @@ pub fn tree(workshop: &Workshop, layers: &[Layer]) -> Result<Arc<Tree>, LayerErr
     if let Some(tree) = locked(&workshop.trees).get(&chain) {
         return Ok(Arc::clone(tree));
     }
-    let listings: Vec<_> = layers.iter().map(|layer| listing(workshop, layer)).collect::<Result<_, _>>()?;
-    let tree = Arc::new(Tree::from_listings(listings.iter().map(|listing| &**listing))?);
+    let grown = match layers.split_last() {
+        Some((top, below)) => grown(workshop, top, below)?,
+        None => None,
+    };
+    let tree = match grown {
+        Some(tree) => tree,
+        None => {
+            let listings: Vec<_> =
+                layers.iter().map(|layer| listing(workshop, layer)).collect::<Result<_, _>>()?;
+            Arc::new(Tree::from_listings(listings.iter().map(|listing| &**listing))?)
+        }
+    };
     locked(&workshop.trees).insert(chain, Arc::clone(&tree));
     Ok(tree)
+}
+
+/// Returns the tree of `below` with one layer more, when the former is known.
+///
+/// What a step changes is mostly small beside what lies below, and the tree below is seldom wanted again. So it is taken and
+/// grows, unless somebody else has it: a stage of many steps costs one tree, in memory and in time.
+fn grown(workshop: &Workshop, top: &Layer, below: &[Layer]) -> Result<Option<Arc<Tree>>, LayerError> {
+    let listing = listing(workshop, top)?;
+    let Some(tree) = locked(&workshop.trees).remove(&crate::rootfs::chain_of(below)) else { return Ok(None) };
+    if listing.items.is_empty() {
+        return Ok(Some(tree));
+    }
+    let mut tree = Arc::unwrap_or_clone(tree);
+    tree.add_layer(&listing)?;
+    Ok(Some(Arc::new(tree)))
+}
+
+/// Says whether the layer at the top of a stack with this chain has an unpacked directory that this process knows.
+pub fn is_unpacked(workshop: &Workshop, chain: &Digest) -> bool {
+    locked(&workshop.unpacked).contains_key(chain)
+}
+
+/// Publishes the directory of a step as the unpacked form of the layer that it made, `layers` being those below.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn publish(
+    workshop: &Workshop,
+    directory: Scratch,
+    (layer, below): (&Layer, &[Layer]),
+    below_tree: &Tree,
+) -> Result<(), LayerError> {
+    let listing = listing(workshop, layer)?;
+    let path = workshop.store.publish_snapshot(directory, &snapshot_id(&listing, below_tree))?;
+    let chain = crate::rootfs::chain_of(&[below, std::slice::from_ref(layer)].concat());
+    locked(&workshop.unpacked).insert(chain, path);
+    Ok(())
 }
 
 /// Returns the directory of the topmost of `layers`, unpacking it if nobody has.
@@ -283,3 +360,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is only ever inserted into, so a panic elsewhere left it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,8 @@ pub mod blobs;
 pub mod workshop;
 pub use workshop::{GitSurroundings, Workshop, WorkshopOptions};
 
+pub mod aside;
+
 pub mod interrupt;
 
 pub mod progress;

@@ -52,6 +52,17 @@ pub fn chain_of(layers: &[Layer]) -> Digest {
     hasher.finish()
 }
 
+/// Returns [`chain_of`] the lowest layer, the lowest two, and so on.
+pub fn chains_of(layers: &[Layer]) -> Vec<Digest> {
+    let mut hasher = Hasher::new();
+    hasher.update(b"kiln.rootfs.1");
+    let chain = |layer: &Layer| {
+        hasher.update(layer.diff_id.0.as_bytes());
+        hasher.clone().finish()
+    };
+    layers.iter().map(chain).collect()
+}
+
 /// The stored form of a [`Layer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredLayer {
@@ -99,6 +110,8 @@ mod tests {
         let direct = Rootfs { layers: vec![layer(b"a")], made: Vec::new() };
         assert_eq!(base.chain(), direct.chain());
         assert_eq!(base.with(None).chain(), base.chain());
+        let two = base.with(Some(layer(b"b")));
+        assert_eq!(chains_of(&two.layers), [base.chain(), two.chain()]);
         assert_ne!(base.with(Some(layer(b"b"))).chain(), base.chain());
     }
 }

@@ -2,7 +2,7 @@
 //! layer that it became.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use kiln_layer::{ArchivePath, Changes, Entry, Item, Listing, Metadata, Ownership, Tree};
@@ -18,8 +18,13 @@ use walkdir::WalkDir;
 pub fn dress_root(upper: &Path, tree: &Tree, ownership: Ownership) -> io::Result<()> {
     let root =
         tree.get(&ArchivePath::root()).map_or_else(Metadata::implied_directory, |root| root.metadata.clone());
-    if ownership == Ownership::Real {
+    // Mostly it is as it should be, and no disk need hear of it.
+    let found = fs_err::symlink_metadata(upper)?;
+    if ownership == Ownership::Real && (found.uid(), found.gid()) != (root.uid, root.gid) {
         std::os::unix::fs::lchown(upper, Some(root.uid), Some(root.gid))?;
+    }
+    if found.mode() & 0o7777 == root.mode {
+        return Ok(());
     }
     fs_err::set_permissions(upper, std::fs::Permissions::from_mode(root.mode))
 }

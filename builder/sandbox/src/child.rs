@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, setsid};
 use rustix::thread::UnshareFlags;
 
 use crate::error::Operation;
@@ -56,7 +56,6 @@ fn keep(mut control: UnixStream) -> ! {
 
 fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     let start = Failure::during(Operation::Fork);
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(&start)?;
     // Signals of a terminal are for the caller, who decides what becomes of the step.
     setsid().map_err(&start)?;
     let ids = IdMap::of_this_process().map_err(Failure::during_io(Operation::Fork))?;
@@ -69,7 +68,7 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         step::become_step(job, &ids, channel_end, listeners_end);
     };
     drop((channel_end, listeners_end));
-    let (footprint, started) = await_start(&mut channel);
+    let (footprint, started) = await_start(&mut channel, control);
     let records = match started {
         Ok(()) if ids.is_single() => supervise(step, control, &listeners, &changes, &job.spec.user),
         Ok(()) => watch(step, control, None).map(|()| Vec::new()),
@@ -107,16 +106,37 @@ fn supervise(
 }
 
 /// Waits until the step's program runs or cannot; returns what its mounts left behind in either case.
-fn await_start(channel: &mut UnixStream) -> (Footprint, Result<(), Failure>) {
+fn await_start(channel: &mut UnixStream, control: &UnixStream) -> (Footprint, Result<(), Failure>) {
     let (mut footprint, mut started) =
         (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
     loop {
+        if let Err(errno) = wait_beside_caller(&*channel, control) {
+            return (footprint, Err(Failure::during(Operation::Talk)(errno)));
+        }
         match receive(&mut *channel) {
             Ok(Some(StepMessage::Mounted(left))) => (footprint, started) = (left, Ok(())),
             Ok(Some(StepMessage::Failed(failure))) => return (footprint, Err(failure)),
             // Closed by `execve`, or by death before anything was mounted.
             Ok(None) => return (footprint, started),
             Err(error) => return (footprint, Err(Failure::during_io(Operation::Talk)(error))),
+        }
+    }
+}
+
+/// Waits until something can be read. When the caller goes away first, so does this process. (No death signal: that would come
+/// when the *thread* ends that started this process, and the caller may have used another one since.)
+fn wait_beside_caller(from: &impl AsFd, control: &UnixStream) -> Result<(), Errno> {
+    loop {
+        let mut polled = [PollFd::new(from, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if !polled[1].revents().is_empty() {
+            sys::exit_now(PROTOCOL_BROKEN);
+        }
+        if !polled[0].revents().is_empty() {
+            return Ok(());
         }
     }
 }

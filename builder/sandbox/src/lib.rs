@@ -14,7 +14,7 @@
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
 //!
-//! When the caller dies, the keeper dies; when the keeper dies, the kernel kills namespace A and with it B; the
+//! When the caller dies, the socket to it is closed and the keeper ends; when the keeper dies, the kernel kills namespace A and with it B; the
 //! last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
 //! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
@@ -86,7 +86,7 @@ pub use child::run_if_child;
 pub use error::{ExecError, Operation};
 pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, probe};
-pub use run::run;
+pub use run::{Spare, run, run_with};
 pub use spec::{
     Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
     RunSpec, SystemFiles, Ulimit, UlimitKind, User,

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,6 +39,20 @@ pub fn run(
     cancel: &CancelToken,
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ExecError> {
+    run_with(&Spare::default(), spec, root, cancel, output)
+}
+
+/// As [`run`], with a keeper that waits already, and another one for the next step.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    spare: &Spare,
+    spec: &RunSpec,
+    root: &RootPlan,
+    cancel: &CancelToken,
+    output: &mut dyn FnMut(&[u8]),
+) -> Result<Exit, ExecError> {
     if spec.argv.is_empty() {
         return Err(ExecError::EmptyCommand);
     }
@@ -44,10 +60,13 @@ pub fn run(
         return Err(ExecError::Cancelled);
     }
     let started = Instant::now();
-    let (mut keeper, pipe) = start()?;
+    let (mut keeper, pipe) = spare.take_or_start()?;
     let job = JobRef { spec, root: Root::from(root) };
     let report = match send(&keeper.control, &job) {
-        Ok(()) => follow(&keeper, &pipe, cancel, output)?,
+        Ok(()) => {
+            spare.refill();
+            follow(&keeper, &pipe, cancel, output)?
+        }
         // A keeper that is gone already is found out about just below.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
         Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
@@ -61,7 +80,46 @@ pub fn run(
     }
 }
 
+/// A keeper that was started before its step is known, so that no step waits for a program to start. It does nothing but wait for
+/// its job, and goes when this is dropped or the process ends.
+#[derive(Debug, Default)]
+pub struct Spare {
+    ready: Mutex<Option<(Keeper, OwnedFd)>>,
+    /// For how many steps more a keeper is worth having.
+    expected: AtomicUsize,
+}
+
+impl Spare {
+    /// Returns one for a process that will run `steps` steps, or a few less.
+    pub fn for_steps(steps: usize) -> Self {
+        Spare { ready: Mutex::default(), expected: AtomicUsize::new(steps) }
+    }
+
+    fn take_or_start(&self) -> Result<(Keeper, OwnedFd), ExecError> {
+        let one_less = |expected: usize| expected.checked_sub(1);
+        // Zero stays zero: more steps came than were expected.
+        self.expected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).unwrap_or_default();
+        let ready = self.locked().take();
+        ready.map_or_else(start, Ok)
+    }
+
+    /// Starts the next keeper if there will be a step for it.
+    fn refill(&self) {
+        let mut ready = self.locked();
+        if ready.is_none() && self.expected.load(Ordering::Relaxed) > 0 {
+            // The next step tries again, and says what is wrong.
+            *ready = start().ok();
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<(Keeper, OwnedFd)>> {
+        // A keeper is there or not, so a panic elsewhere left no half of one.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The child process and the socket to it; killed and waited for when dropped.
+#[derive(Debug)]
 struct Keeper {
     pid: Option<Pid>,
     control: UnixStream,

@@ -8,15 +8,17 @@ pub use error::BuildError;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
 use kiln_oci::validate::{Open, validate_documents};
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
+use kiln_sandbox::Spare;
 use kiln_store::Store;
 
+use crate::aside::Aside;
 use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
@@ -24,7 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
-use crate::plan::{Plan, StepId};
+use crate::plan::{Op, Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
@@ -271,8 +273,11 @@ async fn prepare(
             formats: (TAR_FORMAT, COMPRESS_FORMAT),
         },
         build_id: build_id(workshop.started_ns),
+        spare: Spare::for_steps(plan.steps().filter(|(_, step)| matches!(step.op, Op::Run(_))).count()),
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),
+        aside: Aside::default(),
+        made: Mutex::default(),
     })
 }
 

@@ -14,6 +14,8 @@ mod lineage;
 
 pub use lineage::Lineage;
 
+use std::collections::BTreeSet;
+
 use kiln_oci::Digest;
 use kiln_store::{Lookup, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -117,14 +119,10 @@ impl LocalCache {
     }
 
     fn present(&self, layers: &[Layer]) -> Vec<Digest> {
-        let mut present: Vec<_> = layers
-            .iter()
-            .map(|layer| layer.blob.digest)
-            .filter(|digest| matches!(self.store.blobs().contains(digest), Ok(true)))
-            .collect();
-        present.sort();
-        present.dedup();
-        present
+        // Steps that change nothing all have the same layer.
+        let named: BTreeSet<_> = layers.iter().map(|layer| layer.blob.digest).collect();
+        let is_present = |digest: &Digest| matches!(self.store.blobs().contains(digest), Ok(true));
+        named.into_iter().filter(is_present).collect()
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, kind: &str, key: StepKey) -> Option<T> {

@@ -89,7 +89,7 @@ fn read_layer(workshop: &Workshop, input: &Input, epoch: i64) -> Result<Layer, C
     changes.entries = tree;
     let compression = Compression::default();
     let options = CommitOptions { time: LayerTime::Fixed(epoch), compression };
-    let mut writer = store.blobs().writer_of_hashed()?;
+    let mut writer = store.blobs().writer_of_hashed();
     let committed = kiln_layer::commit(&changes, &NoLayers, &options, &mut writer)?;
     writer.commit(&committed.digest)?;
     let blob = Descriptor::new(compression.media_type(), committed.digest, committed.size);

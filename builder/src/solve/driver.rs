@@ -1,5 +1,7 @@
 //! The one loop that runs steps. It owns all state and handles one event at a time; work happens in the lanes.
 
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +11,9 @@ use kiln_sandbox::ExecError;
 
 use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
+use crate::aside::Aside;
 use crate::cache::LocalCache;
 use crate::interrupt::Interrupt;
-use crate::lanes::blocking;
 use crate::plan::{Op, Plan, StepId};
 use crate::progress::ProgressEvent;
 use crate::rootfs::Rootfs;
@@ -74,6 +76,8 @@ pub async fn solve(
         failure: None,
     };
     let mut running = FuturesUnordered::new();
+    let aside = &bench.aside;
+    let mut work_aside = pin!(aside.work());
     loop {
         while let Some(action) = driver.scheduler.next_action() {
             match action {
@@ -89,16 +93,39 @@ pub async fn solve(
             () = interrupt.raised(), if driver.failure.is_none() => {
                 driver.fail(SolveError::Interrupted);
                 // Killed steps end at once; what hangs on a socket is dropped.
-                drop(tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} }).await);
-                break;
+                let ended = tokio::time::timeout(GRACE, async { while running.next().await.is_some() {} });
+                tokio::select! {
+                    never = &mut work_aside => match never {},
+                    _ = ended => break,
+                }
             }
-            Some(finished) = running.next() => driver.finished(finished).await,
+            Some(finished) = running.next() => driver.finished(finished),
+            never = &mut work_aside => match never {},
         }
     }
+    until_done(aside, work_aside, interrupt).await;
+    driver.fail_aside();
     match driver.failure {
         Some(failure) => Err(failure),
         None if interrupt.is_raised() => Err(SolveError::Interrupted),
         None => Ok(Solution { outputs: driver.outputs }),
+    }
+}
+
+/// Waits for all that is done aside; once somebody stopped the build, not for ever.
+async fn until_done(
+    aside: &Aside,
+    work_aside: Pin<&mut impl Future<Output = Infallible>>,
+    interrupt: &Interrupt,
+) {
+    let deadline = async {
+        interrupt.raised().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        never = work_aside => match never {},
+        () = aside.done() => {}
+        () = deadline => {}
     }
 }
 
@@ -146,6 +173,7 @@ impl Driver<'_> {
         }
         let interrupt = self.interrupt.clone();
         async move {
+            bench.aside.has_room().await;
             let started = Instant::now();
             let work = execute(&bench, step, plan.step(step), given);
             let outcome = match plan.step(step).op {
@@ -160,16 +188,15 @@ impl Driver<'_> {
         }
     }
 
-    async fn finished(&mut self, finished: Finished) {
+    fn finished(&mut self, finished: Finished) {
         let Finished { step, took, outcome } = finished;
         let is_transform = self.plan.step(step).op.parent().is_some();
-        let outcome = match outcome {
-            Ok(done) if is_transform => self.record(step, done.rootfs()).await.map(|()| done),
-            other => other,
-        };
         self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
         match outcome {
             Ok(done) => {
+                if is_transform {
+                    self.record(step, done.rootfs());
+                }
                 self.outputs[step.index()] = Some(done);
                 if is_transform {
                     self.bench.progress.on(&ProgressEvent::StepDone { step, took });
@@ -187,15 +214,22 @@ impl Driver<'_> {
                 self.fail(failure);
             }
         }
+        self.fail_aside();
     }
 
     /// Records the result under the definition key, so that the next build finds it without running anything.
-    async fn record(&self, step: StepId, rootfs: &Rootfs) -> Result<(), StepError> {
-        let Some(key) = self.keys.lookup(step) else { return Ok(()) };
+    fn record(&self, step: StepId, rootfs: &Rootfs) {
+        let Some(key) = self.keys.lookup(step) else { return };
         let fields = self.keys.record(self.bench, self.plan, step);
         let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
-        blocking(move || cache.record_definition(key, &rootfs, &fields)).await?;
-        Ok(())
+        self.bench.aside.add(step, move || cache.record_definition(key, &rootfs, &fields));
+    }
+
+    /// Fails when something that was done aside has failed.
+    fn fail_aside(&mut self) {
+        if let Some((step, error)) = self.bench.aside.failure() {
+            self.fail(SolveError::Step { step, error: Box::new(error.into()) });
+        }
     }
 
     /// Keeps the first failure and stops everything else.

@@ -114,7 +114,7 @@ pub fn copy_blob(path: &Path, descriptor: &Descriptor, store: &Store) -> Result<
     }
     let read = |source| LayoutError::Read { path: path.to_owned(), source };
     let mut blob = open(path, descriptor).map_err(read)?;
-    let mut writer = store.blobs().writer()?;
+    let mut writer = store.blobs().writer();
     let mut buffer = vec![0; 1 << 20];
     loop {
         let count = blob.read(&mut buffer).map_err(read)?;

@@ -11,11 +11,10 @@ use kiln_layer::{
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
-use crate::cache::LocalCache;
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -25,7 +24,7 @@ use crate::rootfs::{Layer, Rootfs};
 
 pub(super) async fn copy(
     bench: &Arc<Bench>,
-    op: &Op,
+    (step, op): (StepId, &Op),
     copy: &CopyOp,
     given: Given,
     reuse: Reuse,
@@ -46,7 +45,7 @@ pub(super) async fn copy(
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(new) => {
             fetch_contents(bench, &new, &stacks).await?;
-            Some(on_cpu(bench, move |bench| finish(bench, *new, &stacks)).await?)
+            Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
     };
     Ok(parent.with(layer))
@@ -130,7 +129,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     let inputs = Inputs { parent, reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
     if work.reuse == Reuse::Known
-        && let Some(layer) = LocalCache::new(&bench.workshop.store).content(key)
+        && let Some(layer) = known_layer(bench, key)
     {
         return Ok(Prepared::Known(layer.map(Box::new)));
     }
@@ -141,10 +140,10 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     Ok(Prepared::New(Box::new(new)))
 }
 
-fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
-    let layer =
-        write_layer(bench, &NewLayer { op: &new.op, changes: &new.changes, stacks, reuse: new.reuse })?;
-    LocalCache::new(&bench.workshop.store).record_content(new.key, Some(&layer), &new.fields)?;
+fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
+    let (op, changes, reuse) = (&new.op, &new.changes, new.reuse);
+    let content = Some((new.key, new.fields));
+    let layer = write_layer(bench, NewLayer { step, op, content, changes, stacks, reuse })?;
     discard(new.changes);
     Ok(layer)
 }
@@ -162,7 +161,7 @@ async fn fetch_contents(bench: &Bench, new: &New, stacks: &[Vec<Layer>]) -> Resu
             needed.extend(layer.cloned());
         }
     }
-    Ok(crate::blobs::fetch_layers(&bench.workshop, &needed, &bench.progress).await?)
+    fetch(bench, &needed).await
 }
 
 fn owner(bench: &Bench, text: &str, target: &Tree, stack: &[Layer]) -> Result<Owner, StepError> {

@@ -1,22 +1,30 @@
-//! The end of every transform: changes → layer → store → cache.
+//! The end of every transform: changes → layer → store → cache. A step is done when its layer is written; that it comes to the
+//! disk under its name, and its records after it, is done [aside](crate::aside) while the next step runs.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use kiln_layer::{Changes, CommitOptions, Committed, EarlierBlocks, LayerTime};
+use kiln_layer::{Changes, CommitOptions, EarlierBlocks, LayerTime};
 use kiln_oci::Descriptor;
 
 use super::{Bench, Reuse, StepError};
-use crate::cache::Lineage;
+use crate::blobs;
+use crate::cache::{Lineage, LocalCache};
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::Op;
+use crate::plan::key::KeyRecord;
+use crate::plan::{Op, StepId, StepKey};
 use crate::request::Timestamp;
 use crate::rootfs::Layer;
 
 /// A layer to be written.
 pub(super) struct NewLayer<'a> {
     /// The step that makes it.
+    pub(super) step: StepId,
+    /// What that does.
     pub(super) op: &'a Op,
-    /// What it does.
+    /// The content key under which it is remembered, and what that is made of.
+    pub(super) content: Option<(StepKey, KeyRecord)>,
+    /// What it says.
     pub(super) changes: &'a Changes,
     /// The file systems whose contents the changes refer to.
     pub(super) stacks: &'a [Vec<Layer>],
@@ -25,25 +33,58 @@ pub(super) struct NewLayer<'a> {
 }
 
 /// Writes changes as a layer.
-pub(super) fn write_layer(bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, StepError> {
+pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
     let lineage = Lineage::of(&workshop.store, &bench.key_base, new.op);
     let earlier = match new.reuse {
         Reuse::Known => lineage.blocks(),
         Reuse::Nothing => EarlierBlocks::default(),
     };
-    let mut writer = workshop.store.blobs().writer_of_hashed()?;
+    let mut writer = workshop.store.blobs().writer_of_hashed();
     let directories = UnpackedLayers { workshop, stacks: new.stacks };
     let options = commit_options(bench);
     let committed = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut writer)?;
-    let Committed { diff_id, digest, size, listing, blocks, .. } = committed;
-    // The disk is waited for; what a layer contains is true whether its blob is there or not.
-    let (published, listed) =
-        rayon::join(|| writer.commit(&digest), || layers::remember_listing(workshop, listing));
-    published?;
-    listed?;
-    lineage.remember(digest, size, blocks)?;
-    Ok(Layer { diff_id, blob: Descriptor::new(bench.compression.media_type(), digest, size) })
+    let media_type = bench.compression.media_type();
+    let (digest, size, blocks) = (committed.digest, committed.size, committed.blocks);
+    let layer = Layer { diff_id: committed.diff_id, blob: Descriptor::new(media_type, digest, size) };
+    let listed = layers::know_listing(workshop, committed.listing);
+    let (store, made) = (workshop.store.clone(), layer.clone());
+    if let Some((key, _)) = &new.content {
+        locked(bench).insert(*key, layer.clone());
+    }
+    bench.aside.add(new.step, move || {
+        writer.commit(&digest)?;
+        lineage.remember(digest, size, blocks)?;
+        layers::record_listing(&store, &listed)?;
+        match new.content {
+            Some((key, fields)) => LocalCache::new(&store).record_content(key, Some(&made), &fields),
+            None => Ok(()),
+        }
+    });
+    Ok(layer)
+}
+
+/// Returns what a content key leads to, in this build or by a record: a layer, or that nothing changed.
+pub(super) fn known_layer(bench: &Bench, key: StepKey) -> Option<Option<Layer>> {
+    let made = locked(bench).get(&key).cloned();
+    match made {
+        Some(layer) => Some(Some(layer)),
+        None => LocalCache::new(&bench.workshop.store).content(key),
+    }
+}
+
+fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {
+    // It is only ever inserted into, so a panic elsewhere left it whole.
+    bench.made.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Brings the blobs of layers into the store, where they are not.
+pub(super) async fn fetch(bench: &Bench, layers: &[Layer]) -> Result<(), StepError> {
+    if !layers.is_empty() {
+        // Those that this build has made may be on their way.
+        bench.aside.done().await;
+    }
+    Ok(blobs::fetch_layers(&bench.workshop, layers, &bench.progress).await?)
 }
 
 /// Runs `job`, which is cheap to start and heavy to do, on the cpu lane.

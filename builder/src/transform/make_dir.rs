@@ -6,14 +6,18 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch, on_cpu, write_layer};
 use super::{Bench, Given, Reuse, StepError};
-use crate::blobs;
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::{MakeDirOp, Op};
+use crate::plan::{MakeDirOp, Op, StepId};
 use crate::rootfs::{Layer, Rootfs};
 
-pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Rootfs, StepError> {
+pub(super) async fn make_dir(
+    bench: &Arc<Bench>,
+    step: StepId,
+    op: &MakeDirOp,
+    given: Given,
+) -> Result<Rootfs, StepError> {
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
     let (op, stack) = (op.clone(), parent.layers.clone());
@@ -26,8 +30,8 @@ pub(super) async fn make_dir(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -
         }
         changes.record_parents(&tree);
         let own = Op::MakeDir(op);
-        let new = NewLayer { op: &own, changes: &changes, stacks: &[], reuse: Reuse::Known };
-        write_layer(bench, &new).map(Some)
+        let (op, changes, stacks, reuse) = (&own, &changes, &[][..], Reuse::Known);
+        write_layer(bench, NewLayer { step, op, content: None, changes, stacks, reuse }).map(Some)
     })
     .await?;
     Ok(parent.with(layer))
@@ -41,7 +45,7 @@ pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(),
         .filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none())
         .cloned()
         .collect();
-    Ok(blobs::fetch_layers(workshop, &unknown, &bench.progress).await?)
+    fetch(bench, &unknown).await
 }
 
 fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Option<Owner>, StepError> {

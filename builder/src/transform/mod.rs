@@ -19,19 +19,20 @@ pub use error::{RunFailure, StepError};
 pub use kiln_layer::OwnerError;
 pub use selection::{Selection, mount_selection};
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
 use kiln_oci::Digest;
-use kiln_sandbox::CancelToken;
+use kiln_sandbox::{CancelToken, Spare};
 
+use crate::aside::Aside;
 use crate::plan::key::KeyBase;
-use crate::plan::{Op, Step, StepId};
+use crate::plan::{Op, Step, StepId, StepKey};
 use crate::progress::Progress;
 use crate::request::{Compression, NoCache, Timestamp};
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Layer, Rootfs};
 use crate::secrets::Secrets;
 use crate::source::context::Context;
 use crate::source::git::{GitError, GitSources, Resolved};
@@ -67,10 +68,16 @@ pub struct Bench {
     pub key_base: KeyBase,
     /// Name of the build in the logs.
     pub build_id: String,
+    /// A sandbox that waits for the next step.
+    pub spare: Spare,
     /// Ends steps that run.
     pub cancel: CancelToken,
     /// Is told what happens.
     pub progress: Arc<dyn Progress>,
+    /// Work that no step waits for.
+    pub aside: Aside,
+    /// Layers that this build has made, by content key. Their records may still be on the way to the disk.
+    pub made: Mutex<HashMap<StepKey, Layer>>,
 }
 
 /// What a step gives to others.
@@ -143,8 +150,8 @@ pub async fn execute(
             () = cancelled(bench) => Err(GitError::Interrupted.into()),
         },
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
-        Op::Copy(copy) => copy::copy(bench, &step.op, copy, given, reuse).await.map(StepOutput::Rootfs),
-        Op::MakeDir(make) => make_dir::make_dir(bench, make, given).await.map(StepOutput::Rootfs),
+        Op::Copy(copy) => copy::copy(bench, (id, &step.op), copy, given, reuse).await.map(StepOutput::Rootfs),
+        Op::MakeDir(make) => make_dir::make_dir(bench, id, make, given).await.map(StepOutput::Rootfs),
     }
 }
 

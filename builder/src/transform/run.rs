@@ -8,23 +8,22 @@ use kiln_layer::owner::{Owner, User, resolve_user};
 use kiln_layer::{
     ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
 };
+use kiln_oci::Digest;
 use kiln_sandbox::{Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
 use kiln_store::{LogWriter, Scratch};
 
 use super::accounts::AccountFiles;
-use super::finish::{NewLayer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
 use super::run_mounts::{Mounts, prepare_mounts};
 use super::{Bench, Given, Reuse, RunFailure, StepError};
-use crate::blobs;
-use crate::cache::LocalCache;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::request::Timestamp;
-use crate::rootfs::{Layer, Rootfs};
+use crate::rootfs::{Layer, Rootfs, chains_of};
 use crate::upper;
 
 pub(super) async fn run(
@@ -44,10 +43,14 @@ pub(super) async fn run(
     let (op, own, inputs) = (op.clone(), Arc::clone(bench), given.clone());
     let probe = {
         let (op, parent) = (op.clone(), parent.clone());
-        on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?
+        match given.reads.is_empty() {
+            // Nothing but a few hashes.
+            true => probe(bench, &op, &parent, &inputs, reuse)?,
+            false => on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?,
+        }
     };
     if reuse == Reuse::Known
-        && let Some(layer) = LocalCache::new(&bench.workshop.store).content(probe.key)
+        && let Some(layer) = known_layer(bench, probe.key)
     {
         return Ok(parent.with(layer));
     }
@@ -61,8 +64,10 @@ pub(super) async fn run(
         }
     }
     let stack = parent.layers.clone();
-    let ran = bench.workshop.lanes.wait(move || run_blocking(&own, id, &op, &stack, &given)).await?;
-    let layer = on_cpu(bench, move |bench| finish(bench, ran, &probe)).await?;
+    // All on one thread: what a step changes is mostly less than a change of lanes costs, and what is more is read, compressed
+    // and hashed side by side on the cpu lane's threads all the same.
+    let work = move || finish(&own, id, run_blocking(&own, id, &op, &stack, &given)?, probe);
+    let layer = bench.workshop.lanes.wait(work).await?;
     Ok(parent.with(Some(layer)))
 }
 
@@ -106,12 +111,18 @@ fn probe(
 /// Fetches the blobs of layers that are not unpacked.
 async fn fetch_unpacked(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
     let store = &bench.workshop.store;
+    let is_unpacked = |layer: &Layer, chain: &Digest| {
+        layers::is_unpacked(&bench.workshop, chain)
+            || matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_)))
+    };
+    let chains = chains_of(stack);
     let packed: Vec<Layer> = stack
         .iter()
-        .filter(|layer| !matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_))))
-        .cloned()
+        .zip(&chains)
+        .filter(|(layer, chain)| !is_unpacked(layer, chain))
+        .map(|(layer, _)| layer.clone())
         .collect();
-    Ok(blobs::fetch_layers(&bench.workshop, &packed, &bench.progress).await?)
+    fetch(bench, &packed).await
 }
 
 /// A step that ran well, before its changes are looked at.
@@ -131,8 +142,9 @@ fn run_blocking(
     given: &Given,
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
-    let tree = layers::tree(workshop, stack)?;
+    // These come first: to unpack layers takes the trees of those below, one after the other.
     let lower = lower_directories(bench, stack)?;
+    let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
     upper::dress_root(upper.path(), &tree, layers::ownership(workshop)).map_err(|source| StepError::Io {
@@ -150,7 +162,7 @@ fn run_blocking(
         write_log(&mut log, bytes, &mut log_failure);
         bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
     };
-    let exit = kiln_sandbox::run(&spec, &root, &bench.cancel, &mut output)?;
+    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root, &bench.cancel, &mut output)?;
     drop(mounts);
     if let Some(source) = log_failure {
         return Err(StepError::Io {
@@ -161,8 +173,8 @@ fn run_blocking(
     if !exit.status.is_success() {
         return Err(RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path }.into());
     }
-    // The kernel keeps a directory in `work` that nobody else may read; it goes with the scratch.
-    work.close()?;
+    // What the kernel keeps there is of no use any more.
+    bench.aside.add(id, move || work.close());
     Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
 }
 
@@ -271,7 +283,7 @@ fn hosts(op: &RunOp) -> Vec<u8> {
 }
 
 /// Turns what the step changed into a layer, and its directory into that layer's unpacked form.
-fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
+fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
     let failed = |error: kiln_layer::DiffError| StepError::Diff { source: Box::new(error) };
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
@@ -293,19 +305,19 @@ fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
     changes.record_parents(&ran.tree);
     let layer = write_layer(
         bench,
-        &NewLayer {
+        NewLayer {
+            step,
             op: &probe.op,
+            content: Some((probe.key, probe.fields)),
             changes: &changes,
             stacks: std::slice::from_ref(&ran.stack),
             reuse: probe.reuse,
         },
     )?;
-    LocalCache::new(&workshop.store).record_content(probe.key, Some(&layer), &probe.fields)?;
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);
     if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {
-        let listing = layers::listing(workshop, &layer)?;
-        workshop.store.publish_snapshot(ran.upper, &layers::snapshot_id(&listing, &ran.tree))?;
+        layers::publish(workshop, ran.upper, (&layer, &ran.stack), &ran.tree)?;
     }
     Ok(layer)
 }

@@ -19,8 +19,8 @@ use crate::leases::{Pin, Session, relock};
 use crate::scratch::TempFile;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
-/// A blob up to this size that is there already is checked instead of replaced.
-const REREAD_BYTES_MAX: u64 = 64 * 1024;
+/// A blob up to this size is a file only when it is committed, and one that is there already is checked instead of replaced.
+const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
 /// The blobs of a store.
 #[derive(Debug, Clone)]
@@ -38,20 +38,14 @@ impl Blobs {
     }
 
     /// Starts a blob that is hashed while it is written.
-    ///
-    /// # Errors
-    /// When scratch cannot be written to.
-    pub fn writer(&self) -> Result<BlobWriter> {
-        Ok(BlobWriter { raw: self.writer_of_hashed()?, hasher: Hasher::new() })
+    pub fn writer(&self) -> BlobWriter {
+        BlobWriter { raw: self.writer_of_hashed(), hasher: Hasher::new() }
     }
 
     /// Starts a blob whose digest the caller computes while writing; for those who hash anyway.
-    ///
-    /// # Errors
-    /// When scratch cannot be written to.
-    pub fn writer_of_hashed(&self) -> Result<HashedBlobWriter> {
-        let file = TempFile::new(&self.session)?;
-        Ok(HashedBlobWriter { blobs: self.clone(), file, behind: WriteBehind::default() })
+    pub fn writer_of_hashed(&self) -> HashedBlobWriter {
+        let place = Place::Memory(Vec::new());
+        HashedBlobWriter { blobs: self.clone(), place, behind: WriteBehind::default() }
     }
 
     /// Stores `bytes` and returns their digest; "already there" is success.
@@ -64,7 +58,7 @@ impl Blobs {
         if self.hold(&digest)? && self.verify(&digest).is_ok() {
             return Ok(digest);
         }
-        let mut writer = self.writer_of_hashed()?;
+        let mut writer = self.writer_of_hashed();
         writer.append(bytes)?;
         writer.commit(&digest)?;
         Ok(digest)
@@ -204,7 +198,7 @@ impl Blobs {
     }
 }
 
-/// A blob being written, hashed on the way; dropped without commit, it leaves nothing. Writes are not buffered.
+/// A blob being written, hashed on the way; dropped without commit, it leaves nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
     raw: HashedBlobWriter,
@@ -243,12 +237,20 @@ impl Write for BlobWriter {
     }
 }
 
-/// A blob being written by someone who knows its digest at the end. Writes are not buffered.
+/// A blob being written by someone who knows its digest at the end.
 #[derive(Debug)]
 pub struct HashedBlobWriter {
     blobs: Blobs,
-    file: TempFile,
+    place: Place,
     behind: WriteBehind,
+}
+
+/// Where the bytes are that were written.
+#[derive(Debug)]
+enum Place {
+    /// There are few so far. Many layers are empty or small, and there already.
+    Memory(Vec<u8>),
+    File(TempFile),
 }
 
 impl HashedBlobWriter {
@@ -261,15 +263,19 @@ impl HashedBlobWriter {
         let size_bytes = self.size_bytes();
         let is_there = self.blobs.hold(digest)?;
         // To read a small one again costs less than to sync another.
-        if is_there && size_bytes <= REREAD_BYTES_MAX && self.blobs.verify(digest).is_ok() {
+        if is_there && size_bytes <= SMALL_BYTES_MAX && self.blobs.verify(digest).is_ok() {
             return Ok(size_bytes);
         }
-        self.file.sync()?;
+        let file = match self.place {
+            Place::Memory(bytes) => spilled(&self.blobs, &bytes)?,
+            Place::File(file) => file,
+        };
+        file.sync()?;
         let to = self.blobs.path(digest);
         // Whoever cleared the store by hand may have taken the folder, too.
         self.blobs.make_folder()?;
         // What is already there is replaced: it may be damaged, and this is known to be good.
-        self.file.publish(&to)?;
+        file.publish(&to)?;
         relock(&self.blobs.fresh).insert(*digest);
         Ok(size_bytes)
     }
@@ -280,9 +286,22 @@ impl HashedBlobWriter {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes)?;
-        if let Some(range) = self.behind.wrote(bytes.len() as u64) {
-            self.file.start_writing(range);
+        let started = self.behind.wrote(bytes.len() as u64);
+        match &mut self.place {
+            Place::Memory(held) if held.len() + bytes.len() <= SMALL_BYTES_MAX as usize => {
+                held.extend_from_slice(bytes);
+            }
+            Place::Memory(held) => {
+                let file = spilled(&self.blobs, held)?;
+                file.write_all(bytes)?;
+                self.place = Place::File(file);
+            }
+            Place::File(file) => {
+                file.write_all(bytes)?;
+                if let Some(range) = started {
+                    file.start_writing(range);
+                }
+            }
         }
         Ok(())
     }
@@ -297,6 +316,13 @@ impl Write for HashedBlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Begins the file of a blob with the bytes that were held in memory.
+fn spilled(blobs: &Blobs, bytes: &[u8]) -> Result<TempFile> {
+    let file = TempFile::new(&blobs.session)?;
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// Keeps the kind ("disk full") of a store error that must pass through `io::Write`, and its path.

@@ -19,6 +19,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -175,7 +176,13 @@ impl Disk for RealDisk {
     }
 
     fn boot_id(&self) -> io::Result<String> {
-        Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+        /// No process lives longer than the machine runs.
+        static KNOWN: OnceLock<String> = OnceLock::new();
+        if let Some(id) = KNOWN.get() {
+            return Ok(id.clone());
+        }
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned();
+        Ok(KNOWN.get_or_init(|| id).clone())
     }
 
     #[expect(clippy::disallowed_methods, reason = "last-used times decide what gc removes, never an output")]

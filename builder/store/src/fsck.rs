@@ -13,7 +13,7 @@ use crate::leases::Session;
 use crate::records::{Lookup, RECORDS, RecordDamage};
 use crate::repositories::REPOSITORIES;
 use crate::scratch::replace_file;
-use crate::snapshots::{SNAPSHOTS, UNSYNCED};
+use crate::snapshots::{NOTE, SNAPSHOTS};
 use crate::store::Store;
 
 /// Folder of what was moved away, below the store.
@@ -88,7 +88,7 @@ pub fn fsck(store: &Store) -> Result<Report> {
     check_blobs(store, &mut report)?;
     check_index(store, &mut report)?;
     check_records(store, &mut report)?;
-    check_digest_names(store.session(), SNAPSHOTS, UNSYNCED, &mut report)?;
+    check_digest_names(store.session(), SNAPSHOTS, NOTE, &mut report)?;
     check_digest_names(store.session(), REPOSITORIES, "", &mut report)?;
     Ok(report)
 }

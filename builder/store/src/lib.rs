@@ -11,7 +11,7 @@
 //! oci-layout index.json blobs/sha256/<hex>     the OCI image layout
 //! kiln.json                                    the format number
 //! records/<kind>/<hex>                         small facts under a key
-//! snapshots/<diff id hex>/                     unpacked layers, a cache
+//! snapshots/<diff id hex>/ <hex>.boot          unpacked layers, a cache; in which run of the machine each was made
 //! partial/<hex>                                blobs half fetched
 //! logs/<build>/<step>.log                      full output of steps
 //! cachemounts/<hash>/<slot>/                   directories of RUN --mount=type=cache

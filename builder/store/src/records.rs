@@ -26,7 +26,8 @@ pub const RECORD_BLOBS_MAX: usize = 100_000;
 /// Folder of records below the store.
 pub(crate) const RECORDS: &str = "records";
 
-const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
+/// Last uses are kept to within this.
+pub(crate) const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The records of a store.
 #[derive(Debug, Clone)]

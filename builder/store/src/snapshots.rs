@@ -3,10 +3,19 @@
 //! A snapshot is a cache: it may go at any time nobody holds it, and comes back by unpacking. It appears by one rename of a
 //! scratch directory. When it was last used is the directory's access time; its other times belong to the layer.
 //!
-//! Syncing thousands of files would cost more than unpacking them, so a snapshot is published unsynced, with a durable note
-//! `<hex>.unsynced` beside it that holds the kernel's boot id. After a power cut the boot id is another one, and a snapshot
-//! that still has its note is not trusted. [`Snapshots::settle`] syncs the file system and removes the notes.
+//! Syncing thousands of files would cost more than unpacking them, so a snapshot is published unsynced. A note `<hex>.boot`
+//! beside it says in which run of the machine it was made:
+//!
+//! | The note has | The snapshot is |
+//! |---|---|
+//! | the kernel's boot id | trusted until the machine starts again: then the boot id is another one |
+//! | the word `settled` | trusted for good: [`Snapshots::settle`] has synced the file system since |
+//! | anything else, or there is none | not trusted, and moved away when the layer is unpacked again |
+//!
+//! So a note that a power cut takes or tears costs a snapshot and nothing else, and only one that says `settled` is synced itself.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,12 +26,17 @@ use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::{Pin, Session};
 use crate::lock::{lock, named_lock_path};
-use crate::scratch::{Scratch, replace_file};
+use crate::records::TOUCH_INTERVAL;
+use crate::scratch::{Scratch, TempFile, replace_file};
 
 /// Folder of snapshots below the store.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
-/// End of the name of a note that a snapshot is not on the disk yet.
-pub(crate) const UNSYNCED: &str = ".unsynced";
+/// End of the name of the note that says when a snapshot was made.
+pub(crate) const NOTE: &str = ".boot";
+/// What the note of a snapshot says that is on the disk.
+const SETTLED: &str = "settled";
+/// A boot id has 36.
+const NOTE_BYTES_MAX: u64 = 256;
 
 /// The unpacked layers of a store.
 #[derive(Debug, Clone)]
@@ -35,7 +49,7 @@ pub struct Snapshots {
 pub struct SnapshotEntry {
     /// The layer.
     pub diff_id: DiffId,
-    /// When it was last used.
+    /// When it was last used, to within an hour.
     pub last_used: SystemTime,
 }
 
@@ -50,15 +64,23 @@ impl Snapshots {
     /// What the disk says.
     pub fn get(&self, diff_id: &DiffId) -> Result<Option<PathBuf>> {
         let path = self.path(diff_id);
-        let is_there = self.session.pin_and(&[Pin::Snapshot(*diff_id)], || {
-            Ok(optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_some())
+        let found = self.session.pin_and(&[Pin::Snapshot(*diff_id)], || {
+            optional(std::fs::symlink_metadata(&path)).on("inspect", &path)
         })?;
-        if !is_there || !self.is_trusted(diff_id)? {
+        let Some(metadata) = found else { return Ok(None) };
+        if !self.is_trusted(diff_id)? {
             return Ok(None);
         }
-        // A layer may give its root to another owner; then its age counts from when it was made.
-        drop(self.session.disk().touch(&path));
+        let last_used = metadata.accessed().on("inspect", &path)?;
+        if self.session.disk().now().duration_since(last_used).unwrap_or_default() > TOUCH_INTERVAL {
+            self.mark_used(&path);
+        }
         Ok(Some(path))
+    }
+
+    fn mark_used(&self, path: &Path) {
+        // A layer may give its root to another owner; then its age is that of the layer.
+        drop(self.session.disk().touch(path));
     }
 
     /// Publishes an unpacked layer and returns its directory. Where another process was faster, ours is removed.
@@ -81,8 +103,9 @@ impl Snapshots {
         let folder = self.session.path(SNAPSHOTS);
         self.session.disk().make_directory(&folder).on("create directory", &folder)?;
         self.move_away(&path)?;
-        self.note_unsynced(diff_id)?;
+        self.note_made(diff_id)?;
         directory.publish(&path)?;
+        self.mark_used(&path);
         Ok(path)
     }
 
@@ -96,10 +119,10 @@ impl Snapshots {
         let names = disk.list(&folder).on("list", &folder)?;
         let boot_id = disk.boot_id().on("read the boot id for", &folder)?;
         let mut settled = Vec::new();
-        for name in names.into_iter().filter(|name| name.as_encoded_bytes().ends_with(UNSYNCED.as_bytes())) {
+        for name in names.into_iter().filter(|name| name.as_encoded_bytes().ends_with(NOTE.as_bytes())) {
             let note = folder.join(name);
             // The note of an earlier boot stays: what it is about was not synced in time.
-            if optional(std::fs::read_to_string(&note)).on("read", &note)?.as_ref() == Some(&boot_id) {
+            if read_note(&note)?.is_some_and(|noted| noted == boot_id.as_bytes()) {
                 settled.push(note);
             }
         }
@@ -107,31 +130,33 @@ impl Snapshots {
             disk.sync_file_system(&folder).on("sync", &folder)?;
         }
         for note in &settled {
-            optional(disk.unlink(note)).on("remove", note)?;
+            replace_file(&self.session, note, SETTLED.as_bytes())?;
         }
         Ok(settled.len())
     }
 
     fn is_trusted(&self, diff_id: &DiffId) -> Result<bool> {
-        let note = self.note(diff_id);
-        let Some(noted) = optional(std::fs::read_to_string(&note)).on("read", &note)? else {
-            return Ok(true);
-        };
-        Ok(self.session.disk().boot_id().is_ok_and(|boot_id| boot_id == noted))
+        let Some(noted) = read_note(&self.note(diff_id))? else { return Ok(false) };
+        let is_of_this_boot = || self.session.disk().boot_id().is_ok_and(|id| id.as_bytes() == noted);
+        Ok(noted == SETTLED.as_bytes() || is_of_this_boot())
     }
 
-    fn note_unsynced(&self, diff_id: &DiffId) -> Result<()> {
-        let disk = self.session.disk();
-        match disk.boot_id() {
-            Ok(boot_id) => replace_file(&self.session, &self.note(diff_id), boot_id.as_bytes()),
-            Err(_) => {
-                // Where /proc is hidden, only syncing everything is safe.
-                let folder = self.session.path(SNAPSHOTS);
-                disk.sync_file_system(&folder).on("sync", &folder)?;
-                let note = self.note(diff_id);
-                optional(disk.unlink(&note)).on("remove", &note).map(|_| ())
-            }
+    /// Notes that the snapshot which is about to appear is of this run of the machine.
+    fn note_made(&self, diff_id: &DiffId) -> Result<()> {
+        let (disk, note) = (self.session.disk(), self.note(diff_id));
+        let Ok(boot_id) = disk.boot_id() else {
+            // Where /proc is hidden, only syncing everything is safe.
+            let folder = self.session.path(SNAPSHOTS);
+            disk.sync_file_system(&folder).on("sync", &folder)?;
+            return replace_file(&self.session, &note, SETTLED.as_bytes());
+        };
+        // A power cut must not bring back what was settled once, and went.
+        if read_note(&note)?.is_some_and(|noted| noted == SETTLED.as_bytes()) {
+            return replace_file(&self.session, &note, boot_id.as_bytes());
         }
+        let file = TempFile::new(&self.session)?;
+        file.write_all(boot_id.as_bytes())?;
+        file.publish(&note)
     }
 
     /// Moves away what is not trusted.
@@ -145,7 +170,7 @@ impl Snapshots {
     }
 
     pub(crate) fn note(&self, diff_id: &DiffId) -> PathBuf {
-        self.session.path(SNAPSHOTS).join(format!("{}{UNSYNCED}", diff_id.0.hex()))
+        self.session.path(SNAPSHOTS).join(format!("{}{NOTE}", diff_id.0.hex()))
     }
 
     /// Returns all snapshots, sorted by diff id.
@@ -171,4 +196,12 @@ impl Snapshots {
     pub(crate) fn path(&self, diff_id: &DiffId) -> PathBuf {
         self.session.path(SNAPSHOTS).join(diff_id.0.hex())
     }
+}
+
+/// Reads a note, or as much of a longer one as tells that it is none of ours.
+fn read_note(path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(file) = optional(File::open(path)).on("open", path)? else { return Ok(None) };
+    let mut noted = Vec::new();
+    file.take(NOTE_BYTES_MAX).read_to_end(&mut noted).on("read", path)?;
+    Ok(Some(noted))
 }

@@ -38,6 +38,8 @@ use pack::{Plain, PlainSide, Press, Sink};
 const BATCH_BLOCKS_A_THREAD: usize = 8;
 /// …and a batch at most so many.
 const BATCH_BLOCKS_MAX: usize = 32;
+/// The listing of so many entries is put together in less time than another thread takes to wake up.
+const FEW_ENTRIES: usize = 100;
 
 /// How a layer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,11 +185,12 @@ pub fn commit_with(
     earlier: &EarlierBlocks,
     out: &mut (dyn Write + Send),
 ) -> Result<Committed, CommitError> {
+    let list = || changes.listing(DiffId(Digest::of(b"")));
     // The listing is put together beside the writing, which waits for the digest of the tar most of the time.
-    let (written, listing) = rayon::join(
-        || write(changes, layers, options, earlier, out),
-        || changes.listing(DiffId(Digest::of(b""))),
-    );
+    let (written, listing) = match changes.entries.len() <= FEW_ENTRIES {
+        true => (write(changes, layers, options, earlier, out), list()),
+        false => rayon::join(|| write(changes, layers, options, earlier, out), list),
+    };
     let Written { diff_id, digest, size, uncompressed_size, digests, blocks } = written?;
     let listing = completed(listing, diff_id, &digests, options.time);
     Ok(Committed { diff_id, digest, size, uncompressed_size, listing, blocks })
@@ -220,6 +223,12 @@ fn write(
     let mut packed = press.pack(first)?;
     let mut batch = cutter.next_batch(count)?;
     while !packed.is_empty() {
+        // What a step changes is mostly small: one block is hashed in less time than it takes to have company.
+        if packed.len() == 1 && batch.is_empty() {
+            plain_side.take(&packed)?;
+            sink.take(&packed)?;
+            break;
+        }
         // What cannot be divided is begun first, and packing fills the threads up to the end of the round.
         let (hashed, (written, (next_packed, next_batch))) = rayon::join(
             || plain_side.take(&packed),

@@ -53,8 +53,11 @@ impl<'a> Press<'a> {
         }
     }
 
-    /// Makes blocks, side by side.
+    /// Makes blocks, side by side; a single one here and now.
     pub(super) fn pack<'b>(&self, batch: Vec<Block<'b>>) -> Result<Vec<Packed<'b>>, CommitError> {
+        if batch.len() <= 1 {
+            return batch.into_iter().map(|block| self.pack_one(block)).collect();
+        }
         batch.into_par_iter().with_max_len(1).map(|block| self.pack_one(block)).collect()
     }
 

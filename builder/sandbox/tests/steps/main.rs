@@ -9,8 +9,9 @@ mod cases;
 mod harness;
 mod hostile;
 mod space;
+mod spare;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, hostile::ALL].concat());
+    harness::main(&[cases::ALL, hostile::ALL, spare::ALL].concat());
 }

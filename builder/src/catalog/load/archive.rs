@@ -118,7 +118,7 @@ fn read_file<R: Read>(
     failed: &dyn Fn(io::Error) -> CatalogError,
 ) -> Result<StoredFile, CatalogError> {
     let mut content = tar.content();
-    let mut writer = store.blobs().writer()?;
+    let mut writer = store.blobs().writer();
     let mut compression = None;
     loop {
         let count = match content.read(buffer) {

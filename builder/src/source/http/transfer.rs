@@ -29,7 +29,7 @@ const REPORT_BYTES: u64 = 256 * 1024;
 impl Transfer<'_> {
     /// Brings all bytes into the store. With wrong ones, or on a full disk, nothing is left of them.
     pub(super) async fn run(&self, body: &mut WebBody) -> Result<Digest, HttpError> {
-        let mut writer = self.store.blobs().writer()?;
+        let mut writer = self.store.blobs().writer();
         let mut reported = 0;
         self.report(0, body);
         loop {
@@ -42,7 +42,7 @@ impl Transfer<'_> {
                     }
                 }
                 Piece::FromStart => {
-                    writer = self.store.blobs().writer()?;
+                    writer = self.store.blobs().writer();
                     reported = 0;
                 }
                 Piece::End => break,
@@ -97,7 +97,7 @@ fn decode(store: &Store, encoded: BlobWriter, url: &str) -> Result<BlobWriter, H
         _ => Detected::Plain,
     };
     let mut plain = decompress(reader, how).map_err(failed)?;
-    let mut writer = store.blobs().writer()?;
+    let mut writer = store.blobs().writer();
     let mut buffer = vec![0; 128 * 1024];
     loop {
         match plain.read(&mut buffer) {

@@ -89,7 +89,7 @@ fn child_that_fills_a_store() {
 #[test]
 fn a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing() {
     let (_space, store) = space();
-    let mut writer = store.blobs().writer().unwrap();
+    let mut writer = store.blobs().writer();
     writer.write_all(b"bad").unwrap();
     let error = writer.commit(Some(&Digest::of(b"good"))).unwrap_err();
     assert!(matches!(error, StoreError::WrongDigest { .. }), "{error}");
@@ -120,7 +120,7 @@ fn a_damaged_blob_is_replaced_when_it_is_written_again() {
         store.blobs().put_bytes(b"hello").unwrap();
         store.blobs().verify(&digest).unwrap();
         std::fs::write(&path, damaged).unwrap();
-        let mut writer = store.blobs().writer().unwrap();
+        let mut writer = store.blobs().writer();
         writer.write_all(b"hello").unwrap();
         assert_eq!(writer.commit(None).unwrap(), (digest, 5));
         store.blobs().verify(&digest).unwrap();
@@ -269,13 +269,22 @@ fn a_snapshot_is_published_once_and_distrusted_after_a_power_cut() {
         (publish("second"), std::fs::read_to_string(path.join("file")).unwrap()),
         (path.clone(), "first".into())
     );
-    let note = store.path().join("snapshots").join(format!("{}.unsynced", diff_id.0.hex()));
-    std::fs::write(&note, "another boot").unwrap();
-    assert_eq!(store.snapshots().get(&diff_id).unwrap(), None);
-    publish("third");
-    assert_eq!(std::fs::read_to_string(path.join("file")).unwrap(), "third");
-    assert_eq!((store.snapshots().settle().unwrap(), note.exists()), (1, false));
-    assert_eq!(store.snapshots().get(&diff_id).unwrap(), Some(path));
+    let note = store.path().join("snapshots").join(format!("{}.boot", diff_id.0.hex()));
+    for uncertain in [Some("another boot"), Some(""), None] {
+        match uncertain {
+            Some(text) => std::fs::write(&note, text).unwrap(),
+            None => std::fs::remove_file(&note).unwrap(),
+        }
+        assert_eq!(store.snapshots().get(&diff_id).unwrap(), None, "{uncertain:?}");
+        publish(&format!("{uncertain:?}"));
+        assert_eq!(std::fs::read_to_string(path.join("file")).unwrap(), format!("{uncertain:?}"));
+    }
+    assert_eq!(store.snapshots().settle().unwrap(), 1);
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), "settled");
+    assert_eq!(
+        (store.snapshots().settle().unwrap(), store.snapshots().get(&diff_id).unwrap()),
+        (0, Some(path))
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Objects in a cache mount: what depends on a changed source is made again, and nothing else is; with make, ninja and cargo.
 
+mod caches;
 mod tools;
 
 use std::fs;
@@ -104,7 +105,7 @@ const FILES: [(&str, &str); 4] = [("Makefile", MAKEFILE), ("a.c", "a1"), ("b.c",
 
 fn copied(tool: &str) -> String {
     format!(
-        "FROM busybox AS base\nCOPY --from=tools / /\nWORKDIR /src\nFROM base\nCOPY . .\n\
+        "FROM busybox AS base\nCOPY --from=tools / /\nWORKDIR /src\nFROM base\nCOPY --chown=7:8 . .\n\
          RUN --mount=type=cache,id=objects,target=/src/out {tool} && {SHOW}\n"
     )
 }
@@ -195,8 +196,8 @@ fn what_a_run_or_the_base_changes_is_new() {
     let dockerfile = |installed: &str| {
         format!(
             "FROM busybox AS base\nCOPY --from=tools / /\nRUN echo {installed} > /etc/installed\nWORKDIR /src\n\
-             FROM base\nCOPY seed .\nRUN sort seed > /generated\nCOPY . .\n\
-             RUN --mount=type=cache,id=objects,target=/src/out make -s && echo result-$(cat /src/out/program | tr -d '\\n')\n"
+             FROM base\nCOPY seed .\nRUN sort seed > /generated && ln /generated /linked\nCOPY . .\n\
+             RUN --mount=type=cache,id=objects,target=/src/out test /generated -ef /linked && make -s && echo result-$(cat /src/out/program | tr -d '\\n')\n"
         )
     };
     let files = [("Makefile", makefile), ("seed", "x"), ("a.c", "a1")];

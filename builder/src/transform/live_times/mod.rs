@@ -32,7 +32,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_layer::{ArchivePath, Item, Timestamp as FileTime, Tree};
+use kiln_layer::{ArchivePath, Entry, Item, Timestamp as FileTime, Tree};
 use kiln_store::{CacheMount, Memory, Presence};
 
 use self::shown::{Shown, show};
@@ -227,6 +227,15 @@ impl Times {
 fn dated(bench: &Bench, bound: &Bound, place: usize, view: &[Viewed], times: &Times) -> Tree {
     let mut tree = (*bound.tree).clone();
     let layer = FileTime::from_seconds(bench.timestamp.files().unwrap_or(OLD_SECONDS));
+    let is_missing = |path: &ArchivePath| bound.tree.get(path).is_none();
+    let names = bound.tree.names_below(&bound.part).map(|(path, _)| path);
+    for parent in names.filter_map(ArchivePath::parent).filter(|parent| is_missing(parent)) {
+        // A directory of which nothing is known but what lies in it.
+        for directory in parent.ancestors().chain([parent.clone()]).filter(|path| is_missing(path)) {
+            let inode = tree.insert(directory, Entry::implied_directory());
+            tree.set_time(inode, layer);
+        }
+    }
     for (index, viewed) in view.iter().enumerate().filter(|(_, viewed)| viewed.bound == Some(place)) {
         let below = viewed.path.strip_prefix(&bound.target);
         if let Some(inode) = below.and_then(|below| tree.inode(&bound.part.join_path(&below))) {

@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::LockMode;
+use crate::disk::{LockMode, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
@@ -101,8 +101,8 @@ impl Memory {
     pub fn take_shown(&self, to: &Path) -> Result<bool> {
         let path = shown(&self.slot);
         let boot_id = self.session.disk().boot_id().unwrap_or_default();
-        let noted = optional(std::fs::read_to_string(path.join(BOOT_ID))).on("read", &path)?;
-        if boot_id.is_empty() || noted.is_none_or(|noted| noted != boot_id) {
+        let noted = optional(std::fs::read(path.join(BOOT_ID))).on("read", &path)?;
+        if boot_id.is_empty() || noted.is_none_or(|noted| noted != boot_id.as_bytes()) {
             self.drop_shown()?;
             return Ok(false);
         }
@@ -130,7 +130,9 @@ impl Memory {
     pub fn give_shown(&self, directory: Scratch) -> Result<()> {
         self.drop_shown()?;
         let note = directory.path().join(BOOT_ID);
-        std::fs::write(&note, self.session.disk().boot_id().unwrap_or_default()).on("write", &note)?;
+        let disk = self.session.disk();
+        let file = disk.create(&note).on("create", &note)?;
+        write_all(disk, &file, &note, disk.boot_id().unwrap_or_default().as_bytes())?;
         directory.publish(&shown(&self.slot))
     }
 }

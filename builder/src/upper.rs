@@ -73,6 +73,14 @@ pub fn write_owners(directory: &Path, listing: &Listing) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the owners of a tree beside its files, where the kernel would not set them.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn write_owners_of(directory: &Path, tree: &Tree) -> io::Result<()> {
+    tree.iter().try_for_each(|(path, entry)| write_owner(&directory.join(path.as_path()), entry))
+}
+
 /// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
 fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
     if !entry.is_directory() && entry.content().is_none() {

@@ -22,6 +22,7 @@ mod git;
 mod golden;
 mod hostile;
 mod linting;
+mod live_times;
 mod messages;
 mod readers;
 mod registries;

@@ -35,7 +35,7 @@ pub mod owner;
 pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
 
 pub mod materialize;
-pub use materialize::{MaterializeError, MaterializeOptions, materialize};
+pub use materialize::{MaterializeError, MaterializeOptions, materialize, materialize_again};
 
 pub mod unpack;
 pub use unpack::{

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
@@ -19,6 +19,9 @@ use crate::unpack::{Devices, Ownership, is_refusal};
 
 /// Name of what is written when the part is no directory.
 pub const SINGLE_NAME: &str = "source";
+
+/// What the kernel gives at most as names of a file's attributes.
+const XATTR_NAMES_BYTES_MAX: usize = 64 * 1024;
 
 /// How files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +57,34 @@ pub fn materialize(
     layers: &dyn LayerDirectories,
     options: MaterializeOptions,
 ) -> Result<PathBuf, MaterializeError> {
+    write_part(Writer { tree, layers, options, before: None, linked: HashMap::new() }, part, directory)
+}
+
+/// Writes a whole tree into `directory`, and moves there what `before` has already: the files that have the same name, size
+/// and time. `before` is the caller's alone, was written by this module, and holds for each name and time one content.
+///
+/// # Errors
+/// [`MaterializeError`], which names the entry.
+pub fn materialize_again(
+    tree: &Tree,
+    directory: &Path,
+    before: &Path,
+    layers: &dyn LayerDirectories,
+    options: MaterializeOptions,
+) -> Result<(), MaterializeError> {
+    let writer = Writer { tree, layers, options, before: Some(before), linked: HashMap::new() };
+    write_part(writer, &ArchivePath::root(), directory).map(drop)
+}
+
+fn write_part(
+    mut writer: Writer<'_>,
+    part: &ArchivePath,
+    directory: &Path,
+) -> Result<PathBuf, MaterializeError> {
+    let (tree, options) = (writer.tree, writer.options);
     let implied = Entry::implied_directory();
     let root = tree.get(part).unwrap_or(&implied);
     let top = if root.is_directory() { directory.to_owned() } else { directory.join(SINGLE_NAME) };
-    let mut writer = Writer { tree, layers, options, linked: HashMap::new() };
     let mut directories = vec![(top.clone(), root.metadata.clone(), part.clone())];
     if root.is_directory() {
         let mut made = part.clone();
@@ -104,6 +131,7 @@ struct Writer<'a> {
     tree: &'a Tree,
     layers: &'a dyn LayerDirectories,
     options: MaterializeOptions,
+    before: Option<&'a Path>,
     linked: HashMap<InodeId, PathBuf>,
 }
 
@@ -119,7 +147,12 @@ impl Writer<'_> {
         }
         let kind = match &entry.kind {
             Kind::Directory => unreachable!("directories are made before"),
-            Kind::File(content) => self.write_file(content, target).map(|()| FileType::RegularFile)?,
+            Kind::File(content) => {
+                if !self.take(path, entry, content, target)? {
+                    self.write_file(content, target)?;
+                }
+                FileType::RegularFile
+            }
             Kind::Symlink(link) => {
                 let link: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&link[..]);
                 std::os::unix::fs::symlink(link, target)?;
@@ -134,6 +167,36 @@ impl Writer<'_> {
             self.linked.insert(inode, target.to_owned());
         }
         Ok(())
+    }
+
+    /// Moves a file that was written before, and tells whether there was one. Its metadata is still to be set.
+    fn take(&self, path: &ArchivePath, entry: &Entry, content: &Content, target: &Path) -> io::Result<bool> {
+        let Some(source) = self.before.map(|before| before.join(path.as_path())) else { return Ok(false) };
+        let Ok(found) = std::fs::symlink_metadata(&source) else { return Ok(false) };
+        let time = Timestamp { seconds: found.mtime(), nanoseconds: found.mtime_nsec() as u32 };
+        // Another name of it may be a file of its own by now.
+        let is_alone = found.is_file() && found.nlink() == 1;
+        if !is_alone || (found.len(), time) != (content.size, entry.metadata.mtime) {
+            return Ok(false);
+        }
+        let mut names = vec![0; XATTR_NAMES_BYTES_MAX];
+        let length = match rustix::fs::llistxattr(&source, &mut names) {
+            Ok(length) => length,
+            Err(errno) if is_refusal(errno) => 0,
+            Err(errno) => return Err(errno.into()),
+        };
+        for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            if entry.metadata.xattrs.get(name).is_some() {
+                continue;
+            }
+            match rustix::fs::lremovexattr(&source, name) {
+                // What the system itself put there stays.
+                Err(errno) if !is_refusal(errno) => return Err(errno.into()),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        std::fs::rename(&source, target)?;
+        Ok(true)
     }
 
     fn write_file(&self, content: &Content, target: &Path) -> io::Result<()> {
@@ -190,7 +253,6 @@ fn set_metadata(
 mod tests {
     use super::*;
     use crate::content::NoLayers;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_part_is_written_with_its_links_modes_and_times() {
@@ -216,5 +278,37 @@ mod tests {
         let single = tempfile::tempdir().unwrap();
         let shown = materialize(&tree, &path("d/f"), single.path(), &NoLayers, options).unwrap();
         assert_eq!(std::fs::read(shown).unwrap(), b"hello");
+    }
+    #[test]
+    fn files_of_the_same_name_size_and_time_are_moved_and_the_rest_is_written() {
+        let path = |text: &str| ArchivePath::parse(text.as_bytes()).unwrap();
+        let tree = |files: &[(&str, &'static str, i64)]| {
+            let mut tree = Tree::new();
+            tree.insert(path("d"), Entry::directory(Metadata::with_mode(0o755)));
+            for (name, text, seconds) in files {
+                let mtime = Timestamp::from_seconds(*seconds);
+                let metadata = Metadata { mtime, ..Metadata::with_mode(0o600) };
+                tree.insert(path(name), Entry::file(metadata, Content::inline(text.as_bytes())));
+            }
+            tree
+        };
+        let options =
+            MaterializeOptions { ownership: Ownership::Recorded, devices: Devices::Record, time: None };
+        let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = tree(&[("d/gone", "1", 1), ("d/linked", "1", 1), ("d/new", "1", 1), ("d/same", "1", 1)]);
+        materialize(&first, &ArchivePath::root(), before.path(), &NoLayers, options).unwrap();
+        std::fs::hard_link(before.path().join("d/linked"), before.path().join("other")).unwrap();
+        let inode =
+            |name: &str, root: &tempfile::TempDir| std::fs::metadata(root.path().join(name)).unwrap().ino();
+        let were = ["d/linked", "d/new", "d/same"].map(|name| inode(name, &before));
+        let second = tree(&[("d/linked", "1", 1), ("d/new", "2", 2), ("d/same", "1", 1)]);
+        materialize_again(&second, after.path(), before.path(), &NoLayers, options).unwrap();
+        let are = ["d/linked", "d/new", "d/same"].map(|name| inode(name, &after));
+        assert_eq!(
+            std::iter::zip(were, are).map(|(was, is)| was == is).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        assert_eq!(std::fs::read_to_string(after.path().join("d/new")).unwrap(), "2");
+        assert_eq!(std::fs::read_dir(after.path().join("d")).unwrap().count(), 3);
     }
 }

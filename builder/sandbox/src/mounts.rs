@@ -4,7 +4,8 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat, symlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, makedev, mkdirat,
+    mknodat, openat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
@@ -214,6 +215,7 @@ impl Mounter<'_> {
         let place = place_for(&source)?;
         let tree = if place == Place::Directory {
             let upper = below(scratch, "upper")?;
+            resemble(scratch, "upper", &source)?;
             let work = below(scratch, "work")?;
             let in_user_namespace = !self.ids.is_initial();
             root::overlay(&Layers { lower: &[source], upper: &upper, work: &work, in_user_namespace })?
@@ -275,6 +277,21 @@ fn tmpfs(size_bytes: Option<u64>, mode: &CStr, attributes: MountAttrFlags) -> Re
 fn below(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Gives a new directory the owner, mode and time of `source`: an overlay shows those of its upper directory.
+fn resemble(parent: &OwnedFd, name: &str, source: &OwnedFd) -> Result<(), Errno> {
+    let found = rustix::fs::fstat(source)?;
+    let (uid, gid) = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
+    match chownat(parent, name, Some(uid), Some(gid), AtFlags::empty()) {
+        // An id that this namespace does not have.
+        Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    chmodat(parent, name, Mode::from_raw_mode(found.st_mode & 0o7777), AtFlags::empty())?;
+    let time = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as i64 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(parent, name, &times, AtFlags::empty())
 }
 
 /// Copies a file with its permission bits into a directory and opens the copy.

@@ -7,7 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, StatxFlags, Timespec, Timestamps, UTIME_OMIT, fstat, mkdirat,
+    openat, readlinkat, statx, utimensat,
+};
 use rustix::io::Errno;
 
 use crate::in_root;
@@ -95,6 +98,7 @@ fn make(
             drop(openat(directory, name, flags, Mode::from_raw_mode(0o644))?);
         }
     }
+    keep_time(directory, &before)?;
     let made = openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     // Inside another mount (a tmpfs, a cache) nothing can reach the root; only the root's own stubs are ours.
     if mount_id(&made)? == mount_id(&mounted.root)? {
@@ -102,6 +106,19 @@ fn make(
         footprint.add(path, place == Place::Directory, &before);
     }
     Ok(made)
+}
+
+/// Gives a directory the time it had: the step is not to see that a mount point was made in it.
+fn keep_time(directory: &OwnedFd, before: &Stat) -> Result<(), Errno> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: before.st_mtime, tv_nsec: before.st_mtime_nsec as i64 },
+    };
+    match utimensat(directory, c"", &times, AtFlags::EMPTY_PATH) {
+        // Somebody else's, who lets us make names in it.
+        Err(Errno::PERM) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 fn mount_id(file: &OwnedFd) -> Result<u64, Errno> {

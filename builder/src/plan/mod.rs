@@ -84,6 +84,20 @@ pub struct HistoryLine {
 }
 
 impl Plan {
+    /// Tells, for each transform between the base image and what a step changes, whether it put files there by COPY or ADD;
+    /// the first one first.
+    pub fn copies_below(&self, step: StepId) -> Vec<bool> {
+        let parent = |step: StepId| self.step(step).op.parent();
+        let transforms = std::iter::successors(parent(step), |below| parent(*below));
+        let mut copies: Vec<bool> = transforms
+            .map(|id| &self.step(id).op)
+            .filter(|op| op.parent().is_some())
+            .map(|op| matches!(op, Op::Copy(_)))
+            .collect();
+        copies.reverse();
+        copies
+    }
+
     /// Adds a step and returns its name. A step that is there already is not added again.
     ///
     /// # Panics

@@ -166,6 +166,7 @@ impl Driver<'_> {
             parent: op.parent().map(|parent| output(parent).rootfs().clone()),
             reads: op.reads().into_iter().map(output).collect(),
             selections: self.keys.selections(step).to_vec(),
+            copies: self.plan.copies_below(step),
         };
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {

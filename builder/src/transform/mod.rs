@@ -6,6 +6,12 @@ mod run;
 mod recorded;
 mod run_mounts;
 
+mod live_times;
+
+mod caches;
+
+mod mount_files;
+
 mod make_dir;
 
 mod accounts;
@@ -113,6 +119,8 @@ pub struct Given {
     pub reads: Vec<StepOutput>,
     /// The digest of what it selects of each of these, where that is known already.
     pub selections: Vec<Option<Digest>>,
+    /// For each transform since the base image, whether it was COPY or ADD.
+    pub copies: Vec<bool>,
 }
 
 /// Does a step.

@@ -1,7 +1,5 @@
 //! RUN: a process in a sandbox over the unpacked layers; what it changed becomes a layer.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::owner::{Owner, User, resolve_user};
@@ -9,11 +7,13 @@ use kiln_layer::{
     ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
 };
 use kiln_oci::Digest;
-use kiln_sandbox::{Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
+use kiln_sandbox::{Exit, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
 use kiln_store::{LogWriter, Scratch};
 
 use super::accounts::AccountFiles;
+use super::caches::open_caches;
 use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
+use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
 use super::run_mounts::{Mounts, prepare_mounts};
@@ -143,7 +143,7 @@ fn run_blocking(
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
     // These come first: to unpack layers takes the trees of those below, one after the other.
-    let lower = lower_directories(bench, stack)?;
+    let mut lower = lower_directories(bench, stack)?;
     let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
@@ -151,7 +151,11 @@ fn run_blocking(
         what: "cannot prepare the directory of the step".to_owned(),
         source,
     })?;
-    let mounts = prepare_mounts(bench, op, given, &user)?;
+    let caches = open_caches(bench, op, given)?;
+    let below = Below { stack, tree: &tree };
+    let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op))?;
+    lower.extend(live.directory());
+    let mounts = prepare_mounts(bench, op, given, &user, &caches, &live)?;
     let spec = spec(bench, op, &user, &mounts);
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);
@@ -162,8 +166,11 @@ fn run_blocking(
         write_log(&mut log, bytes, &mut log_failure);
         bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
     };
-    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root, &bench.cancel, &mut output)?;
-    drop(mounts);
+    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root, &bench.cancel, &mut output);
+    let ended = live.end(&caches);
+    let exit = exit?;
+    ended?;
+    drop((mounts, caches));
     if let Some(source) = log_failure {
         return Err(StepError::Io {
             what: format!("cannot keep the output in `{}`", log_path.display()),
@@ -325,15 +332,4 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
 fn stub_paths(exit: &Exit) -> Vec<ArchivePath> {
     let path = |stub: &std::path::PathBuf| ArchivePath::clamp(stub.as_os_str().as_encoded_bytes()).ok();
     exit.stubs.iter().filter_map(path).collect()
-}
-
-/// Whether this process is root of a namespace where only its own id exists.
-pub(super) fn has_single_id(bench: &Bench) -> bool {
-    matches!(bench.workshop.identity, Ok(Identity::Single { .. }))
-}
-
-/// Makes a directory that the step may use, with the mode given, whatever the umask.
-pub(super) fn make_directory(path: &Path, mode: u32) -> std::io::Result<()> {
-    fs_err::create_dir_all(path)?;
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }

@@ -6,7 +6,8 @@
 //! | locked | exclusive, waits | 0 |
 //! | private | exclusive, never waits | the first that nobody uses |
 //!
-//! A new slot is filled by the caller in scratch and appears by one rename. `id` beside the slots says whose they are.
+//! A new slot is filled by the caller in scratch and appears by one rename. `id` beside the slots says whose they are; what
+//! builds remember of a slot lies beside it, too ([`crate::Memory`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::disk::{LockMode, make_directories};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
+use crate::memory::{self, Memory};
 use crate::scratch::{Scratch, replace_file};
 
 /// Folder of cache mounts below the store.
@@ -38,6 +40,7 @@ pub enum Sharing {
 /// A cache mount in use; dropping it frees it.
 #[derive(Debug)]
 pub struct CacheMount {
+    session: Arc<Session>,
     path: PathBuf,
     _in_use: LockGuard,
 }
@@ -46,6 +49,14 @@ impl CacheMount {
     /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Opens what is remembered of this mount, and waits while another holds it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::open(&self.session, &self.path)
     }
 }
 
@@ -70,9 +81,10 @@ pub(crate) fn open(
         replace_file(session, &folder.join(ID_FILE), id.as_bytes())?;
         let new = Scratch::new(session, "cachemount")?;
         fill(new.path()).on("fill cache mount", &path)?;
+        memory::begin(session, &path)?;
         new.publish(&path)?;
     }
-    Ok(CacheMount { path, _in_use: in_use })
+    Ok(CacheMount { session: Arc::clone(session), path, _in_use: in_use })
 }
 
 /// Returns the ids of all cache mounts with their folders, sorted by folder.
@@ -103,6 +115,7 @@ pub(crate) fn remove_unused(session: &Arc<Session>, id: &str) -> Result<usize> {
             let grave = Scratch::new(session, "cachemount")?;
             let path = folder.join(name);
             session.disk().rename(&path, &grave.path().join("slot")).on("move away", &path)?;
+            memory::forget(session, &path, &grave)?;
             grave.close()?;
             count += 1;
         }

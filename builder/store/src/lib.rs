@@ -15,6 +15,7 @@
 //! partial/<hex>                                blobs half fetched
 //! logs/<build>/<step>.log                      full output of steps
 //! cachemounts/<hash>/<slot>/                   directories of RUN --mount=type=cache
+//! cachemounts/<hash>/<slot>.seen, .shown       what the steps that used one saw, and copies of files that they saw
 //! repositories/<hash>/                         what was fetched of git repositories, a cache
 //! scratch/<lease>.<n>.<what>                   what is being made; nothing here is referred to
 //! leases/<lease>  leases/locks/<name>          who is alive, and what they use
@@ -45,6 +46,9 @@ pub use repositories::Repository;
 
 mod cachemounts;
 pub use cachemounts::{CacheMount, Sharing};
+
+mod memory;
+pub use memory::{MEMORY_BYTES_MAX, Memory, Presence};
 
 mod snapshots;
 pub use snapshots::{SnapshotEntry, Snapshots};

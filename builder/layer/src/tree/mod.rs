@@ -16,7 +16,7 @@ pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 
 use crate::content_digest::ContentDigest;
-use crate::entry::{Entry, Kind, Metadata, WithTime};
+use crate::entry::{Entry, Kind, Metadata, Timestamp, WithTime};
 use crate::path::ArchivePath;
 
 /// The number of an inode within one tree.
@@ -98,6 +98,11 @@ impl Tree {
         if let Kind::File(content) = &mut self.inodes[inode.0 as usize].entry.kind {
             content.digest = Some(digest);
         }
+    }
+
+    /// Sets the time of an inode.
+    pub fn set_time(&mut self, inode: InodeId, time: Timestamp) {
+        self.inodes[inode.0 as usize].entry.metadata.mtime = time;
     }
 
     /// Gives an inode what the header of a further name says: extracting a hard link sets owner, mode and time of the file, and

@@ -20,6 +20,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_network_of_none_has_only_loopback", a_network_of_none),
     ("system_files_replace_those_of_the_root_and_leave_no_trace", system_files),
     ("mount_points_made_for_a_mount_are_gone_afterwards", mount_points_are_gone),
+    ("directories_keep_the_times_that_they_had", directories_keep_times),
     ("changed_directories_around_mount_points_are_kept", changed_directories_are_kept),
     ("dangling_symlinks_are_followed_inside_the_root", dangling_symlinks),
     ("binds_are_kept_refused_or_discarded", binds),
@@ -251,6 +252,22 @@ fn binds() {
     assert_eq!(fs::read_to_string(space.path("source/k")).unwrap(), "kept\n");
     let missing = MountKind::Bind { source: space.path("missing").into() };
     assert!(matches!(space.try_run(&mounted("/c", missing, "true")), Err(ExecError::MountSource { .. })));
+    assert_eq!(space.changes(), Vec::<String>::new());
+}
+
+fn directories_keep_times() {
+    let space = Space::new();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(315_532_800);
+    for name in ["base/etc", "source"] {
+        fs::File::open(space.directory(name)).unwrap().set_modified(old).unwrap();
+    }
+    fs::set_permissions(space.path("source"), fs::Permissions::from_mode(0o750)).unwrap();
+    assert_eq!(space.shell("stat -c %Y /etc"), "315532800\n", "with mount points in it");
+    let (source, scratch) = (space.path("source").into(), space.directory("scratch").into());
+    let mut spec =
+        mounted("/etc/s", MountKind::BindDiscard { source, scratch }, "stat -c '%Y %a' /etc/s /etc");
+    spec.mounts.push(Mount { target: "/etc/s/t".into(), kind: MountKind::Tmpfs { size_bytes: None } });
+    assert_eq!(space.output(&spec), "315532800 750\n315532800 755\n");
     assert_eq!(space.changes(), Vec::<String>::new());
 }
 

@@ -316,6 +316,60 @@ fn cache_mounts_are_shared_locked_or_private_and_filled_once() {
 }
 
 #[test]
+fn what_is_remembered_of_a_cache_mount_goes_with_it() {
+    let (_space, store) = space();
+    let open = || store.cache_mount("id", Sharing::Shared, &mut |_| Ok(())).unwrap();
+    let read = |mount: &kiln_store::CacheMount| {
+        mount.memory().unwrap().read().unwrap().map(|(bytes, _)| String::from_utf8(bytes).unwrap())
+    };
+    let mount = open();
+    assert_eq!(read(&mount).as_deref(), Some(""), "a new mount was seen by nobody");
+    mount.memory().unwrap().write(b"seen").unwrap();
+    let shown = store.scratch("shown").unwrap();
+    std::fs::write(shown.path().join("file"), "x").unwrap();
+    mount.memory().unwrap().give_shown(shown).unwrap();
+    drop(mount);
+
+    let mount = open();
+    assert_eq!(read(&mount).as_deref(), Some("seen"));
+    let scratch = store.scratch("taken").unwrap();
+    let taken = scratch.path().join("taken");
+    assert!(mount.memory().unwrap().take_shown(&taken).unwrap());
+    assert_eq!(std::fs::read_to_string(taken.join("file")).unwrap(), "x");
+    assert!(!mount.memory().unwrap().take_shown(&taken.join("again")).unwrap(), "there is one");
+    std::fs::write(taken.join("boot"), "another start of the machine").unwrap();
+    let folder = mount.path().parent().unwrap().to_owned();
+    std::fs::rename(taken, folder.join("0.shown")).unwrap();
+    assert!(!mount.memory().unwrap().take_shown(&scratch.path().join("old")).unwrap(), "it was not synced");
+    std::fs::remove_file(folder.join("0.seen")).unwrap();
+    assert_eq!(read(&mount), None, "lost");
+    mount.memory().unwrap().write(b"seen").unwrap();
+    drop(mount);
+
+    assert_eq!(store.remove_cache_mount("id").unwrap(), 1);
+    assert_eq!(
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(),
+        ["id"]
+    );
+    std::fs::write(folder.join("0.seen"), "left by somebody who was killed").unwrap();
+    assert_eq!(read(&open()).as_deref(), Some(""));
+}
+
+#[test]
+fn who_works_in_a_cache_mount_knows_of_company() {
+    let (_space, store) = space();
+    let mount = store.cache_mount("id", Sharing::Shared, &mut |_| Ok(())).unwrap();
+    let enter = || mount.memory().unwrap().enter().unwrap();
+    let first = enter();
+    let second = enter();
+    assert!(!first.has_company && second.has_company);
+    drop(first);
+    assert!(enter().has_company, "the second is there still");
+    drop(second);
+    assert!(!enter().has_company);
+}
+
+#[test]
 fn a_failed_fill_leaves_no_cache_mount() {
     let (_space, store) = space();
     let mut fail = |_: &Path| Err(std::io::ErrorKind::StorageFull.into());

@@ -314,6 +314,11 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             reuse: probe.reuse,
         },
     )?;
+    if layers::is_published(workshop, (&layer, &ran.stack), &ran.tree)? {
+        let upper = ran.upper;
+        bench.aside.add(step, move || upper.close());
+        return Ok(layer);
+    }
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);
     if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {

@@ -23,6 +23,7 @@ mod golden;
 mod hostile;
 mod linting;
 mod messages;
+mod overhead;
 mod readers;
 mod registries;
 mod reproducible;

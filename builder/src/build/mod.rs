@@ -32,7 +32,7 @@ use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
 use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
-use crate::transform::Bench;
+use crate::transform::{Bench, MountPoints};
 use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
@@ -273,6 +273,7 @@ async fn prepare(
             formats: (TAR_FORMAT, COMPRESS_FORMAT),
         },
         build_id: build_id(workshop.started_ns),
+        points: MountPoints::default(),
         spare: Spare::default(),
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),

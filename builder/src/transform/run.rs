@@ -143,7 +143,7 @@ fn run_blocking(
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
     // These come first: to unpack layers takes the trees of those below, one after the other.
-    let lower = lower_directories(bench, stack)?;
+    let mut lower = lower_directories(bench, stack)?;
     let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
@@ -153,6 +153,7 @@ fn run_blocking(
     })?;
     let mounts = prepare_mounts(bench, op, given, &user)?;
     let spec = spec(bench, op, &user, &mounts);
+    lower.splice(..0, bench.points.directory(&workshop.store, workshop.resolv_conf.is_some()));
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);
     let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;

@@ -1,7 +1,7 @@
 # make          this text
 # make test     installs the Debian packages that tests need (as root or by sudo), then runs everything that CI runs
 # make check    the quick part: format, lints, tidy, and the tests that need nothing installed
-# make bench    whole builds against Debian's buildah and plain tools in the same run, as ratios
+# make bench    whole builds, and single steps, against Debian's buildah and plain tools in the same run, as ratios
 # make install  the program, and `build` as its second name, below PREFIX
 
 PREFIX ?= /usr/local
@@ -26,6 +26,7 @@ bench:
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p kiln-layer --example bare_walk
 	python3 benches/whole_builds.py target/release/kiln
+	python3 benches/run_overhead.py target/release/kiln
 
 # `build -t app .` is `kiln build -t app .`: one program, told by its name.
 install:

@@ -180,7 +180,23 @@ pub fn is_unpacked(workshop: &Workshop, chain: &Digest) -> bool {
     locked(&workshop.unpacked).contains_key(chain)
 }
 
-/// Publishes the directory of a step as the unpacked form of the layer that it made, `layers` being those below.
+/// Says whether the layer that a step made is unpacked already, as after steps that change nothing. `below` are those under it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn is_published(
+    workshop: &Workshop,
+    (layer, below): (&Layer, &[Layer]),
+    below_tree: &Tree,
+) -> Result<bool, LayerError> {
+    let path = known_directory(workshop, layer, below_tree)?;
+    if let Some(path) = &path {
+        locked(&workshop.unpacked).insert(chain_with(layer, below), path.clone());
+    }
+    Ok(path.is_some())
+}
+
+/// Publishes the directory of a step as the unpacked form of the layer that it made over `below`.
 ///
 /// # Errors
 /// When the store cannot be written.
@@ -192,9 +208,12 @@ pub fn publish(
 ) -> Result<(), LayerError> {
     let listing = listing(workshop, layer)?;
     let path = workshop.store.publish_snapshot(directory, &snapshot_id(&listing, below_tree))?;
-    let chain = crate::rootfs::chain_of(&[below, std::slice::from_ref(layer)].concat());
-    locked(&workshop.unpacked).insert(chain, path);
+    locked(&workshop.unpacked).insert(chain_with(layer, below), path);
     Ok(())
+}
+
+fn chain_with(layer: &Layer, below: &[Layer]) -> Digest {
+    crate::rootfs::chain_of(&[below, std::slice::from_ref(layer)].concat())
 }
 
 /// Returns the directory of the topmost of `layers`, unpacking it if nobody has.

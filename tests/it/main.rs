@@ -24,6 +24,7 @@ mod hostile;
 mod linting;
 mod live_times;
 mod messages;
+mod overhead;
 mod readers;
 mod registries;
 mod reproducible;

@@ -14,8 +14,8 @@
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
 //!
-//! When the caller dies, the socket to it is closed and the keeper ends; when the keeper dies, the kernel kills namespace A and with it B; the
-//! last process of B takes the mount namespace with it. So nothing has to be cleaned up.
+//! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
+//! with it B; the last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
 //! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
 //! |---|---|---|---|

@@ -80,8 +80,8 @@ pub fn run_with(
     }
 }
 
-/// A keeper that was started before its step is known, so that no step waits for a program to start. It does nothing but wait for
-/// its job, and goes when this is dropped or the process ends.
+/// A keeper that was started before its step is known, so that no step but the first waits for a program to start. It does nothing
+/// but wait for its job, and goes when this is dropped or the process ends.
 #[derive(Debug, Default)]
 pub struct Spare {
     ready: Mutex<Option<(Keeper, OwnedFd)>>,
@@ -90,9 +90,9 @@ pub struct Spare {
 }
 
 impl Spare {
-    /// Returns one for a process that will run `steps` steps, or a few less.
-    pub fn for_steps(steps: usize) -> Self {
-        Spare { ready: Mutex::default(), expected: AtomicUsize::new(steps) }
+    /// Tells that so many more steps will be run with this, or a few less.
+    pub fn expect(&self, steps: usize) {
+        self.expected.fetch_add(steps, Ordering::Relaxed);
     }
 
     fn take_or_start(&self) -> Result<(Keeper, OwnedFd), ExecError> {

@@ -26,13 +26,13 @@ use crate::interrupt::Interrupt;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
-use crate::plan::{Op, Plan, StepId};
+use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
 use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
-use crate::transform::Bench;
+use crate::transform::{Bench, MountPoints};
 use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
@@ -273,7 +273,8 @@ async fn prepare(
             formats: (TAR_FORMAT, COMPRESS_FORMAT),
         },
         build_id: build_id(workshop.started_ns),
-        spare: Spare::for_steps(plan.steps().filter(|(_, step)| matches!(step.op, Op::Run(_))).count()),
+        points: MountPoints::default(),
+        spare: Spare::default(),
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),
         aside: Aside::default(),

@@ -151,6 +151,9 @@ impl Driver<'_> {
         let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
         let is_transform = self.plan.step(step).op.parent().is_some();
         let hit = hit.filter(|_| is_transform);
+        if hit.is_none() && matches!(self.plan.step(step).op, Op::Run(_)) {
+            self.bench.spare.expect(1);
+        }
         if let Some(rootfs) = &hit {
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
             self.bench.progress.on(&ProgressEvent::StepCached { step });

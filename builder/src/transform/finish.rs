@@ -49,9 +49,7 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     let layer = Layer { diff_id: committed.diff_id, blob: Descriptor::new(media_type, digest, size) };
     let listed = layers::know_listing(workshop, committed.listing);
     let (store, made) = (workshop.store.clone(), layer.clone());
-    if let Some((key, _)) = &new.content {
-        locked(bench).insert(*key, layer.clone());
-    }
+    let key = new.content.as_ref().map(|(key, _)| *key);
     bench.aside.add(new.step, move || {
         writer.commit(&digest)?;
         lineage.remember(digest, size, blocks)?;
@@ -61,6 +59,10 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
             None => Ok(()),
         }
     });
+    // Afterwards: a step that takes the layer from here adds its own record behind it.
+    if let Some(key) = key {
+        locked(bench).insert(key, layer.clone());
+    }
     Ok(layer)
 }
 

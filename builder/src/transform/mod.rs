@@ -16,6 +16,7 @@ mod make_dir;
 
 mod accounts;
 mod finish;
+mod points;
 mod selection;
 
 mod error;
@@ -23,6 +24,7 @@ mod error;
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
 pub use kiln_layer::OwnerError;
+pub use points::MountPoints;
 pub use selection::{Selection, mount_selection};
 
 use std::collections::{BTreeMap, HashMap};
@@ -74,6 +76,8 @@ pub struct Bench {
     pub key_base: KeyBase,
     /// Name of the build in the logs.
     pub build_id: String,
+    /// What every step mounts on.
+    pub points: MountPoints,
     /// A sandbox that waits for the next step.
     pub spare: Spare,
     /// Ends steps that run.

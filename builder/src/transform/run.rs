@@ -157,6 +157,7 @@ fn run_blocking(
     lower.extend(live.directory());
     let mounts = prepare_mounts(bench, op, given, &user, &caches, &live)?;
     let spec = spec(bench, op, &user, &mounts);
+    lower.splice(..0, bench.points.directory(&workshop.store, workshop.resolv_conf.is_some()));
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);
     let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;
@@ -321,6 +322,11 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             reuse: probe.reuse,
         },
     )?;
+    if layers::is_published(workshop, (&layer, &ran.stack), &ran.tree)? {
+        let upper = ran.upper;
+        bench.aside.add(step, move || upper.close());
+        return Ok(layer);
+    }
     // The unpacked form is a cache: a step that cannot keep it has still succeeded.
     let ownership = layers::ownership(workshop);
     if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {

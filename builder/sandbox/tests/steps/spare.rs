@@ -24,7 +24,8 @@ fn output(spare: &Spare, script: &str) -> String {
 }
 
 fn other_threads() {
-    let spare = Spare::for_steps(3);
+    let spare = Spare::default();
+    spare.expect(3);
     for word in ["one", "two", "three", "four"] {
         std::thread::scope(|scope| {
             let step = scope.spawn(|| output(&spare, &format!("echo {word}")));
@@ -34,7 +35,8 @@ fn other_threads() {
 }
 
 fn expected() {
-    let spare = Spare::for_steps(2);
+    let spare = Spare::default();
+    spare.expect(2);
     let waiting: Vec<usize> = (0..3)
         .map(|_| {
             output(&spare, "true");
@@ -42,7 +44,7 @@ fn expected() {
         })
         .collect();
     assert_eq!(waiting, [1, 0, 0]);
-    let spare = Spare::for_steps(9);
+    spare.expect(9);
     output(&spare, "true");
     assert_eq!(keepers(), 1);
     drop(spare);

@@ -49,6 +49,8 @@ mod mounts;
 
 mod target;
 
+mod trial;
+
 mod root;
 
 mod network;
@@ -91,4 +93,5 @@ pub use spec::{
     Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
     RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
+pub use trial::try_overlay;
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -110,11 +110,7 @@ fn place(
                 lower.push(openat(stage, c"empty", DIRECTORY, Mode::empty())?);
             }
             let layers = Layers { lower: &lower, upper: anchor, work: &work, in_user_namespace };
-            match overlay(&layers) {
-                Ok(overlay) => attach(&overlay, &point)?,
-                Err(Errno::INVAL | Errno::NOSYS) => overlay_by_old_api(&layers, &point)?,
-                Err(errno) => return Err(errno),
-            }
+            overlay_at(&layers, &point)?;
         }
         Source::Directory(tree) => {
             restrict(&tree, MountAttrFlags::MOUNT_ATTR_NODEV, true)?;
@@ -190,6 +186,15 @@ pub(crate) struct Layers<'a> {
     pub(crate) upper: &'a OwnedFd,
     pub(crate) work: &'a OwnedFd,
     pub(crate) in_user_namespace: bool,
+}
+
+/// Mounts an overlay at `point`, as this kernel can.
+pub(crate) fn overlay_at(layers: &Layers<'_>, point: &OwnedFd) -> Result<(), Errno> {
+    match overlay(layers) {
+        Ok(overlay) => attach(&overlay, point),
+        Err(Errno::INVAL | Errno::NOSYS) => overlay_by_old_api(layers, point),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Makes an overlay, attached nowhere. Moves and copies leave no redirects or partial copies in `upper`, and nothing

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use kiln_sandbox::{
     DEVICE_ATTRIBUTE, ExecError, ExitStatus, Mount, MountKind, Network, OWNER_ATTRIBUTE, Owner,
-    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind,
+    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind, try_overlay,
 };
 
 use super::harness::{Case, rung};
@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Case] = &[
     ("limits_are_those_of_the_spec", limits),
     ("a_hundred_and_fifty_layers_are_one_root", many_layers),
     ("a_plain_directory_can_be_the_root", a_plain_directory),
+    ("an_overlay_is_tried_without_a_trace", an_overlay_is_tried),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
     ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
     ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
@@ -317,6 +318,15 @@ fn a_plain_directory() {
     left.sort();
     assert_eq!(left, ["bin", "etc", "root", "tmp"]);
     assert_eq!(fs::read_to_string(base.join("tmp/made")).unwrap(), "x\n");
+}
+
+fn an_overlay_is_tried() {
+    let space = Space::new();
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    try_overlay(&space.directory("place")).unwrap();
+    assert_eq!(mounts(), before);
+    assert!(try_overlay(&space.path("no-such-place")).is_err());
 }
 
 fn owners_and_deletions() {

@@ -5,6 +5,8 @@ mod run;
 
 mod recorded;
 mod run_mounts;
+mod run_root;
+mod spare_roots;
 
 mod make_dir;
 
@@ -18,6 +20,7 @@ pub use copy::explain_copy;
 pub use error::{RunFailure, StepError};
 pub use kiln_layer::OwnerError;
 pub use selection::{Selection, mount_selection};
+pub use spare_roots::SpareRoots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +70,8 @@ pub struct Bench {
     pub key_base: KeyBase,
     /// Name of the build in the logs.
     pub build_id: String,
+    /// Roots that steps have left behind.
+    pub spare_roots: SpareRoots,
     /// Ends steps that run.
     pub cancel: CancelToken,
     /// Is told what happens.

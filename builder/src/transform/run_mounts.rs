@@ -14,7 +14,9 @@ use super::selection::mount_source;
 use super::{Bench, Given, StepError, StepOutput};
 use crate::layers;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp, Sharing};
+use crate::root_kind::root_kind;
 use crate::secrets;
+use crate::workshop::RootKind;
 
 /// What a step's mounts need to live: dropped when the step is done.
 pub(super) struct Mounts {
@@ -72,7 +74,11 @@ fn bind(
 ) -> Result<(), StepError> {
     let path = host_path(bench, &mount.target, source, read, mounts)?;
     let source = path.into_os_string();
-    let kind = if writable {
+    let is_copy = matches!(root_kind(&bench.workshop)?, RootKind::Copy { .. });
+    let kind = if writable && is_copy {
+        // `host_path` copied it for this step alone, and the copy goes with the step.
+        MountKind::Bind { source }
+    } else if writable {
         let scratch = bench.workshop.store.scratch("discard")?;
         let kind = MountKind::BindDiscard { source, scratch: scratch.path().as_os_str().to_owned() };
         mounts._scratch.push(scratch);

@@ -50,7 +50,7 @@ pub(crate) fn prepare(plan: &Root, in_user_namespace: bool) -> Result<MountedRoo
             forget_earlier_use(&work).map_err(Failure::during(Operation::Overlay))?;
             Source::Overlay { lower, work }
         }
-        Root::Directory(_) => {
+        Root::Directory(_) | Root::Chroot { .. } => {
             Source::Directory(clone_tree(&anchor).map_err(Failure::during(Operation::BindRoot))?)
         }
     };

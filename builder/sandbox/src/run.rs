@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
-use crate::sys::{Spawn, spawn_in_pid_namespace};
+use crate::sys::{self, Spawn};
 use crate::wire::{Finished, JobRef, Report, Root, receive, send};
 
 /// Room in the pipe; larger means fewer wake-ups for a step that prints much.
@@ -44,7 +45,7 @@ pub fn run(
         return Err(ExecError::Cancelled);
     }
     let started = Instant::now();
-    let (mut keeper, pipe) = start()?;
+    let (mut keeper, pipe) = start(matches!(root, RootPlan::Chroot { .. }))?;
     let job = JobRef { spec, root: Root::from(root) };
     let report = match send(&keeper.control, &job) {
         Ok(()) => follow(&keeper, &pipe, cancel, output)?,
@@ -65,6 +66,8 @@ pub fn run(
 struct Keeper {
     pid: Option<Pid>,
     control: UnixStream,
+    /// Whether it has to end the step's processes itself when the caller goes away.
+    tidies_up: bool,
 }
 
 impl Keeper {
@@ -78,6 +81,12 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         if let Some(pid) = self.pid.take() {
+            if self.tidies_up {
+                // It ends by itself then; one that is gone already is waited for all the same.
+                self.control.shutdown(Shutdown::Both).unwrap_or_default();
+                wait_for(pid).map(drop).unwrap_or_default();
+                return;
+            }
             // Not waited for yet, so the id is still this child's; killing a dead child is no error that matters.
             kill_process(pid, Signal::KILL).and_then(|()| wait_for(pid).map(drop)).unwrap_or_default();
         }
@@ -99,7 +108,7 @@ fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
 }
 
 /// Starts the keeper; returns it and the end of the pipe on which the step's output arrives.
-fn start() -> Result<(Keeper, OwnedFd), ExecError> {
+fn start(is_chroot: bool) -> Result<(Keeper, OwnedFd), ExecError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(setup(Operation::Pipe))?;
     // Refused when this user has many large pipes already; then the pipe stays small.
     fcntl_setpipe_size(&reader, PIPE_BYTES).unwrap_or_default();
@@ -115,9 +124,10 @@ fn start() -> Result<(Keeper, OwnedFd), ExecError> {
         stdin: null.as_raw_fd(),
         output: writer.as_raw_fd(),
         kept: child_end.as_raw_fd(),
+        in_pid_namespace: !is_chroot,
     };
-    let pid = spawn_in_pid_namespace(&spawn).map_err(setup(Operation::Spawn))?;
-    Ok((Keeper { pid: Some(pid), control }, reader))
+    let pid = sys::spawn(&spawn).map_err(setup(Operation::Spawn))?;
+    Ok((Keeper { pid: Some(pid), control, tidies_up: is_chroot }, reader))
 }
 
 /// Streams output until the keeper reports or is gone.

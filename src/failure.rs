@@ -366,7 +366,8 @@ const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes 
     Without `build.root` in config.toml steps run in copies, or keep the store on a volume (`--store DIR`, `KILN_HOME`)";
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
-    apparmor profiles); a Dockerfile without RUN needs nothing";
+    apparmor profiles), or run kiln as a root that may at least chroot and chown (docs/rootless.md); a Dockerfile without RUN needs \
+    nothing";
 
 #[cfg(test)]
 mod tests {

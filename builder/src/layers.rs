@@ -246,7 +246,7 @@ fn form(workshop: &Workshop) -> Result<UnpackForm, StoreError> {
 /// Returns whether owners can be set on disk by this process.
 pub fn ownership(workshop: &Workshop) -> Ownership {
     match workshop.identity {
-        Ok(Identity::Root | Identity::Subordinate { .. }) => Ownership::Real,
+        Ok(Identity::Root | Identity::Subordinate { .. } | Identity::Chroot { .. }) => Ownership::Real,
         _ => Ownership::Recorded,
     }
 }
@@ -254,7 +254,7 @@ pub fn ownership(workshop: &Workshop) -> Ownership {
 /// Returns whether device nodes can be made by this process.
 pub fn devices(workshop: &Workshop) -> Devices {
     match workshop.identity {
-        Ok(Identity::Root) => Devices::Create,
+        Ok(Identity::Root | Identity::Chroot { .. }) => Devices::Create,
         _ => Devices::Record,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use kiln_sandbox::Identity;
 use kiln_store::StoreError;
 use rustix::io::Errno;
 
@@ -18,6 +19,9 @@ pub fn root_kind(workshop: &Workshop) -> Result<&RootKind, StoreError> {
     let found = match (workshop.roots, &workshop.identity) {
         (Roots::Overlay, _) => RootKind::Overlay,
         (Roots::Copy, _) => RootKind::Copy { reason: "`build.root` in config.toml".to_owned() },
+        (Roots::Detected, Ok(Identity::Chroot { .. })) => {
+            RootKind::Copy { reason: "this process may neither make namespaces nor mount".to_owned() }
+        }
         (Roots::Detected, Err(reason)) => RootKind::Copy { reason: reason.clone() },
         (Roots::Detected, Ok(_)) => tried(workshop)?,
     };
@@ -34,6 +38,11 @@ fn tried(workshop: &Workshop) -> Result<RootKind, StoreError> {
         Err(source) if is_passing(&source) => Err(StoreError::Io { verb: "try an overlay in", path, source }),
         Err(source) => Ok(RootKind::Copy { reason: source.to_string() }),
     }
+}
+
+/// Whether steps run by `chroot`, without mounts.
+pub fn is_chroot(workshop: &Workshop) -> bool {
+    matches!(workshop.identity, Ok(Identity::Chroot { .. }))
 }
 
 /// Whether an error says nothing about overlays.

@@ -1,6 +1,7 @@
 //! What goes wrong outside: a full disk, a registry that lies or is away, an interruption, a kill. Nothing
 //! half-written, no process and no mount may stay, and the next build has to succeed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -196,11 +197,16 @@ fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
 
 /// Starts a build whose RUN sleeps, and returns when the step has said that it runs.
 pub(crate) fn start_sleeping(space: &TestSpace) -> (Running, String) {
+    start_sleeping_under(space, Vec::new())
+}
+
+/// The same under another program.
+pub(crate) fn start_sleeping_under(space: &TestSpace, prefix: Vec<OsString>) -> (Running, String) {
     let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
     let dockerfile =
         format!("FROM busybox\nRUN echo ready {mark}; sh -c 'trap \"\" TERM INT; sleep 8888; echo {mark}'\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let mut running = space.build(&context).start();
+    let mut running = space.build(&context).under(prefix).start();
     let mut seen = Vec::new();
     let wanted = format!("ready {mark}");
     let mut buffer = [0; 4096];

@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
 
 use crate::content::{Content, LayerDirectories};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
@@ -117,12 +118,17 @@ impl Writer<'_> {
                 outcome => return outcome,
             }
         }
-        let kind = if entry.kind.is_device() && self.options.devices == Devices::Record {
-            // An empty file stands for what cannot be made.
-            create(target)?;
-            FileType::RegularFile
-        } else {
-            write_node(entry, target, self.layers)?
+        let is_device = entry.kind.is_device();
+        let kind = match is_device && self.options.devices == Devices::Record {
+            true => Err(Errno::PERM.into()),
+            false => write_node(entry, target, self.layers),
+        };
+        let kind = match kind {
+            // An empty file stands for what cannot be made; root of a container may be without that right.
+            Err(error) if is_device && Errno::from_io_error(&error) == Some(Errno::PERM) => {
+                create(target).map(|_| FileType::RegularFile)?
+            }
+            outcome => outcome?,
         };
         set_metadata(target, &entry.metadata, kind, self.options)?;
         if let Some(inode) = inode {

@@ -14,7 +14,7 @@ use super::selection::mount_source;
 use super::{Bench, Given, StepError, StepOutput};
 use crate::layers;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp, Sharing};
-use crate::root_kind::root_kind;
+use crate::root_kind::{is_chroot, root_kind};
 use crate::secrets;
 use crate::workshop::RootKind;
 
@@ -75,7 +75,7 @@ fn bind(
     let path = host_path(bench, &mount.target, source, read, mounts)?;
     let source = path.into_os_string();
     let is_copy = matches!(root_kind(&bench.workshop)?, RootKind::Copy { .. });
-    let kind = if writable && is_copy {
+    let kind = if writable && is_copy || is_chroot(&bench.workshop) {
         // `host_path` copied it for this step alone, and the copy goes with the step.
         MountKind::Bind { source }
     } else if writable {
@@ -136,6 +136,8 @@ fn cache(
         _ => None,
     };
     let sharing = match sharing {
+        // Without mounts it is moved into the root, and can be in one only.
+        Sharing::Shared if is_chroot(&bench.workshop) => StoreSharing::Locked,
         Sharing::Shared => StoreSharing::Shared,
         Sharing::Private => StoreSharing::Private,
         Sharing::Locked => StoreSharing::Locked,
@@ -151,8 +153,24 @@ fn cache(
             None => Ok(()),
         }
     })?;
-    let source = cache.path().as_os_str().to_owned();
-    let kind = if *readonly { MountKind::BindReadOnly { source } } else { MountKind::Bind { source } };
+    let source = match *readonly && is_chroot(&bench.workshop) {
+        true => {
+            let copy = bench.workshop.store.scratch("bind")?;
+            copy_into(cache.path(), copy.path()).map_err(|error| StepError::Mount {
+                target: mount.target.clone(),
+                reason: error.to_string(),
+            })?;
+            let path = copy.path().as_os_str().to_owned();
+            mounts._scratch.push(copy);
+            path
+        }
+        false => cache.path().as_os_str().to_owned(),
+    };
+    let kind = if *readonly && !is_chroot(&bench.workshop) {
+        MountKind::BindReadOnly { source }
+    } else {
+        MountKind::Bind { source }
+    };
     mounts.mounts.push(at(mount, kind));
     mounts._caches.push(cache);
     Ok(())

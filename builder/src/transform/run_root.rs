@@ -22,7 +22,7 @@ use super::run::lower_directories;
 use super::spare_roots::SpareRoot;
 use super::{Bench, StepError};
 use crate::layers::{self, UnpackedLayers};
-use crate::root_kind::root_kind;
+use crate::root_kind::{is_chroot, root_kind};
 use crate::rootfs::Layer;
 use crate::upper;
 use crate::workshop::RootKind;
@@ -35,7 +35,7 @@ pub(super) enum StepRoot {
     /// Layers seen as one.
     Overlay { lower: Vec<PathBuf>, upper: Scratch, work: Scratch },
     /// Files of its own.
-    Copy { root: Scratch, before: Tree },
+    Copy { root: Scratch, before: Tree, aside: Option<Scratch> },
 }
 
 /// What a step changed, and what is needed to keep its root.
@@ -56,7 +56,9 @@ impl StepRoot {
                     return overlay(bench, lower, tree);
                 }
             }
-            RootKind::Copy { reason } => bench.spare_roots.announce(&*bench.progress, reason),
+            RootKind::Copy { reason } => {
+                bench.spare_roots.announce(&*bench.progress, reason, is_chroot(&bench.workshop));
+            }
         }
         copy(bench, stack, tree)
     }
@@ -69,7 +71,10 @@ impl StepRoot {
                 upper: upper.path().to_owned(),
                 work: work.path().to_owned(),
             },
-            Self::Copy { root, .. } => RootPlan::Directory(root.path().to_owned()),
+            Self::Copy { root, aside: None, .. } => RootPlan::Directory(root.path().to_owned()),
+            Self::Copy { root, aside: Some(aside), .. } => {
+                RootPlan::Chroot { root: root.path().to_owned(), aside: aside.path().to_owned() }
+            }
         }
     }
 
@@ -170,7 +175,8 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, St
     let clock = workshop.store.scratch("clock")?;
     let now = outlast(&clock.path().join("now"), latest_change_ns(&before)).map_err(failed)?;
     before.distrust_since(now);
-    Ok(StepRoot::Copy { root, before })
+    let aside = is_chroot(workshop).then(|| workshop.store.scratch("aside")).transpose()?;
+    Ok(StepRoot::Copy { root, before, aside })
 }
 
 /// Waits until the clock of a file system is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that

@@ -14,6 +14,10 @@ use crate::rootfs::Layer;
 /// Roots that are kept; of more, the oldest goes.
 const SPARE_ROOTS_MAX: usize = 4;
 
+/// What is told of steps that run by `chroot`.
+const CHROOT_LACKS: &str = "steps run by chroot, for want of the right to make namespaces and to mount: they have no /proc and no /sys, \
+    see the processes around them, and nothing but this container confines them (docs/rootless.md)";
+
 /// Roots that steps of one build have left behind.
 #[derive(Debug)]
 pub struct SpareRoots {
@@ -37,13 +41,16 @@ impl Default for SpareRoots {
 }
 
 impl SpareRoots {
-    /// Says once that steps run in copies, and why.
-    pub(super) fn announce(&self, progress: &dyn Progress, reason: &str) {
+    /// Says once that steps run in copies, and why; and what they lack that run by `chroot`.
+    pub(super) fn announce(&self, progress: &dyn Progress, reason: &str, is_chroot: bool) {
         let task = "preparing steps";
         self.announced.call_once(|| {
             progress.on(&ProgressEvent::Began { task });
             let detail = format!("in copies of their files, not overlays: {reason}");
             progress.on(&ProgressEvent::Finished { task, took: Duration::ZERO, detail: &detail });
+            if is_chroot {
+                progress.on(&ProgressEvent::Warning { message: CHROOT_LACKS });
+            }
         });
     }
 

@@ -57,13 +57,14 @@ pub(crate) fn limit(without: CapabilitySet) -> Result<(), Errno> {
 }
 
 /// What root needs to unpack layers and to run steps by `chroot`.
-const NEEDED: [(CapabilitySet, &str); 6] = [
+const NEEDED: [(CapabilitySet, &str); 7] = [
     (CapabilitySet::SYS_CHROOT, "CAP_SYS_CHROOT"),
     (CapabilitySet::CHOWN, "CAP_CHOWN"),
     (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
     (CapabilitySet::FOWNER, "CAP_FOWNER"),
     (CapabilitySet::SETUID, "CAP_SETUID"),
     (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::KILL, "CAP_KILL"),
 ];
 
 /// Returns the names of the capabilities that this process lacks for steps by `chroot`.

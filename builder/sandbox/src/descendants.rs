@@ -10,9 +10,16 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 /// Kills every descendant and waits for all of them.
 pub(crate) fn end_all() -> Result<(), Errno> {
     loop {
-        for process in descendants() {
-            // It may have ended meanwhile.
-            kill_process(process, Signal::KILL).unwrap_or_default();
+        let found = descendants();
+        if found.is_empty() {
+            return Ok(());
+        }
+        for process in found {
+            match kill_process(process, Signal::KILL) {
+                // It may have ended meanwhile.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno),
+            }
         }
         // One that is dead by now; its children are ours after that, so the list is made anew.
         match wait(WaitOptions::empty()) {
@@ -23,7 +30,7 @@ pub(crate) fn end_all() -> Result<(), Errno> {
     }
 }
 
-/// Returns the descendants of this process, as `/proc` has them at the moment.
+/// Returns the descendants of this process, as `/proc` has them at the moment; the dead among them that nobody waited for, too.
 fn descendants() -> Vec<Pid> {
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     // Without `/proc` nothing is found, and what is left ends with the container.

@@ -166,6 +166,20 @@ fn a_disk_that_a_copy_does_not_fit_on_is_one_clear_error() {
 }
 
 #[test]
+fn copies_share_their_blocks_with_the_layers_where_the_filesystem_can() {
+    requires!("loop", "busybox", "mkfs.btrfs");
+    let space = TestSpace::new();
+    let server = serve(&space, COPY);
+    // Room for the blob and the unpacked layer, and for no third time the file.
+    let disk = Mounted::new(space.path("disk"), Filesystem::Btrfs("170m"));
+    space.file("context/big", noise(60 << 20));
+    let dockerfile = "FROM busybox\nCOPY big /\nRUN wc -c < /big > /size\nRUN cat /size\n";
+    let outcome = build_as(&space, None, "disk/store", dockerfile).run().success();
+    outcome.says(&[&(60 << 20).to_string()]);
+    drop((server, disk));
+}
+
+#[test]
 fn a_kill_leaves_nothing_of_a_copy() {
     requires!("root", "busybox");
     for signal in [Signal::KILL, Signal::TERM] {

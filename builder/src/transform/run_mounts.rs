@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use kiln_layer::owner::User;
-use kiln_layer::{ArchivePath, NoLayers, Tree};
+use kiln_layer::{ArchivePath, NoLayers, Ownership, Tree};
 use kiln_sandbox::{Mount, MountKind, Owner};
 use kiln_store::{CacheMount, Scratch, Sharing as StoreSharing};
 
@@ -149,14 +149,14 @@ fn cache(
             std::os::unix::fs::chown(directory, Some(*uid), Some(*gid))?;
         }
         match &seed {
-            Some(seed) => copy_into(seed, directory),
+            Some(seed) => copy_into(seed, directory, Ownership::Recorded),
             None => Ok(()),
         }
     })?;
     let source = match *readonly && is_chroot(&bench.workshop) {
         true => {
             let copy = bench.workshop.store.scratch("bind")?;
-            copy_into(cache.path(), copy.path()).map_err(|error| StepError::Mount {
+            copy_into(cache.path(), copy.path(), Ownership::Real).map_err(|error| StepError::Mount {
                 target: mount.target.clone(),
                 reason: error.to_string(),
             })?;
@@ -176,17 +176,14 @@ fn cache(
     Ok(())
 }
 
-/// Copies the files of a seed into a new cache.
-fn copy_into(seed: &Path, directory: &Path) -> std::io::Result<()> {
+/// Copies files into a new directory.
+fn copy_into(seed: &Path, directory: &Path, ownership: Ownership) -> std::io::Result<()> {
     let options =
         kiln_layer::WalkOptions { owner: kiln_layer::WalkOwner::AsIs, xattrs: kiln_layer::WalkXattrs::Layer };
     let keep = |_: &ArchivePath, _: bool| kiln_layer::Verdict::Keep;
     let tree: Tree = kiln_layer::walk(seed, &keep, options).map_err(std::io::Error::other)?;
-    let options = kiln_layer::MaterializeOptions {
-        ownership: kiln_layer::Ownership::Recorded,
-        devices: kiln_layer::Devices::Record,
-        time: None,
-    };
+    let options =
+        kiln_layer::MaterializeOptions { ownership, devices: kiln_layer::Devices::Record, time: None };
     kiln_layer::materialize(&tree, &ArchivePath::root(), directory, &NoLayers, options)
         .map(drop)
         .map_err(std::io::Error::other)

@@ -183,16 +183,17 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, St
 /// stands still or was set back is not waited for.
 fn outlast(path: &Path, latest_ns: i64) -> io::Result<i64> {
     const LOOKS_MAX: u32 = 100;
-    for look in 0.. {
+    let mut looks = 0;
+    loop {
         let file = fs_err::File::create(path)?;
         let now = kiln_layer::FileIdentity::of(file.file())?.ctime_ns;
-        if now > latest_ns || look == LOOKS_MAX {
+        if now > latest_ns || looks == LOOKS_MAX {
             return Ok(now);
         }
+        looks += 1;
         fs_err::remove_file(path)?;
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    unreachable!("the loop ends at its limit")
 }
 
 /// Whether mount points are still there, which belong to no layer.

@@ -10,6 +10,9 @@ use kiln_layer::{
     walk_origin,
 };
 
+use proptest::prelude::*;
+
+use crate::properties::trees;
 use crate::support::{path, show, tree};
 
 fn options<'a>() -> ReshapeOptions<'a> {
@@ -109,4 +112,37 @@ fn an_error_names_the_entry() {
     fs::write(space.path().join("f"), "in the way").unwrap();
     let error = reshape(space.path(), &Tree::new(), &tree(&["f"]), options()).unwrap_err();
     assert_eq!(error.to_string(), "cannot write `f`");
+}
+
+/// The same tree with modes under which its owner can look at it.
+fn readable(tree: &Tree) -> Tree {
+    let links = tree.hard_links();
+    let mut readable = Tree::new();
+    for (path, entry) in tree.iter() {
+        match links.get(path) {
+            Some(target) => drop(readable.link(path.clone(), target).unwrap()),
+            None => {
+                let mut entry = entry.clone();
+                entry.metadata.mode |= 0o700;
+                readable.insert(path.clone(), entry);
+            }
+        }
+    }
+    readable
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_directory_held_it_becomes_what_it_would_be_from_nothing(before in trees(), after in trees()) {
+        let (before, after) = (readable(&before), readable(&after));
+        let (changed, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        reshape(changed.path(), &Tree::new(), &before, options()).unwrap();
+        reshape(changed.path(), &before, &after, options()).unwrap();
+        reshape(fresh.path(), &Tree::new(), &after, options()).unwrap();
+        prop_assert!(found(changed.path()).is_same(&found(fresh.path()), WithTime::Yes));
+        let is_made = |entry: &Entry| !entry.kind.is_device();
+        prop_assert_eq!(found(fresh.path()).len(), after.iter().filter(|(_, entry)| is_made(entry)).count());
+    }
 }

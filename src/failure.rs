@@ -362,11 +362,12 @@ fn hint_of_git(error: &GitError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot: \
-    keep the store on a volume (`--store DIR`, `KILN_HOME`)";
+const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot. \
+    Without `build.root` in config.toml steps run in copies, or keep the store on a volume (`--store DIR`, `KILN_HOME`)";
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
-    apparmor profiles); a Dockerfile without RUN needs nothing";
+    apparmor profiles), or run kiln as a root that may at least chroot and chown (docs/rootless.md); a Dockerfile without RUN needs \
+    nothing";
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,10 @@
 //! Layers on this machine: what each contains (its listing), and its unpacked directory. Both are caches.
 //!
+//! Where roots of steps are overlays, an unpacked layer is ready to be a lower directory of one; else it is there for its contents
+//! alone, and has no marks that the file system might not take.
+//!
 //! A listing is a record (`listing`) under the diff id, written with the layer or when the layer is read for the first time.
-//! An unpacked layer is ready to be a lower directory of an overlay mount; its files' contents are read from there too. Many
-//! processes may want one layer at once: the first unpacks it, the others wait.
+//! Many processes may want one layer at once: the first unpacks it, the others wait.
 
 use std::collections::HashSet;
 use std::io::BufReader;
@@ -12,16 +14,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Devices, DirectoryOrigin, LayerDirectories, Listing, Lower, Metadata, OverlayMarks,
+    ArchivePath, Devices, DirectoryOrigin, Item, LayerDirectories, Listing, Lower, Metadata, OverlayMarks,
     Ownership, Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
 };
 use kiln_oci::{DiffId, Digest, Hasher};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, Scratch, Store, StoreError};
 
+use crate::root_kind::root_kind;
 use crate::rootfs::Layer;
 use crate::upper;
-use crate::workshop::Workshop;
+use crate::workshop::{RootKind, Workshop};
 
 const LISTINGS: &str = "listing";
 const READ_BYTES: usize = 1 << 17;
@@ -239,7 +242,7 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
 
 fn known_directory(workshop: &Workshop, layer: &Layer, below: &Tree) -> Result<Option<PathBuf>, LayerError> {
     match known_listing(workshop, &layer.diff_id) {
-        Some(listing) => Ok(workshop.store.snapshots().get(&snapshot_id(&listing, below))?),
+        Some(listing) => Ok(workshop.store.snapshots().get(&directory_id(workshop, &listing, below)?)?),
         None => Ok(None),
     }
 }
@@ -259,7 +262,7 @@ fn unpack(
     let stack = [below.to_vec()];
     let directories = UnpackedLayers { workshop, stacks: &stack };
     let options = UnpackOptions {
-        form: UnpackForm::Overlay(marks(workshop)),
+        form: form(workshop)?,
         ownership: ownership(workshop),
         devices: devices(workshop),
         lower: Some(Lower { tree: below_tree, layers: &directories }),
@@ -271,7 +274,7 @@ fn unpack(
     if ownership(workshop) == Ownership::Recorded {
         upper::write_owners(scratch.path(), &unpacked.listing).map_err(LayerError::Open)?;
     }
-    let id = snapshot_id(&unpacked.listing, below_tree);
+    let id = directory_id(workshop, &unpacked.listing, below_tree)?;
     if known_listing(workshop, &layer.diff_id).is_none() {
         remember_listing(workshop, unpacked.listing)?;
     }
@@ -310,18 +313,36 @@ pub fn snapshot_id(listing: &Listing, below: &Tree) -> DiffId {
     hasher.map_or(listing.diff_id, |hasher| DiffId(hasher.finish()))
 }
 
-/// Returns how overlayfs marks deletions for this process.
-pub fn marks(workshop: &Workshop) -> OverlayMarks {
-    match workshop.identity {
-        Ok(Identity::Root) => OverlayMarks::Trusted,
-        _ => OverlayMarks::User,
+/// Returns the name of the directory that [`unpack`] makes: without marks it is another one, where there would be some.
+fn directory_id(workshop: &Workshop, listing: &Listing, below: &Tree) -> Result<DiffId, StoreError> {
+    let id = snapshot_id(listing, below);
+    let is_mark = |item: &Item| match item {
+        Item::Entry(entry) => entry.kind.is_device(),
+        Item::HardLink { .. } => false,
+        Item::Whiteout | Item::Opaque => true,
+    };
+    if form(workshop)? != UnpackForm::Contents || !listing.items.iter().any(|(_, item)| is_mark(item)) {
+        return Ok(id);
     }
+    let mut hasher = Hasher::new();
+    hasher.update(b"kiln.contents.1");
+    hasher.update(id.0.as_bytes());
+    Ok(DiffId(hasher.finish()))
+}
+
+/// Returns what the directories of layers are for.
+fn form(workshop: &Workshop) -> Result<UnpackForm, StoreError> {
+    Ok(match (root_kind(workshop)?, &workshop.identity) {
+        (RootKind::Copy { .. }, _) => UnpackForm::Contents,
+        (RootKind::Overlay, Ok(Identity::Root)) => UnpackForm::Overlay(OverlayMarks::Trusted),
+        (RootKind::Overlay, _) => UnpackForm::Overlay(OverlayMarks::User),
+    })
 }
 
 /// Returns whether owners can be set on disk by this process.
 pub fn ownership(workshop: &Workshop) -> Ownership {
     match workshop.identity {
-        Ok(Identity::Root | Identity::Subordinate { .. }) => Ownership::Real,
+        Ok(Identity::Root | Identity::Subordinate { .. } | Identity::Chroot { .. }) => Ownership::Real,
         _ => Ownership::Recorded,
     }
 }
@@ -329,7 +350,7 @@ pub fn ownership(workshop: &Workshop) -> Ownership {
 /// Returns whether device nodes can be made by this process.
 pub fn devices(workshop: &Workshop) -> Devices {
     match workshop.identity {
-        Ok(Identity::Root) => Devices::Create,
+        Ok(Identity::Root | Identity::Chroot { .. }) => Devices::Create,
         _ => Devices::Record,
     }
 }

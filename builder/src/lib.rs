@@ -27,6 +27,7 @@
 //!     identity: Err("this process runs no steps".to_owned()),
 //!     resolv_conf: None,
 //!     git: Default::default(),
+//!     roots: Default::default(),
 //!     jobs: 1,
 //!     started_ns: 0,
 //! };
@@ -65,10 +66,12 @@ pub mod layers;
 
 pub mod upper;
 
+pub mod root_kind;
+
 pub mod blobs;
 
 pub mod workshop;
-pub use workshop::{GitSurroundings, Workshop, WorkshopOptions};
+pub use workshop::{GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
 
 pub mod aside;
 

@@ -82,7 +82,10 @@ pub fn write_owners_of(directory: &Path, tree: &Tree) -> io::Result<()> {
 }
 
 /// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
-fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
     if !entry.is_directory() && entry.content().is_none() {
         return Ok(());
     }
@@ -100,7 +103,11 @@ fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
     }
 }
 
-fn set_time(path: &Path, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
+/// Sets the time of what is at a path, not following a symlink.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn set_time(path: &Path, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)

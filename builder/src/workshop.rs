@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kiln_layer::{DirectoryOrigin, Listing, Tree};
@@ -27,10 +27,36 @@ pub struct WorkshopOptions {
     pub resolv_conf: Option<Vec<u8>>,
     /// What git may use.
     pub git: GitSurroundings,
+    /// What the roots of steps are made of.
+    pub roots: Roots,
     /// Steps that run at once.
     pub jobs: usize,
     /// Now, in nanoseconds since 1970: tells files that are too young for their times to be trusted.
     pub started_ns: i128,
+}
+
+/// What the roots of steps are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Roots {
+    /// Overlays where they can be mounted, else copies.
+    #[default]
+    Detected,
+    /// Overlays only.
+    Overlay,
+    /// Copies only.
+    Copy,
+}
+
+/// What the root of a step is, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootKind {
+    /// An overlay over the unpacked layers.
+    Overlay,
+    /// A directory with copies of their files.
+    Copy {
+        /// Why not an overlay.
+        reason: String,
+    },
 }
 
 /// What of the surroundings the program git may use. Nothing else reaches it.
@@ -77,8 +103,11 @@ pub struct Workshop {
     pub resolv_conf: Option<Vec<u8>>,
     /// What git may use.
     pub git: GitSurroundings,
+    /// What the roots of steps are to be made of.
+    pub roots: Roots,
     /// When this process started, in nanoseconds since 1970.
     pub started_ns: i128,
+    pub(crate) root_kind: OnceLock<RootKind>,
     pub(crate) listings: Mutex<HashMap<DiffId, Arc<Listing>>>,
     pub(crate) trees: Mutex<HashMap<Digest, Arc<Tree>>>,
     pub(crate) unpacked: Mutex<HashMap<Digest, PathBuf>>,
@@ -98,7 +127,9 @@ impl Workshop {
             identity: options.identity,
             resolv_conf: options.resolv_conf,
             git: options.git,
+            roots: options.roots,
             started_ns: options.started_ns,
+            root_kind: OnceLock::new(),
             listings: Mutex::default(),
             trees: Mutex::default(),
             unpacked: Mutex::default(),

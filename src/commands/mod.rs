@@ -31,7 +31,7 @@ use crate::settings::{self, Settings};
 use crate::ui::{Display, Mode};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent, Silent};
-use kiln_builder::{Workshop, WorkshopOptions};
+use kiln_builder::{Roots, Workshop, WorkshopOptions};
 
 /// What every command starts from.
 pub(crate) struct Context {
@@ -89,6 +89,11 @@ impl Context {
             // Without the file, steps have no names to look up; the ones that try say so.
             resolv_conf: fs_err::read("/etc/resolv.conf").ok(),
             git: settings.git(),
+            roots: match settings.config.build.root {
+                None => Roots::Detected,
+                Some(settings::Root::Overlay) => Roots::Overlay,
+                Some(settings::Root::Copy) => Roots::Copy,
+            },
             jobs,
             started_ns: settings::now_nanoseconds(),
         };

@@ -10,6 +10,7 @@
 //!
 //! [build]
 //! jobs = 4
+//! root = "copy"              # roots of steps: "overlay", "copy"; what the machine can when absent
 //! ```
 //!
 //! A key that is not known is an error. Relative paths start at the folder of the file.
@@ -40,6 +41,18 @@ pub(crate) struct Config {
 pub(crate) struct Build {
     /// Steps that run at once.
     pub(crate) jobs: Option<NonZeroUsize>,
+    /// What the roots of steps are made of.
+    pub(crate) root: Option<Root>,
+}
+
+/// What the roots of steps are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Root {
+    /// Overlays over the layers.
+    Overlay,
+    /// Copies of the layers' files.
+    Copy,
 }
 
 /// What is special about one registry.
@@ -143,7 +156,7 @@ impl Config {
 }
 
 const TOP_KEYS: &[&str] = &["registry", "build"];
-const BUILD_KEYS: &[&str] = &["jobs"];
+const BUILD_KEYS: &[&str] = &["jobs", "root"];
 const REGISTRY_KEYS: &[&str] = &["mirrors", "http", "insecure", "ca", "keypair"];
 const KEYPAIR_KEYS: &[&str] = &["key", "cert"];
 
@@ -193,6 +206,7 @@ mod tests {
             cert = "c.pem"
             [build]
             jobs = 3
+            root = "copy"
         "#;
         let config = Config::parse(text, Path::new(FILE)).unwrap();
         let hub = Registry { mirrors: vec!["127.0.0.1:5000".to_owned()], ..Registry::default() };
@@ -204,7 +218,10 @@ mod tests {
         };
         let registries =
             BTreeMap::from([("docker.io".to_owned(), hub), ("127.0.0.1:5000".to_owned(), local)]);
-        assert_eq!(config, Config { registries, build: Build { jobs: NonZeroUsize::new(3) } });
+        assert_eq!(
+            config,
+            Config { registries, build: Build { jobs: NonZeroUsize::new(3), root: Some(Root::Copy) } }
+        );
     }
 
     #[test]
@@ -231,7 +248,9 @@ mod tests {
 
     #[test]
     fn malformed_files_are_errors_that_name_the_file() {
-        for text in ["[registry", "[build]\njobs = 0", "[build]\njobs = 'x'", "registry = 1"] {
+        for text in
+            ["[registry", "[build]\njobs = 0", "[build]\njobs = 'x'", "[build]\nroot = 'zfs'", "registry = 1"]
+        {
             let error = Config::parse(text, Path::new(FILE)).expect_err(text).to_string();
             assert!(
                 error.starts_with("the configuration file `/etc/kiln/config.toml` is malformed: "),

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_builder::GitSurroundings;
 
-pub(crate) use config::{Config, ConfigError, Keypair, Registry};
+pub(crate) use config::{Config, ConfigError, Keypair, Registry, Root};
 pub(crate) use environment::Environment;
 
 /// The variable with the socket of the agent that has keys for the secure shell.

@@ -1,6 +1,7 @@
 //! What goes wrong outside: a full disk, a registry that lies or is away, an interruption, a kill. Nothing
 //! half-written, no process and no mount may stay, and the next build has to succeed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ fn a_full_disk_is_one_clear_error_and_leaves_no_bad_blob() {
 }
 
 /// Returns bytes that do not compress: a simple generator's, the same every time.
-fn noise(size: usize) -> Vec<u8> {
+pub(crate) fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let word = || {
         state ^= state << 13;
@@ -195,12 +196,17 @@ fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
 }
 
 /// Starts a build whose RUN sleeps, and returns when the step has said that it runs.
-fn start_sleeping(space: &TestSpace) -> (Running, String) {
+pub(crate) fn start_sleeping(space: &TestSpace) -> (Running, String) {
+    start_sleeping_under(space, Vec::new())
+}
+
+/// The same under another program.
+pub(crate) fn start_sleeping_under(space: &TestSpace, prefix: Vec<OsString>) -> (Running, String) {
     let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
     let dockerfile =
         format!("FROM busybox\nRUN echo ready {mark}; sh -c 'trap \"\" TERM INT; sleep 8888; echo {mark}'\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let mut running = space.build(&context).start();
+    let mut running = space.build(&context).under(prefix).start();
     let mut seen = Vec::new();
     let wanted = format!("ready {mark}");
     let mut buffer = [0; 4096];
@@ -252,7 +258,7 @@ fn a_kill_leaves_a_sound_store_and_no_process() {
 }
 
 /// Asserts that no process and no mount mentions the place, and that the store still builds.
-fn assert_nothing_left(space: &TestSpace, mark: &str) {
+pub(crate) fn assert_nothing_left(space: &TestSpace, mark: &str) {
     // The kernel ends a process tree a moment after its parent; ten seconds are plenty.
     for _ in 0..200 {
         if processes_mentioning(mark).is_empty() {

@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
+mod chrooted;
 mod conformance;
 mod copying;
 mod debian;
@@ -28,6 +29,7 @@ mod overhead;
 mod readers;
 mod registries;
 mod reproducible;
+mod roots;
 mod running;
 mod scanning;
 mod second_builder;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::content::{DirectoryOrigin, NoLayers};
+use crate::content::{DirectoryOrigin, FileIdentity, NoLayers};
 use crate::content_hash::{HashError, hash_contents};
 use crate::digest_cache::NoCache;
 use crate::entry::{Entry, Kind, Metadata, WithTime};
@@ -80,10 +80,15 @@ pub fn changes_from_overlay_upper(
     for path in whiteouts {
         upper_tree.remove(&path);
     }
-    record(upper_tree, lower, options, &|_, _| false, deletions)
+    record(upper_tree, lower, None, options, deletions)
 }
 
-/// Returns what changed in a whole root since `before` was walked (see [`walk_for_diff`]); `lower` is what the root held then.
+/// Returns what changed in a whole root since `before` was walked (see [`walk_for_diff`]), and what it holds now; `lower` is what
+/// the root held then.
+///
+/// A file that `before` has with the same identity is unchanged and not read. Of what `lower` has and `before` has not (a device
+/// that could not be made) nothing can be gone. A file with several names that was changed in place becomes as many files:
+/// overlayfs copies each name on its own, and the layer is to be the same.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -92,23 +97,69 @@ pub fn changes_from_directory(
     lower: &Tree,
     before: &Tree,
     options: DiffOptions<'_>,
-) -> Result<Changes, DiffError> {
+) -> Result<(Changes, Tree), DiffError> {
     let after = walk_all(root, options, WalkXattrs::Layer)?;
     let ignored = |path: &ArchivePath| {
         let ignore = |path: &ArchivePath| options.ignore.is_some_and(|ignore| ignore(path, true));
         ignore(path) || path.ancestors().any(|ancestor| !ancestor.is_root() && ignore(&ancestor))
     };
     let gone = crate::tree::diff(lower, &after, WithTime::No).deletions;
-    let deletions = gone.into_iter().filter(|path| !path.is_root() && !ignored(path)).collect();
-    let untouched = |path: &ArchivePath, entry: &Entry| {
-        before.get(path).is_some_and(|old| {
-            let identity = |entry: &Entry| entry.content().and_then(|content| content.identity.clone());
-            old.metadata == entry.metadata
-                && (identity(old).is_some() && identity(old) == identity(entry)
-                    || entry.content().is_none() && old.kind.is_same(&entry.kind))
-        })
-    };
-    record(after, lower, options, &untouched, deletions)
+    let was_there = |path: &ArchivePath| !path.is_root() && before.get(path).is_some();
+    let deletions = gone.into_iter().filter(|path| was_there(path) && !ignored(path)).collect();
+    let mut changes = record(after.clone(), lower, Some(before), options, deletions)?;
+    part_changed_in_place(&mut changes, before);
+    Ok((changes, after))
+}
+
+/// Whether nobody has changed a file or directory since the walk of `before`. Whose a link or pipe is may be known elsewhere only, and
+/// to compare one costs nothing.
+fn is_untouched(before: &Tree, path: &ArchivePath, entry: &Entry) -> bool {
+    before.get(path).is_some_and(|old| {
+        old.metadata == entry.metadata
+            && (identity(old).is_some() && identity(old) == identity(entry)
+                || entry.is_directory() && old.is_directory())
+    })
+}
+
+fn identity(entry: &Entry) -> Option<&FileIdentity> {
+    entry.content().and_then(|content| content.identity.as_deref())
+}
+
+/// Whether a file is, changed or not, the very one that had this name in `before`.
+fn is_inode_of(before: &Tree, path: &ArchivePath, entry: &Entry) -> bool {
+    let inode = |entry: &Entry| identity(entry).map(|identity| (identity.device, identity.inode));
+    before.get(path).is_some_and(|old| inode(old).is_some() && inode(old) == inode(entry))
+}
+
+/// Makes one file of each name of a file that was changed in place and whose names are the same as before.
+fn part_changed_in_place(changes: &mut Changes, before: &Tree) {
+    let mut groups: BTreeMap<InodeId, Vec<ArchivePath>> = BTreeMap::new();
+    for (path, id) in changes.entries.names().filter(|(_, id)| changes.entries.link_count(*id) > 1) {
+        groups.entry(id).or_default().push(path.clone());
+    }
+    for (id, names) in groups {
+        let entry = changes.entries.entry(id).clone();
+        if names.iter().all(|path| is_inode_of(before, path, &entry)) {
+            for path in names {
+                let mut own = entry.clone();
+                if let Kind::File(content) = &mut own.kind {
+                    content.path = path.clone();
+                }
+                changes.entries.insert(path, own);
+            }
+        }
+    }
+}
+
+/// Returns when a file of a walked tree last changed, in nanoseconds since 1970. Once the file system's clock is past it, any
+/// later change shows in the identity of a file; see [`Tree::distrust_since`].
+pub fn latest_change_ns(walked: &Tree) -> i64 {
+    walked
+        .iter()
+        .filter_map(|(_, entry)| identity(entry))
+        .map(|identity| identity.ctime_ns)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Walks a root before a step, for [`changes_from_directory`] after it.
@@ -153,20 +204,19 @@ fn overlay_mark<'a>(entry: &'a Entry, mark: &[u8]) -> Option<&'a [u8]> {
     named(b"user.overlay.").or_else(|| named(b"trusted.overlay."))
 }
 
-/// Records what of `after` differs from `lower`. What is `untouched` is not looked at further.
+/// Records what of `after` differs from `lower`. What is as in `before` is not looked at further.
 fn record(
     mut after: Tree,
     lower: &Tree,
+    before: Option<&Tree>,
     options: DiffOptions<'_>,
-    untouched: &dyn Fn(&ArchivePath, &Entry) -> bool,
     deletions: BTreeSet<ArchivePath>,
 ) -> Result<Changes, DiffError> {
-    let regrouped = regrouped(&after, lower);
-    let mut changed: BTreeSet<InodeId> = regrouped;
+    let mut changed: BTreeSet<InodeId> = regrouped(&after, lower, before);
     let mut perhaps: BTreeMap<ArchivePath, InodeId> = BTreeMap::new();
     for (path, inode) in after.names() {
         let entry = after.entry(inode);
-        if changed.contains(&inode) || untouched(path, entry) {
+        if changed.contains(&inode) || before.is_some_and(|before| is_untouched(before, path, entry)) {
             continue;
         }
         // The root is the mount's own directory: its time says nothing about the step.
@@ -194,23 +244,25 @@ fn record(
     Ok(Changes { entries: only(&after, &changed, options), deletions })
 }
 
-/// Inodes with several names whose group of names is another one below.
-fn regrouped(after: &Tree, lower: &Tree) -> BTreeSet<InodeId> {
+/// Inodes with several names whose group of names is another one below. One that only lost names is not among them.
+fn regrouped(after: &Tree, lower: &Tree, before: Option<&Tree>) -> BTreeSet<InodeId> {
     let mut groups: HashMap<InodeId, Vec<&ArchivePath>> = HashMap::new();
     for (path, inode) in after.names().filter(|(_, inode)| after.link_count(*inode) > 1) {
         groups.entry(inode).or_default().push(path);
     }
-    let is_same = |names: &[&ArchivePath]| {
+    let is_same = |id: InodeId, names: &[&ArchivePath]| {
         let inodes: BTreeSet<Option<InodeId>> = names.iter().map(|name| lower.inode(name)).collect();
+        let only_lost_names = || {
+            before.is_some_and(|before| names.iter().all(|path| is_inode_of(before, path, after.entry(id))))
+        };
         match inodes.first() {
-            Some(Some(inode)) if inodes.len() == 1 => lower.link_count(*inode) as usize == names.len(),
+            Some(Some(inode)) if inodes.len() == 1 => {
+                lower.link_count(*inode) as usize == names.len() || only_lost_names()
+            }
             _ => false,
         }
     };
-    let mut regrouped: Vec<InodeId> =
-        groups.into_iter().filter(|(_, names)| !is_same(names)).map(|(inode, _)| inode).collect();
-    regrouped.sort();
-    regrouped.into_iter().collect()
+    groups.into_iter().filter(|(id, names)| !is_same(*id, names)).map(|(id, _)| id).collect()
 }
 
 /// Tells whether all is the same but, for files, the bytes.

@@ -34,6 +34,9 @@ pub use chmod::{Chmod, ChmodError};
 pub mod owner;
 pub use owner::{AccountFile, Accounts, Owner, OwnerError, User, files_needed, resolve_owner, resolve_user};
 
+pub mod reshape;
+pub use reshape::{ReshapeOptions, reshape};
+
 pub mod materialize;
 pub use materialize::{MaterializeError, MaterializeOptions, materialize, materialize_again};
 
@@ -47,7 +50,10 @@ pub mod archive;
 pub use archive::{ArchiveError, extract_archive, is_archive};
 
 pub mod diff;
-pub use diff::{DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper};
+pub use diff::{
+    DiffError, DiffOptions, changes_from_directory, changes_from_overlay_upper, latest_change_ns,
+    walk_for_diff,
+};
 
 pub mod content_hash;
 pub use content_hash::{Selected, digest_of_selection, hash_contents};

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
 
 use crate::content::{Content, LayerDirectories};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
@@ -145,22 +146,20 @@ impl Writer<'_> {
                 outcome => return outcome,
             }
         }
-        let kind = match &entry.kind {
-            Kind::Directory => unreachable!("directories are made before"),
-            Kind::File(content) => {
-                if !self.take(path, entry, content, target)? {
-                    self.write_file(content, target)?;
-                }
-                FileType::RegularFile
+        let is_device = entry.kind.is_device();
+        let kind = match (&entry.kind, is_device && self.options.devices == Devices::Record) {
+            (_, true) => Err(Errno::PERM.into()),
+            (Kind::File(content), false) if self.take(path, entry, content, target)? => {
+                Ok(FileType::RegularFile)
             }
-            Kind::Symlink(link) => {
-                let link: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&link[..]);
-                std::os::unix::fs::symlink(link, target)?;
-                FileType::Symlink
+            _ => write_node(entry, target, self.layers),
+        };
+        let kind = match kind {
+            // An empty file stands for what cannot be made; root of a container may be without that right.
+            Err(error) if is_device && Errno::from_io_error(&error) == Some(Errno::PERM) => {
+                create(target).map(|_| FileType::RegularFile)?
             }
-            Kind::Fifo => self.make_node(target, FileType::Fifo, None)?,
-            Kind::CharDevice(device) => self.make_node(target, FileType::CharacterDevice, Some(*device))?,
-            Kind::BlockDevice(device) => self.make_node(target, FileType::BlockDevice, Some(*device))?,
+            outcome => outcome?,
         };
         set_metadata(target, &entry.metadata, kind, self.options)?;
         if let Some(inode) = inode {
@@ -198,33 +197,51 @@ impl Writer<'_> {
         std::fs::rename(&source, target)?;
         Ok(true)
     }
+}
 
-    fn write_file(&self, content: &Content, target: &Path) -> io::Result<()> {
-        let mut reader = content.open(self.layers)?;
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-        let written = match reader.file() {
-            Some(source) => holes::copy_file(source, &file)?,
-            None => io::copy(&mut reader, &mut file)?,
-        };
-        if written != content.size {
-            return Err(io::Error::other(format!("it has {written} bytes instead of {}", content.size)));
-        }
-        Ok(())
-    }
-
-    /// Makes a special file; where devices cannot be made, an empty file stands for one.
-    fn make_node(&self, target: &Path, kind: FileType, device: Option<Device>) -> io::Result<FileType> {
-        if device.is_some() && self.options.devices == Devices::Record {
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-            return Ok(FileType::RegularFile);
-        }
-        let number = device.map_or(0, |device| rustix::fs::makedev(device.major, device.minor));
+/// Makes a file, symlink or special file with its content; returns what it is. Its metadata is not set.
+pub(crate) fn write_node(
+    entry: &Entry,
+    target: &Path,
+    layers: &dyn LayerDirectories,
+) -> io::Result<FileType> {
+    let node = |kind, device: Device| {
+        let number = rustix::fs::makedev(device.major, device.minor);
         rustix::fs::mknodat(CWD, target, kind, Mode::from_raw_mode(0o600), number)?;
         Ok(kind)
+    };
+    match &entry.kind {
+        Kind::Directory => unreachable!("directories are made before"),
+        Kind::File(content) => write_file(content, target, layers).map(|()| FileType::RegularFile),
+        Kind::Symlink(link) => {
+            let link: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&link[..]);
+            std::os::unix::fs::symlink(link, target).map(|()| FileType::Symlink)
+        }
+        Kind::Fifo => node(FileType::Fifo, Device { major: 0, minor: 0 }),
+        Kind::CharDevice(device) => node(FileType::CharacterDevice, *device),
+        Kind::BlockDevice(device) => node(FileType::BlockDevice, *device),
     }
 }
 
-fn set_metadata(
+fn write_file(content: &Content, target: &Path, layers: &dyn LayerDirectories) -> io::Result<()> {
+    let mut reader = content.open(layers)?;
+    let mut file = create(target)?;
+    let written = match reader.file() {
+        Some(source) => holes::copy_file(source, &file)?,
+        None => io::copy(&mut reader, &mut file)?,
+    };
+    if written != content.size {
+        return Err(io::Error::other(format!("it has {written} bytes instead of {}", content.size)));
+    }
+    Ok(())
+}
+
+fn create(target: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)
+}
+
+/// Gives what was made its owner, mode, attributes and time.
+pub(crate) fn set_metadata(
     target: &Path,
     metadata: &Metadata,
     kind: FileType,

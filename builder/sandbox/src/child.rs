@@ -18,8 +18,8 @@ use crate::ownership::Supervisor;
 use crate::spec::{ExitStatus, OwnershipRecord, User};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
-use crate::wire::{Failure, Finished, Job, Report, StepMessage, receive, send};
-use crate::{handover, root, step};
+use crate::wire::{Failure, Finished, Job, Report, Root, StepMessage, receive, send};
+use crate::{chrooted, handover, root, step};
 
 /// `argv[0]` of a re-executed child; `argv[1]` is the number of its control socket.
 pub(crate) const MARKER: &str = "kiln-sandbox-child";
@@ -55,6 +55,13 @@ fn keep(mut control: UnixStream) -> ! {
 }
 
 fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
+    if let Root::Chroot { root, aside } = &job.root {
+        return match chrooted::run(job, (root, aside), control)? {
+            Some(ended) => Ok(finished(&ended.footprint, Vec::new(), &ended.waited)),
+            // Nobody is there to hear more.
+            None => sys::exit_now(PROTOCOL_BROKEN),
+        };
+    }
     let start = Failure::during(Operation::Fork);
     // Signals of a terminal are for the caller, who decides what becomes of the step.
     setsid().map_err(&start)?;

@@ -103,6 +103,18 @@ pub enum ExecError {
         /// How many ids there are.
         available: u64,
     },
+    /// A step without namespaces and mounts cannot have it.
+    #[error("steps that run by chroot cannot have {what}")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+    },
+    /// A step without mounts kept something that was placed in its root for the time of the step.
+    #[error("the step moved or linked `{}`, which is there for its time only", .target.display())]
+    Misplaced {
+        /// Where it was placed.
+        target: PathBuf,
+    },
     /// The sandbox's own process died without a report.
     #[error("sandbox: its process ended unexpectedly ({how})")]
     Lost {
@@ -139,6 +151,8 @@ pub enum Operation {
     BindRoot,
     #[error("make the root the root")]
     Pivot,
+    #[error("enter the root by chroot")]
+    Chroot,
     #[error("set resource limits")]
     Limits,
     #[error("set user and groups")]
@@ -169,7 +183,7 @@ impl ExecError {
     /// Whether this machine, not the build, is to blame (no namespaces, no overlay, a `/proc` that may not be mounted).
     pub fn is_machine_limit(&self) -> bool {
         match self {
-            ExecError::Setup { .. } | ExecError::IdNotMapped { .. } => true,
+            ExecError::Setup { .. } | ExecError::IdNotMapped { .. } | ExecError::Unavailable { .. } => true,
             ExecError::Mount { target, source } => {
                 let is_ours =
                     ["/proc", "/sys", "/dev"].iter().any(|path| target.as_path() == Path::new(path));

@@ -17,10 +17,14 @@
 //! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
 //! with it B; the last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
+//! Root of a container that allows neither namespaces nor mounts runs steps by `chroot`: then the keeper puts things into the root and
+//! takes them out again, and ends all processes itself, also when the caller dies.
+//!
 //! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
 //! |---|---|---|---|
 //! | [`Identity::Root`] | real | real, never opened (every mount is `nodev`) | real |
 //! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel | real |
+//! | [`Identity::Chroot`] | real | real, if the container allows them, and they can be opened | real |
 //! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says root | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
 //!
 //! ```no_run
@@ -37,6 +41,8 @@ mod run;
 
 mod child;
 
+mod chrooted;
+
 mod step;
 
 mod ownership;
@@ -45,9 +51,15 @@ mod credentials;
 
 mod program;
 
+mod covers;
+
+mod descendants;
+
 mod mounts;
 
 mod target;
+
+mod trial;
 
 mod root;
 
@@ -91,4 +103,5 @@ pub use spec::{
     Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
     RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
+pub use trial::try_overlay;
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

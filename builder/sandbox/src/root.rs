@@ -50,7 +50,7 @@ pub(crate) fn prepare(plan: &Root, in_user_namespace: bool) -> Result<MountedRoo
             forget_earlier_use(&work).map_err(Failure::during(Operation::Overlay))?;
             Source::Overlay { lower, work }
         }
-        Root::Directory(_) => {
+        Root::Directory(_) | Root::Chroot { .. } => {
             Source::Directory(clone_tree(&anchor).map_err(Failure::during(Operation::BindRoot))?)
         }
     };
@@ -110,11 +110,7 @@ fn place(
                 lower.push(openat(stage, c"empty", DIRECTORY, Mode::empty())?);
             }
             let layers = Layers { lower: &lower, upper: anchor, work: &work, in_user_namespace };
-            match overlay(&layers) {
-                Ok(overlay) => attach(&overlay, &point)?,
-                Err(Errno::INVAL | Errno::NOSYS) => overlay_by_old_api(&layers, &point)?,
-                Err(errno) => return Err(errno),
-            }
+            overlay_at(&layers, &point)?;
         }
         Source::Directory(tree) => {
             restrict(&tree, MountAttrFlags::MOUNT_ATTR_NODEV, true)?;
@@ -190,6 +186,15 @@ pub(crate) struct Layers<'a> {
     pub(crate) upper: &'a OwnedFd,
     pub(crate) work: &'a OwnedFd,
     pub(crate) in_user_namespace: bool,
+}
+
+/// Mounts an overlay at `point`, as this kernel can.
+pub(crate) fn overlay_at(layers: &Layers<'_>, point: &OwnedFd) -> Result<(), Errno> {
+    match overlay(layers) {
+        Ok(overlay) => attach(&overlay, point),
+        Err(Errno::INVAL | Errno::NOSYS) => overlay_by_old_api(layers, point),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Makes an overlay, attached nowhere. Moves and copies leave no redirects or partial copies in `upper`, and nothing

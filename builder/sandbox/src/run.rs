@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
-use crate::sys::{Spawn, spawn_in_pid_namespace};
+use crate::sys::{self, Spawn};
 use crate::wire::{Finished, JobRef, Report, Root, receive, send};
 
 /// Room in the pipe; larger means fewer wake-ups for a step that prints much.
@@ -60,7 +61,11 @@ pub fn run_with(
         return Err(ExecError::Cancelled);
     }
     let started = Instant::now();
-    let (mut keeper, pipe) = spare.take_or_start()?;
+    let (mut keeper, pipe) = match root {
+        // Its keeper has no namespace of its own, and one that waits has.
+        RootPlan::Chroot { .. } => start(Kept::ByDescent)?,
+        RootPlan::Overlay { .. } | RootPlan::Directory(_) => spare.take_or_start()?,
+    };
     let job = JobRef { spec, root: Root::from(root) };
     let report = match send(&keeper.control, &job) {
         Ok(()) => {
@@ -100,7 +105,7 @@ impl Spare {
         // Zero stays zero: more steps came than were expected.
         self.expected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).unwrap_or_default();
         let ready = self.locked().take();
-        ready.map_or_else(start, Ok)
+        ready.map_or_else(|| start(Kept::ByNamespace), Ok)
     }
 
     /// Starts the next keeper if there will be a step for it.
@@ -108,7 +113,7 @@ impl Spare {
         let mut ready = self.locked();
         if ready.is_none() && self.expected.load(Ordering::Relaxed) > 0 {
             // The next step tries again, and says what is wrong.
-            *ready = start().ok();
+            *ready = start(Kept::ByNamespace).ok();
         }
     }
 
@@ -123,6 +128,8 @@ impl Spare {
 struct Keeper {
     pid: Option<Pid>,
     control: UnixStream,
+    /// Whether it has to end the step's processes itself when the caller goes away.
+    tidies_up: bool,
 }
 
 impl Keeper {
@@ -136,6 +143,12 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         if let Some(pid) = self.pid.take() {
+            if self.tidies_up {
+                // It ends by itself then; one that is gone already is waited for all the same.
+                self.control.shutdown(Shutdown::Both).unwrap_or_default();
+                wait_for(pid).map(drop).unwrap_or_default();
+                return;
+            }
             // Not waited for yet, so the id is still this child's; killing a dead child is no error that matters.
             kill_process(pid, Signal::KILL).and_then(|()| wait_for(pid).map(drop)).unwrap_or_default();
         }
@@ -156,8 +169,17 @@ fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Setup { operation, source: errno.into() }
 }
 
+/// How the processes of a step are held together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// By a pid namespace, which ends with its keeper.
+    ByNamespace,
+    /// By being descendants of the keeper, which ends them.
+    ByDescent,
+}
+
 /// Starts the keeper; returns it and the end of the pipe on which the step's output arrives.
-fn start() -> Result<(Keeper, OwnedFd), ExecError> {
+fn start(kept: Kept) -> Result<(Keeper, OwnedFd), ExecError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(setup(Operation::Pipe))?;
     // Refused when this user has many large pipes already; then the pipe stays small.
     fcntl_setpipe_size(&reader, PIPE_BYTES).unwrap_or_default();
@@ -173,9 +195,10 @@ fn start() -> Result<(Keeper, OwnedFd), ExecError> {
         stdin: null.as_raw_fd(),
         output: writer.as_raw_fd(),
         kept: child_end.as_raw_fd(),
+        in_pid_namespace: kept == Kept::ByNamespace,
     };
-    let pid = spawn_in_pid_namespace(&spawn).map_err(setup(Operation::Spawn))?;
-    Ok((Keeper { pid: Some(pid), control }, reader))
+    let pid = sys::spawn(&spawn).map_err(setup(Operation::Spawn))?;
+    Ok((Keeper { pid: Some(pid), control, tidies_up: kept == Kept::ByDescent }, reader))
 }
 
 /// Streams output until the keeper reports or is gone.

@@ -208,6 +208,13 @@ pub enum RootPlan {
     },
     /// A plain directory that the step changes in place.
     Directory(PathBuf),
+    /// The same for processes that may neither make namespaces nor mount: see [`Identity::Chroot`](crate::Identity::Chroot).
+    Chroot {
+        /// The directory.
+        root: PathBuf,
+        /// An empty directory on the same file system, for what has to make room meanwhile. Sources of mounts lie there, too.
+        aside: PathBuf,
+    },
 }
 
 impl RootPlan {
@@ -215,7 +222,7 @@ impl RootPlan {
     pub fn changes(&self) -> &Path {
         match self {
             RootPlan::Overlay { upper, .. } => upper,
-            RootPlan::Directory(path) => path,
+            RootPlan::Directory(path) | RootPlan::Chroot { root: path, .. } => path,
         }
     }
 }

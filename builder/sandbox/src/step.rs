@@ -9,7 +9,9 @@ use rustix::fs::{Mode, OFlags, mkdir};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Signal, Uid, chdir, set_parent_process_death_signal, setsid, umask};
-use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::error::Operation;
 use crate::ids::IdMap;
@@ -22,7 +24,7 @@ use crate::wire::{Failure, Job, Root, StepMessage, send};
 use crate::{capabilities, handover, limits, network, root, seccomp, sys};
 
 /// Exit code of a child that could not become the step; the reason went over the channel.
-const NOT_STARTED: i32 = 70;
+pub(crate) const NOT_STARTED: i32 = 70;
 
 /// Turns this process, the first of a new pid namespace, into the step.
 pub(crate) fn become_step(job: &Job, ids: &IdMap, mut channel: UnixStream, listeners: UnixStream) -> ! {
@@ -45,7 +47,7 @@ fn prepare_and_execute(
     make_namespaces(spec)?;
     make_root(job, ids, channel)?;
     set_process_state(spec)?;
-    capabilities::bound().map_err(Failure::during(Operation::Capabilities))?;
+    capabilities::bound(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
     set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
     if ids.is_single() {
         // From here on the keeper answers for the ids, which the kernel cannot change.
@@ -55,7 +57,7 @@ fn prepare_and_execute(
         let uid = Uid::from_raw(spec.user.uid);
         set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     }
-    capabilities::limit().map_err(Failure::during(Operation::Capabilities))?;
+    capabilities::limit(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())
@@ -68,7 +70,7 @@ fn install_supervised_filter(listeners: &UnixStream) -> Result<(), Failure> {
 }
 
 /// With a single id any user can be pretended.
-fn check_ids(user: &User, ids: &IdMap) -> Result<(), Failure> {
+pub(crate) fn check_ids(user: &User, ids: &IdMap) -> Result<(), Failure> {
     if ids.is_single() {
         return Ok(());
     }
@@ -112,7 +114,7 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
     root::enter(&mounted).map_err(Failure::during(Operation::Pivot))
 }
 
-fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
+pub(crate) fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
     setsid().map_err(Failure::during(Operation::Fork))?;
     match sys::new_session_keyring() {
         // A kernel without keyrings, or a filter around us that forbids them: then there is none to inherit.
@@ -142,7 +144,7 @@ fn enter_directory(cwd: &OsStr) -> Result<(), Errno> {
     chdir(cwd)
 }
 
-fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
+pub(crate) fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
     if ids.is_single() {
         return Ok(());
     }

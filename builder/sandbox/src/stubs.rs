@@ -4,7 +4,7 @@
 //! time. Both are removed when the step has ended, unless the step itself changed them: a directory counts as
 //! unchanged while its change time is the one it had when the step started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -44,9 +44,14 @@ const NO_FOLLOW: AtFlags = AtFlags::SYMLINK_NOFOLLOW;
 impl Footprint {
     /// Adds a mount point that was just made in a directory which was `parent` before.
     pub(crate) fn add(&mut self, path: OsString, is_directory: bool, parent: &Stat) {
-        let modified = Some((parent.st_mtime, parent.st_mtime_nsec as i64));
-        self.parents.entry(parent_of(&path)).or_insert(Parent { modified, changed: (0, 0) });
+        self.note_parent(&path, parent);
         self.stubs.push(Stub { path, is_directory, identity: (0, 0) });
+    }
+
+    /// Notes what the directory around `path` was before something was done in it.
+    pub(crate) fn note_parent(&mut self, path: &OsStr, parent: &Stat) {
+        let modified = Some((parent.st_mtime, parent.st_mtime_nsec as i64));
+        self.parents.entry(parent_of(path)).or_insert(Parent { modified, changed: (0, 0) });
     }
 
     /// Notes the state of all of it in the changed directory just before the step starts.
@@ -78,18 +83,24 @@ impl Footprint {
 
     /// Takes everything away that the step did not change.
     pub(crate) fn remove(&self, changes: &OwnedFd) -> Result<(), Errno> {
-        let untouched: Vec<_> = self
-            .parents
-            .iter()
-            .filter(|(path, parent)| {
-                statat(changes, *path, NO_FOLLOW).is_ok_and(|found| change_time(&found) == parent.changed)
-            })
-            .collect();
+        self.take_away(changes, &self.untouched(changes))
+    }
+
+    /// Returns the directories that the step left as they were.
+    pub(crate) fn untouched(&self, changes: &OwnedFd) -> BTreeSet<OsString> {
+        let is_untouched = |(path, parent): &(&OsString, &Parent)| {
+            statat(changes, *path, NO_FOLLOW).is_ok_and(|found| change_time(&found) == parent.changed)
+        };
+        self.parents.iter().filter(is_untouched).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Removes mount points, and gives `untouched` directories back the time they had.
+    pub(crate) fn take_away(&self, changes: &OwnedFd, untouched: &BTreeSet<OsString>) -> Result<(), Errno> {
         for stub in self.stubs.iter().rev() {
             stub.remove(changes)?;
         }
         // The map's order puts a directory before what is in it.
-        for (path, parent) in untouched.into_iter().rev() {
+        for (path, parent) in self.parents.iter().rev().filter(|(path, _)| untouched.contains(*path)) {
             if self.parents_are_copies && path != "." {
                 unless_gone(unlinkat(changes, path, AtFlags::REMOVEDIR))?;
             } else if let Some(modified) = parent.modified {
@@ -134,7 +145,7 @@ fn change_time(found: &Stat) -> (i64, i64) {
     (found.st_ctime, found.st_ctime_nsec as i64)
 }
 
-fn parent_of(path: &OsStr) -> OsString {
+pub(crate) fn parent_of(path: &OsStr) -> OsString {
     let bytes = path.as_bytes();
     match bytes.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => OsStr::from_bytes(&bytes[..slash]).to_owned(),

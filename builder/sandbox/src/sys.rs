@@ -21,13 +21,15 @@ fn check(result: c_int) -> Result<c_int, Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
 
-/// What [`spawn_in_pid_namespace`] starts: a program with three standard descriptors and one that stays open.
+/// What [`spawn`] starts: a program with three standard descriptors and one that stays open.
 pub(crate) struct Spawn<'a> {
     pub(crate) program: &'a CStr,
     pub(crate) arguments: &'a [&'a CStr],
     pub(crate) stdin: RawFd,
     pub(crate) output: RawFd,
     pub(crate) kept: RawFd,
+    /// Whether it is the first process of a new pid namespace.
+    pub(crate) in_pid_namespace: bool,
 }
 
 struct SpawnFrame {
@@ -43,11 +45,11 @@ struct SpawnFrame {
 /// Stack of the child between `clone` and `execve`; it makes five system calls.
 const SPAWN_STACK_BYTES: usize = 64 << 10;
 
-/// Starts a program as the first process of a new pid namespace; returns its id in the caller's.
+/// Starts a program; returns its id in the caller's pid namespace.
 ///
 /// The child shares the caller's memory until `execve` and the caller's thread sleeps that long (as in `vfork`), so
 /// this is safe in a program with threads. All signals are blocked meanwhile, also in the started program.
-pub(crate) fn spawn_in_pid_namespace(spawn: &Spawn<'_>) -> Result<Pid, Errno> {
+pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<Pid, Errno> {
     let argv: Vec<*const c_char> =
         spawn.arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
     let envp = [std::ptr::null()];
@@ -61,7 +63,8 @@ pub(crate) fn spawn_in_pid_namespace(spawn: &Spawn<'_>) -> Result<Pid, Errno> {
         errno: 0,
     };
     let mut stack = vec![MaybeUninit::<u128>::uninit(); SPAWN_STACK_BYTES / size_of::<u128>()];
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_NEWPID | libc::SIGCHLD;
+    let namespace = if spawn.in_pid_namespace { libc::CLONE_NEWPID } else { 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | namespace | libc::SIGCHLD;
     let blocked = block_all_signals();
     // SAFETY: the stack is 16-byte aligned and lives until the child has left it (CLONE_VFORK: the call returns
     // only after `execve` or `_exit`); so do the frame and all it points to. The child runs `exec_frame`, which

@@ -47,6 +47,11 @@ pub enum Identity {
         /// How many group ids are mapped, from 0 on.
         gid_count: u64,
     },
+    /// Root of a container that may neither make namespaces nor mount; no namespace was made. Steps run by `chroot`.
+    Chroot {
+        /// What the kernel said about a namespace.
+        refused: io::Error,
+    },
     /// Root of a new user namespace in which only the caller's own id exists.
     Single {
         /// Why there are no subordinate ids; `None` when they were not asked for.
@@ -57,6 +62,15 @@ pub enum Identity {
 /// Why there is no user namespace.
 #[derive(Debug, Error)]
 pub enum UserNamespaceError {
+    /// The kernel refused to make the namespace, and this root cannot run steps by `chroot` either.
+    #[error("cannot make a user namespace, and this root cannot run steps by chroot: it lacks {missing}")]
+    Powerless {
+        /// The capabilities.
+        missing: String,
+        /// What the kernel said about the namespace.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel refused to make the namespace.
     #[error("cannot make a user namespace")]
     Refused(#[source] io::Error),
@@ -117,7 +131,7 @@ pub enum SubordinateError {
     },
 }
 
-/// Enters a user namespace unless this process is root already. To be called while the process has one thread.
+/// Enters a user namespace unless this process is root already, or root that may do nothing else. To be called while the process has one thread.
 ///
 /// # Errors
 /// When the kernel refuses; the process is then as before. Missing subordinate ids are no error.
@@ -131,7 +145,9 @@ pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceEr
         IdMapping::Best => Some(Helpers::start(uid, gid)),
         IdMapping::Single => None,
     };
-    sys::unshare(UnshareFlags::NEWUSER).map_err(|errno| UserNamespaceError::Refused(errno.into()))?;
+    if let Err(errno) = sys::unshare(UnshareFlags::NEWUSER) {
+        return without_namespaces(uid, errno.into());
+    }
     let reason = match helpers {
         Some(Ok(helpers)) => match helpers.map() {
             Ok(()) => return subordinate(),
@@ -142,6 +158,20 @@ pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceEr
     };
     map_single(uid, gid)?;
     Ok(Identity::Single { reason })
+}
+
+/// Root of a container can still run steps by `chroot`.
+fn without_namespaces(uid: u32, refused: io::Error) -> Result<Identity, UserNamespaceError> {
+    let is_single = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?.is_single();
+    if uid != 0 || is_single {
+        return Err(UserNamespaceError::Refused(refused));
+    }
+    let missing =
+        capabilities::missing_for_chroot().map_err(|errno| UserNamespaceError::Unknown(errno.into()))?;
+    if missing.is_empty() {
+        return Ok(Identity::Chroot { refused });
+    }
+    Err(UserNamespaceError::Powerless { missing: missing.join(", "), source: refused })
 }
 
 fn subordinate() -> Result<Identity, UserNamespaceError> {

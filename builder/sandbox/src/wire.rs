@@ -35,6 +35,7 @@ pub(crate) struct Job {
 pub(crate) enum Root {
     Overlay { lower: Vec<OsString>, upper: OsString, work: OsString },
     Directory(OsString),
+    Chroot { root: OsString, aside: OsString },
 }
 
 impl Root {
@@ -42,7 +43,7 @@ impl Root {
     pub(crate) fn changes(&self) -> &OsString {
         match self {
             Root::Overlay { upper, .. } => upper,
-            Root::Directory(path) => path,
+            Root::Directory(path) | Root::Chroot { root: path, .. } => path,
         }
     }
 }
@@ -56,6 +57,9 @@ impl From<&RootPlan> for Root {
                 work: work.clone().into_os_string(),
             },
             RootPlan::Directory(path) => Root::Directory(path.clone().into_os_string()),
+            RootPlan::Chroot { root, aside } => {
+                Root::Chroot { root: root.clone().into_os_string(), aside: aside.clone().into_os_string() }
+            }
         }
     }
 }
@@ -99,6 +103,8 @@ pub(crate) enum Failure {
     MountSource { path: OsString, errno: i32 },
     Setup { operation: Operation, errno: i32 },
     IdNotMapped { is_group: bool, id: u32, available: u64 },
+    Unavailable { what: String },
+    Misplaced { target: OsString },
 }
 
 impl Failure {
@@ -140,6 +146,8 @@ impl From<Failure> for ExecError {
                 ExecError::MountSource { path: PathBuf::from(path), source: os(errno) }
             }
             Failure::Setup { operation, errno } => ExecError::Setup { operation, source: os(errno) },
+            Failure::Unavailable { what } => ExecError::Unavailable { what },
+            Failure::Misplaced { target } => ExecError::Misplaced { target: PathBuf::from(target) },
             Failure::IdNotMapped { is_group, id, available } => {
                 ExecError::IdNotMapped { kind: if is_group { "group" } else { "user" }, id, available }
             }

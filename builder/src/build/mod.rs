@@ -32,7 +32,7 @@ use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Solution, definition_keys, solve};
 use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
-use crate::transform::{Bench, MountPoints};
+use crate::transform::{Bench, MountPoints, SpareRoots};
 use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
@@ -128,6 +128,8 @@ async fn attempt(
         .await
         .map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
 
+    let own = Arc::clone(&bench);
+    blocking(move || own.spare_roots.clear()).await;
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
@@ -275,6 +277,7 @@ async fn prepare(
         build_id: build_id(workshop.started_ns),
         points: MountPoints::default(),
         spare: Spare::default(),
+        spare_roots: SpareRoots::default(),
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),
         aside: Aside::default(),

@@ -14,6 +14,7 @@ fn workshop(space: &tempfile::TempDir) -> Workshop {
         resolv_conf: None,
         git: Default::default(),
         jobs: 1,
+        roots: Default::default(),
         started_ns: 0,
     };
     Workshop::open(options).unwrap()

@@ -3,13 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use kiln_layer::{ArchivePath, NoLayers, Tree};
+use kiln_layer::{ArchivePath, NoLayers, Ownership, Tree};
 use kiln_sandbox::Identity;
 use kiln_store::{CacheMount, Sharing as StoreSharing};
 
 use super::mount_files::host_path;
 use super::{Bench, Given, StepError, StepOutput};
 use crate::plan::{MountKind, RunMount, RunOp, Sharing};
+use crate::root_kind::is_chroot;
 
 /// The cache mounts of a step, each with its place among all mounts; dropping them frees them.
 pub(super) struct Caches(Vec<(usize, CacheMount)>);
@@ -63,6 +64,8 @@ fn open_cache(bench: &Bench, mount: &RunMount, read: Option<&StepOutput>) -> Res
         _ => None,
     };
     let sharing = match sharing {
+        // Without mounts it is moved into the root, and can be in one only.
+        Sharing::Shared if is_chroot(&bench.workshop) => StoreSharing::Locked,
         Sharing::Shared => StoreSharing::Shared,
         Sharing::Private => StoreSharing::Private,
         Sharing::Locked => StoreSharing::Locked,
@@ -74,23 +77,20 @@ fn open_cache(bench: &Bench, mount: &RunMount, read: Option<&StepOutput>) -> Res
             std::os::unix::fs::chown(directory, Some(*uid), Some(*gid))?;
         }
         match &seed {
-            Some((seed, _)) => copy_into(seed, directory),
+            Some((seed, _)) => copy_into(seed, directory, Ownership::Recorded),
             None => Ok(()),
         }
     })?)
 }
 
-/// Copies the files of a seed into a new cache.
-fn copy_into(seed: &Path, directory: &Path) -> std::io::Result<()> {
+/// Copies files into a new directory.
+pub(super) fn copy_into(seed: &Path, directory: &Path, ownership: Ownership) -> std::io::Result<()> {
     let options =
         kiln_layer::WalkOptions { owner: kiln_layer::WalkOwner::AsIs, xattrs: kiln_layer::WalkXattrs::Layer };
     let keep = |_: &ArchivePath, _: bool| kiln_layer::Verdict::Keep;
     let tree: Tree = kiln_layer::walk(seed, &keep, options).map_err(std::io::Error::other)?;
-    let options = kiln_layer::MaterializeOptions {
-        ownership: kiln_layer::Ownership::Recorded,
-        devices: kiln_layer::Devices::Record,
-        time: None,
-    };
+    let options =
+        kiln_layer::MaterializeOptions { ownership, devices: kiln_layer::Devices::Record, time: None };
     kiln_layer::materialize(&tree, &ArchivePath::root(), directory, &NoLayers, options)
         .map(drop)
         .map_err(std::io::Error::other)

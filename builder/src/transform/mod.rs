@@ -5,6 +5,8 @@ mod run;
 
 mod recorded;
 mod run_mounts;
+mod run_root;
+mod spare_roots;
 
 mod live_times;
 
@@ -26,6 +28,7 @@ pub use error::{RunFailure, StepError};
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
 pub use selection::{Selection, mount_selection};
+pub use spare_roots::SpareRoots;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -80,6 +83,8 @@ pub struct Bench {
     pub points: MountPoints,
     /// A sandbox that waits for the next step.
     pub spare: Spare,
+    /// Roots that steps have left behind.
+    pub spare_roots: SpareRoots,
     /// Ends steps that run.
     pub cancel: CancelToken,
     /// Is told what happens.

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use kiln_layer::owner::{Owner, User, resolve_user};
-use kiln_layer::{
-    ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
-};
+use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
 use kiln_oci::Digest;
-use kiln_sandbox::{Exit, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
-use kiln_store::{LogWriter, Scratch};
+use kiln_sandbox::{Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind};
+use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
@@ -17,6 +15,7 @@ use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
 use super::run_mounts::{Mounts, prepare_mounts};
+use super::run_root::{Made, RootForm, StepRoot};
 use super::{Bench, Given, Reuse, RunFailure, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -24,7 +23,6 @@ use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs, chains_of};
-use crate::upper;
 
 pub(super) async fn run(
     bench: &Arc<Bench>,
@@ -127,7 +125,7 @@ async fn fetch_unpacked(bench: &Bench, stack: &[Layer]) -> Result<(), StepError>
 
 /// A step that ran well, before its changes are looked at.
 struct Ran {
-    upper: Scratch,
+    root: StepRoot,
     tree: Arc<Tree>,
     stack: Vec<Layer>,
     exit: Exit,
@@ -143,22 +141,15 @@ fn run_blocking(
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
     // These come first: to unpack layers takes the trees of those below, one after the other.
-    let mut lower = lower_directories(bench, stack)?;
+    let form = RootForm::of(bench, stack)?;
     let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
-    let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
-    upper::dress_root(upper.path(), &tree, layers::ownership(workshop)).map_err(|source| StepError::Io {
-        what: "cannot prepare the directory of the step".to_owned(),
-        source,
-    })?;
     let caches = open_caches(bench, op, given)?;
     let below = Below { stack, tree: &tree };
-    let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op))?;
-    lower.extend(live.directory());
+    let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op), form.is_overlay())?;
     let mounts = prepare_mounts(bench, op, given, &user, &caches, &live)?;
+    let root = form.make(bench, stack, &tree, &live)?;
     let spec = spec(bench, op, &user, &mounts);
-    lower.splice(..0, bench.points.directory(&workshop.store, workshop.resolv_conf.is_some()));
-    let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);
     let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;
     let log_path = log.path().to_owned();
@@ -167,7 +158,7 @@ fn run_blocking(
         write_log(&mut log, bytes, &mut log_failure);
         bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
     };
-    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root, &bench.cancel, &mut output);
+    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root.plan(), &bench.cancel, &mut output);
     let ended = live.end(&caches);
     let exit = exit?;
     ended?;
@@ -181,15 +172,16 @@ fn run_blocking(
     if !exit.status.is_success() {
         return Err(RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path }.into());
     }
-    // What the kernel keeps there is of no use any more.
-    bench.aside.add(id, move || work.close());
-    Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
+    Ok(Ran { root, tree, stack: stack.to_vec(), exit, user: user.owner })
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
 /// directory once, and whatever the lower one says the upper one says again. What lies below a layer whose root is opaque
 /// does not count; overlayfs knows no such mark on its own root.
-fn lower_directories(bench: &Bench, stack: &[Layer]) -> Result<Vec<std::path::PathBuf>, StepError> {
+pub(super) fn lower_directories(
+    bench: &Bench,
+    stack: &[Layer],
+) -> Result<Vec<std::path::PathBuf>, StepError> {
     let mut lower = Vec::with_capacity(stack.len());
     for (position, layer) in stack.iter().enumerate() {
         if layers::listing(&bench.workshop, layer)?.hides_all_below() {
@@ -293,9 +285,8 @@ fn hosts(op: &RunOp) -> Vec<u8> {
 /// Turns what the step changed into a layer, and its directory into that layer's unpacked form.
 fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
-    let failed = |error: kiln_layer::DiffError| StepError::Diff { source: Box::new(error) };
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
-    let directory = Arc::new(DirectoryOrigin::open(ran.upper.path()).map_err(opened)?);
+    let directory = Arc::new(DirectoryOrigin::open(ran.root.plan().changes()).map_err(opened)?);
     let recorded = Recorded::new(workshop, &ran.exit.ownership, ran.user, &directory);
     let stubs = stub_paths(&ran.exit);
     let is_stub = |path: &ArchivePath, _is_directory: bool| stubs.contains(path);
@@ -308,30 +299,22 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             Timestamp::Preserve { .. } => WithTime::Yes,
         },
     };
-    let mut changes: Changes = changes_from_overlay_upper(&directory, &ran.tree, options).map_err(failed)?;
-    recorded.apply_devices(&mut changes);
-    changes.record_parents(&ran.tree);
+    let mut found = ran.root.changes(&directory, &ran.tree, options)?;
+    recorded.apply_devices(&mut found.changes);
+    found.changes.record_parents(&ran.tree);
     let layer = write_layer(
         bench,
         NewLayer {
             step,
             op: &probe.op,
             content: Some((probe.key, probe.fields)),
-            changes: &changes,
+            changes: &found.changes,
             stacks: std::slice::from_ref(&ran.stack),
             reuse: probe.reuse,
         },
     )?;
-    if layers::is_published(workshop, (&layer, &ran.stack), &ran.tree)? {
-        let upper = ran.upper;
-        bench.aside.add(step, move || upper.close());
-        return Ok(layer);
-    }
-    // The unpacked form is a cache: a step that cannot keep it has still succeeded.
-    let ownership = layers::ownership(workshop);
-    if upper::settle(ran.upper.path(), &changes, &ran.tree, bench.timestamp.files(), ownership).is_ok() {
-        layers::publish(workshop, ran.upper, (&layer, &ran.stack), &ran.tree)?;
-    }
+    let made = Made { step, stack: &ran.stack, layer: &layer, below: &ran.tree, exit: &ran.exit };
+    ran.root.keep(bench, &found, &made)?;
     Ok(layer)
 }
 

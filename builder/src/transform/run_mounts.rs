@@ -4,16 +4,19 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use kiln_layer::Ownership;
 use kiln_layer::owner::User;
 use kiln_sandbox::{Mount, MountKind, Owner};
-use kiln_store::Scratch;
+use kiln_store::{CacheMount, Scratch};
 
-use super::caches::Caches;
+use super::caches::{Caches, copy_into};
 use super::live_times::LiveTimes;
 use super::mount_files::host_path;
 use super::{Bench, Given, StepError};
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp};
+use crate::root_kind::{is_chroot, root_kind};
 use crate::secrets;
+use crate::workshop::RootKind;
 
 /// What a step's mounts need to live: dropped when the step is done.
 pub(super) struct Mounts {
@@ -45,13 +48,8 @@ pub(super) fn prepare_mounts(
                 bind(bench, mount, path, *writable, &mut mounts)?;
             }
             PlanMount::Cache { readonly, .. } => {
-                let cache = caches.at(index).expect("every cache mount was opened");
-                let source = cache.path().as_os_str().to_owned();
-                let kind = match readonly {
-                    true => MountKind::BindReadOnly { source },
-                    false => MountKind::Bind { source },
-                };
-                mounts.mounts.push(at(mount, kind));
+                let own = caches.at(index).expect("every cache mount was opened");
+                cache(bench, mount, own, *readonly, &mut mounts)?;
             }
             PlanMount::Tmpfs { size_bytes } => {
                 mounts.mounts.push(at(mount, MountKind::Tmpfs { size_bytes: *size_bytes }));
@@ -80,13 +78,44 @@ fn bind(
     mounts: &mut Mounts,
 ) -> Result<(), StepError> {
     let source = path.into_os_string();
-    let kind = if writable {
+    let is_copy = matches!(root_kind(&bench.workshop)?, RootKind::Copy { .. });
+    let kind = if writable && is_copy || is_chroot(&bench.workshop) {
+        // `host_path` copied it for this step alone, and the copy goes with the step.
+        MountKind::Bind { source }
+    } else if writable {
         let scratch = bench.workshop.store.scratch("discard")?;
         let kind = MountKind::BindDiscard { source, scratch: scratch.path().as_os_str().to_owned() };
         mounts._scratch.push(scratch);
         kind
     } else {
         MountKind::BindReadOnly { source }
+    };
+    mounts.mounts.push(at(mount, kind));
+    Ok(())
+}
+
+/// Shows a cache. By chroot it is moved into the root; one that is only read is copied then.
+fn cache(
+    bench: &Bench,
+    mount: &RunMount,
+    cache: &CacheMount,
+    is_readonly: bool,
+    mounts: &mut Mounts,
+) -> Result<(), StepError> {
+    let source = cache.path().as_os_str().to_owned();
+    let kind = match (is_readonly, is_chroot(&bench.workshop)) {
+        (true, true) => {
+            let copy = bench.workshop.store.scratch("bind")?;
+            copy_into(cache.path(), copy.path(), Ownership::Real).map_err(|error| StepError::Mount {
+                target: mount.target.clone(),
+                reason: error.to_string(),
+            })?;
+            let source = copy.path().as_os_str().to_owned();
+            mounts._scratch.push(copy);
+            MountKind::Bind { source }
+        }
+        (true, false) => MountKind::BindReadOnly { source },
+        (false, _) => MountKind::Bind { source },
     };
     mounts.mounts.push(at(mount, kind));
     Ok(())

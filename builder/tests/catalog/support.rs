@@ -34,6 +34,7 @@ impl Space {
             identity: Err("not needed".to_owned()),
             resolv_conf: None,
             git: Default::default(),
+            roots: Default::default(),
             jobs: 2,
             started_ns: 0,
         };

@@ -117,13 +117,7 @@ impl<'a> Stage<'a> {
                 drop(kept);
                 found
             }
-            Way::StoreOfCopies(prepare) if self.request.name == requests::RUN.name => {
-                let kept = prepare(&own.join("disk"));
-                let call = self.call(&self.context, &kept.path.join("store"), row.name);
-                call.run().fails_with(4).says(&["keep the store on a volume"]);
-                None
-            }
-            Way::Store(prepare) | Way::StoreOfCopies(prepare) => {
+            Way::Store(prepare) => {
                 let kept = prepare(&own.join("disk"));
                 let found =
                     self.compare(row.name, self.call(&self.context, &kept.path.join("store"), row.name));

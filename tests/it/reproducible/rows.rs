@@ -27,8 +27,6 @@ pub(crate) enum Way {
     Context(fn(&Request, &Path) -> Option<Mounted>),
     /// The filesystem of the store.
     Store(fn(&Path) -> Mounted),
-    /// The filesystem of the store, where no step can run.
-    StoreOfCopies(fn(&Path) -> Mounted),
     /// The user.
     User(fn(&TestSpace) -> User),
 }
@@ -146,7 +144,7 @@ pub(crate) const ALL: &[Row] = &[
     row(
         "a store on an overlay",
         &["root"],
-        Way::StoreOfCopies(|path| Mounted::new(path.to_owned(), Filesystem::Overlay)),
+        Way::Store(|path| Mounted::new(path.to_owned(), Filesystem::Overlay)),
     ),
     row(
         "a user with subordinate ids",

@@ -3,6 +3,7 @@
 //! Nothing here uses kiln's own crates to read what kiln wrote: a second opinion must not share the first one's mistakes.
 
 pub(crate) mod busybox;
+pub(crate) mod confined;
 pub(crate) mod debian;
 pub(crate) mod files;
 pub(crate) mod flatten;

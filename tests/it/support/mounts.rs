@@ -21,6 +21,8 @@ pub(crate) enum Filesystem {
     Watched,
     /// ext4 with inodes of 128 bytes, whose times are whole seconds.
     CoarseExt4,
+    /// btrfs, where files can share blocks, of a size such as `160m`.
+    Btrfs(&'static str),
     /// An overlay over empty directories in memory.
     Overlay,
 }
@@ -38,6 +40,15 @@ impl Mounted {
                 fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
                 let image = image.display().to_string();
                 peers::run("mkfs.ext4", ["-q", "-I", "128", &image]);
+                mount(&path, &["-o", "loop", &image]);
+            }
+            Filesystem::Btrfs(size) => {
+                let image = path.with_extension("image").display().to_string();
+                peers::run("truncate", ["-s", size, &image]);
+                peers::run(
+                    "mkfs.btrfs",
+                    ["-q", "--mixed", "--metadata", "single", "--data", "single", &image],
+                );
                 mount(&path, &["-o", "loop", &image]);
             }
             Filesystem::Overlay => {

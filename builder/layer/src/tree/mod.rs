@@ -10,6 +10,7 @@ mod resolve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 pub use changes::{Changes, diff};
 pub(crate) use resolve::resolve_by;
@@ -103,6 +104,19 @@ impl Tree {
     /// Sets the time of an inode.
     pub fn set_time(&mut self, inode: InodeId, time: Timestamp) {
         self.inodes[inode.0 as usize].entry.metadata.mtime = time;
+    }
+
+    /// Takes files that last changed at `since_ns` (nanoseconds since 1970) or later for changed since: a change in the same tick of
+    /// the clock would not show in their identity.
+    pub fn distrust_since(&mut self, since_ns: i64) {
+        for inode in &mut self.inodes {
+            if let Kind::File(content) = &mut inode.entry.kind
+                && let Some(identity) = &mut content.identity
+                && identity.ctime_ns >= since_ns
+            {
+                Arc::make_mut(identity).ctime_ns = i64::MIN;
+            }
+        }
     }
 
     /// Gives an inode what the header of a further name says: extracting a hard link sets owner, mode and time of the file, and

@@ -136,6 +136,8 @@ impl<'d> Disk<'d> {
     pub(super) fn finish(mut self, parts: &Parts) -> Result<u64, UnpackError> {
         if let UnpackForm::Overlay(marks) = self.options.form {
             self.overlay_marks(parts, marks)?;
+        }
+        if self.options.form != UnpackForm::Flat {
             let root = ArchivePath::root();
             let metadata = self.implied_metadata(&root);
             self.implied.entry(root).or_insert(metadata);

@@ -1,6 +1,7 @@
 //! From a layer's tar to a directory and a listing, in one pass.
 //!
-//! Two forms: *overlay-ready* (the layer alone, deletions as overlayfs marks) and *flat* (onto a full root, deletions deleted).
+//! Three forms: *overlay-ready* (the layer alone, deletions as overlayfs marks), *contents* (the layer alone, without deletions)
+//! and *flat* (onto a full root, deletions deleted).
 //! Every name is opened beneath the directory's handle and never through a symlink. Parents that are symlinks *of the same
 //! layer* are followed within it; a parent that is none of the layer's directories becomes a directory, as in overlayfs.
 //! Later members win over earlier ones, and what they replace never was. Whiteouts and opaque marks count for lower layers only,
@@ -25,6 +26,7 @@ use crate::tree::{ResolveError, Tree, TreeError};
 use disk::Disk;
 use layer::Layer;
 pub(crate) use metadata::is_refusal;
+pub(crate) use remove::remove_tree;
 
 /// How to unpack.
 #[derive(Clone, Copy)]
@@ -55,6 +57,9 @@ pub struct Lower<'a> {
 pub enum UnpackForm {
     /// A lower directory of overlayfs. The directory must be empty.
     Overlay(OverlayMarks),
+    /// The layer alone, to read contents from: deletions leave no mark, so any file system can hold it. The directory must be
+    /// empty.
+    Contents,
     /// Onto a directory that has the layers below already.
     Flat,
 }

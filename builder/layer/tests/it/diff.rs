@@ -113,8 +113,74 @@ fn a_whole_root_is_compared_with_what_it_was() {
     write(root, "t/now", "a directory");
     fs::set_permissions(root.join("t"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::hard_link(root.join("l"), root.join("m")).unwrap();
-    let changes = changes_from_directory(&open(root), &lower, &before, options()).unwrap();
+    let (changes, _) = changes_from_directory(&open(root), &lower, &before, options()).unwrap();
     assert_eq!(summary(&changes), ["gone gone", "a/other", "l", "m = l", "t/", "t/now"]);
+}
+
+/// Makes a root that holds `lines`, has `step` change it, and returns what that is as a layer.
+fn changed_in_copy(lines: &[&str], step: impl FnOnce(&Path)) -> Vec<String> {
+    let space = tempfile::tempdir().unwrap();
+    let root = space.path();
+    let files = kiln_layer::MaterializeOptions {
+        ownership: Ownership::Recorded,
+        devices: Devices::Record,
+        time: None,
+    };
+    let reshaping = kiln_layer::ReshapeOptions { files, layers: &kiln_layer::NoLayers, note: &|_, _| Ok(()) };
+    kiln_layer::reshape(root, &Tree::new(), &tree(lines), reshaping).unwrap();
+    let mut before = kiln_layer::walk_for_diff(&open(root), options()).unwrap();
+    // As if the clock had stood still since: what may have changed in the same tick is told by its bytes.
+    before.distrust_since(kiln_layer::latest_change_ns(&before));
+    step(root);
+    summary(&changes_from_directory(&open(root), &listing_tree(lines), &before, options()).unwrap().0)
+}
+
+#[test]
+fn a_change_within_one_tick_of_the_clock_is_not_missed() {
+    let changes = changed_in_copy(&["a: one", "b: same"], |root| {
+        let kept = fs::metadata(root.join("a")).unwrap().modified().unwrap();
+        fs::write(root.join("a"), "two").unwrap();
+        fs::File::options().write(true).open(root.join("a")).unwrap().set_modified(kept).unwrap();
+    });
+    assert_eq!(changes, ["a"]);
+}
+
+#[test]
+fn names_of_one_file_change_as_they_do_in_an_overlay() {
+    let lines = ["a: a", "b = a", "c = a"];
+    let mode = |root: &Path, name: &str| {
+        fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let changes = changed_in_copy(&lines, |root| mode(root, "b"));
+    assert_eq!(changes, ["a @600", "b @600", "c @600"]);
+    let changes = changed_in_copy(&lines, |root| fs::remove_file(root.join("c")).unwrap());
+    assert_eq!(changes, ["gone c"]);
+    let changes = changed_in_copy(&lines, |root| {
+        fs::remove_file(root.join("c")).unwrap();
+        mode(root, "a");
+    });
+    assert_eq!(changes, ["gone c", "a @600", "b @600"]);
+}
+
+#[test]
+fn a_device_that_could_not_be_made_is_not_gone() {
+    assert_eq!(changed_in_copy(&["n%", "d/", "d/n%"], |_| ()), Vec::<String>::new());
+    let changes = changed_in_copy(&["n%", "d/", "d/n%"], |root| {
+        write(root, "n", "a file");
+        fs::remove_dir(root.join("d")).unwrap();
+    });
+    assert_eq!(changes, ["gone d", "n"]);
+}
+
+#[test]
+fn attributes_are_changes_and_times_are_not() {
+    let changes = changed_in_copy(&["a: a", "d/", "d/b: b", "e/"], |root| {
+        for name in ["a", "e"] {
+            rustix::fs::setxattr(root.join(name), "user.note", b"v", XattrFlags::empty()).unwrap();
+        }
+        fs::File::open(root.join("d/b")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    });
+    assert_eq!(changes, ["a", "e/"]);
 }
 
 fn listing_tree(lines: &[&str]) -> Tree {

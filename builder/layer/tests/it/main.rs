@@ -9,6 +9,7 @@ mod diff;
 mod gnu;
 mod hostile;
 mod properties;
+mod reshape;
 mod support;
 mod unpack;
 mod walk;

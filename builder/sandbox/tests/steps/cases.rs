@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use kiln_sandbox::{
     DEVICE_ATTRIBUTE, ExecError, ExitStatus, Mount, MountKind, Network, OWNER_ATTRIBUTE, Owner,
-    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind,
+    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind, try_overlay,
 };
 
 use super::harness::{Case, rung};
@@ -29,6 +29,8 @@ pub(crate) const ALL: &[Case] = &[
     ("limits_are_those_of_the_spec", limits),
     ("a_hundred_and_fifty_layers_are_one_root", many_layers),
     ("a_plain_directory_can_be_the_root", a_plain_directory),
+    ("a_root_is_entered_by_chroot_and_given_back_as_it_was", a_root_by_chroot),
+    ("an_overlay_is_tried_without_a_trace", an_overlay_is_tried),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
     ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
     ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
@@ -334,6 +336,48 @@ fn a_plain_directory() {
     left.sort();
     assert_eq!(left, ["bin", "etc", "root", "tmp"]);
     assert_eq!(fs::read_to_string(base.join("tmp/made")).unwrap(), "x\n");
+}
+
+fn a_root_by_chroot() {
+    if rung() == "single" {
+        return;
+    }
+    let space = Space::new();
+    let (base, aside) = (space.path("base"), space.directory("aside"));
+    fs::write(base.join("etc/hosts"), "own").unwrap();
+    let modified = |name: &str| base.join(name).metadata().unwrap().mtime_nsec();
+    let before = (modified(""), modified("etc"), modified("etc/hosts"));
+    let mut spec = script_spec(
+        "cat /etc/hosts /deep/secret && test -d /dev/shm && echo x > /tmp/made && echo x > /t/lost",
+    );
+    spec.files.hosts = Some(b"given\n".to_vec());
+    let file = MountKind::File { content: b"secret\n".to_vec(), mode: 0o400, owner: Owner::default() };
+    spec.mounts.push(Mount { target: "/deep/secret".into(), kind: file });
+    spec.mounts.push(Mount { target: "/t".into(), kind: MountKind::Tmpfs { size_bytes: None } });
+    let root = RootPlan::Chroot { root: base.clone(), aside: aside.clone() };
+    assert_eq!(space.try_run_in(&spec, &root).unwrap().output, "given\nsecret\n");
+    assert_eq!((modified(""), modified("etc"), modified("etc/hosts")), before);
+    assert_eq!(fs::read_to_string(base.join("etc/hosts")).unwrap(), "own");
+    let names = |path: &std::path::Path| {
+        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&base), ["bin", "etc", "root", "tmp"]);
+    assert_eq!(names(&base.join("etc")), ["hosts"]);
+    assert!(base.join("tmp/made").exists() && names(&aside).is_empty());
+    spec.network = Network::None;
+    let error = space.try_run_in(&spec, &root).err().unwrap();
+    assert!(matches!(error, ExecError::Unavailable { .. }), "{error:?}");
+}
+
+fn an_overlay_is_tried() {
+    let space = Space::new();
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    try_overlay(&space.directory("place")).unwrap();
+    assert_eq!(mounts(), before);
+    assert!(try_overlay(&space.path("no-such-place")).is_err());
 }
 
 fn owners_and_deletions() {

@@ -31,6 +31,7 @@ impl Scene {
             identity: Err("this process runs no steps".to_owned()),
             resolv_conf: None,
             git: Default::default(),
+            roots: Default::default(),
             jobs: 1,
             started_ns: i128::try_from(started.as_nanos()).unwrap(),
         };

@@ -21,6 +21,7 @@ fn sources(folder: &std::path::Path) -> GitSources {
         identity: Err("not needed".to_owned()),
         resolv_conf: None,
         git,
+        roots: Default::default(),
         jobs: 1,
         started_ns: 0,
     };

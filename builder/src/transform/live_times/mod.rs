@@ -7,7 +7,8 @@
 //!
 //! | Where a path is from | Its time is set |
 //! |---|---|
-//! | the root | in a copy, in one more lower directory on top of the layers' ([`shown`]); a directory or a link costs no copy |
+//! | the root, an overlay | in a copy, in one more lower directory on top of the layers' ([`shown`]); a directory or a link costs no copy |
+//! | the root, a directory of its own | in place |
 //! | a bind mount | in the copy that the mount shows anyway |
 //!
 //! The table is saved before the step begins, since a step may leave objects that it has made even when it fails. A step that
@@ -54,6 +55,8 @@ const NANOSECONDS: i64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct LiveTimes {
     bound: Vec<(usize, Arc<Tree>)>,
+    /// Paths of the root whose time is not their layer's.
+    changed: Vec<(ArchivePath, FileTime)>,
     shown: Option<Shown>,
     _presence: Vec<Presence>,
 }
@@ -68,13 +71,14 @@ pub(super) struct Below<'a> {
 }
 
 impl LiveTimes {
-    /// Finds the times that a step sees, and remembers what it sees for those after it.
+    /// Finds the times that a step sees, and remembers what it sees for those after it. An overlay needs a directory that shows them.
     pub(super) fn begin(
         bench: &Bench,
         op: &RunOp,
         given: &Given,
         below: Below<'_>,
         caches: &[Cache<'_>],
+        is_overlay: bool,
     ) -> Result<Self, StepError> {
         if caches.is_empty() {
             return Ok(Self::default());
@@ -95,13 +99,28 @@ impl LiveTimes {
             .collect();
         let memory = opened.iter().find(|opened| opened.is_writable);
         let changed = times.of_root(&view);
-        let shown = show(bench, below, &changed, memory.map(|opened| (&opened.memory, opened.mount)))?;
-        Ok(Self { bound, shown, _presence: presence })
+        let memory = memory.map(|opened| (&opened.memory, opened.mount));
+        let shown = if is_overlay { show(bench, below, &changed, memory)? } else { None };
+        Ok(Self { bound, changed, shown, _presence: presence })
     }
 
     /// Returns the directory that shows other times than the layers do; it goes on top of them.
     pub(super) fn directory(&self) -> Option<PathBuf> {
         self.shown.as_ref().map(Shown::directory)
+    }
+
+    /// Returns the tree of the root with these times, where a root of its own shows them.
+    pub(super) fn dated(&self, tree: &Arc<Tree>) -> Arc<Tree> {
+        if self.changed.is_empty() {
+            return Arc::clone(tree);
+        }
+        let mut dated = (**tree).clone();
+        for (path, time) in &self.changed {
+            if let Some(inode) = dated.inode(path) {
+                dated.set_time(inode, *time);
+            }
+        }
+        Arc::new(dated)
     }
 
     /// Returns the tree that a bind mount, by its index among the mounts, shows.

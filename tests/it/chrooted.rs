@@ -1,0 +1,148 @@
+//! RUN as root of a container that allows neither namespaces nor mounts: by chroot, with the same layers.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::faults::{assert_nothing_left, start_sleeping_under};
+use crate::roots::CHANGES;
+use crate::running::processes_mentioning;
+use crate::support::image::{check_blobs, read_one};
+use crate::support::layer::Kind;
+use crate::support::{Invocation, TestSpace, busybox, confined, peers, requires};
+
+fn build(space: &TestSpace, store: &str, dockerfile: &str) -> Invocation {
+    space.build(&space.context("context", &[("Dockerfile", dockerfile)])).store(&space.path(store))
+}
+
+fn build_confined(space: &TestSpace, dockerfile: &str) -> Invocation {
+    build(space, "store", dockerfile).under(confined::prefix(&[]))
+}
+
+#[test]
+fn steps_by_chroot_give_the_layers_that_namespaces_give() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    for target in ["one", "two"] {
+        let expected = build(&space, "free", CHANGES).args(["--target", target]).run().success().digest();
+        let outcome = build_confined(&space, CHANGES).args(["--target", target]).run().success();
+        assert_eq!(outcome.digest(), expected, "{target}");
+        outcome.says(&["steps run by chroot", "they have no /proc"]);
+    }
+    check_blobs(&space.store());
+    drop(server);
+}
+
+#[test]
+fn what_is_there_for_a_step_by_chroot_is_there_for_its_time_only() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let canary = "canary-7e1c40";
+    let argument = format!("id=key,src={}", space.file("secret", canary).display());
+    let dockerfile = "FROM busybox\n\
+        COPY Dockerfile /etc/hosts\n\
+        COPY Dockerfile /dev/mine/\n\
+        RUN --mount=type=secret,id=key --mount=type=cache,target=/cache <<E\n\
+        set -e\n\
+        test \"$(wc -c < /run/secrets/key)\" = 13\n\
+        busybox grep -q buildkitsandbox /etc/hosts\n\
+        echo > /dev/null\n\
+        test ! -e /dev/mine\n\
+        echo kept >> /cache/file\n\
+        wc -l < /cache/file > /lines\n\
+        echo gone > /etc/hosts\n\
+        E\n\
+        RUN cat /etc/hosts > /hosts; ls -A /run /dev / > /seen 2> /dev/null; true\n";
+    for lines in ["1\n", "2\n"] {
+        let layout = space.path(&format!("layout-{}", lines.trim()));
+        let output = format!("type=oci,tar=false,dest={}", layout.display());
+        let call =
+            build_confined(&space, dockerfile).args(["--no-cache", "--secret", &argument, "-o", &output]);
+        call.run().success().never_says(&[canary]);
+        let flat = read_one(&layout).flatten();
+        let content = |path: &str| match &flat.get(path.as_bytes()).unwrap().kind {
+            Kind::File(_, _, Some(content)) => String::from_utf8(content.clone()).unwrap(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!([content("etc/hosts").as_str(), content("lines").as_str()], [dockerfile, lines]);
+        assert!(flat.get(b"dev/mine").is_some(), "what the image has in /dev comes back");
+        let strange = ["run", "run/secrets", "cache", "dev/null", "dev/shm", "dev/pipes", "etc/hostname"];
+        let left: Vec<_> = strange.iter().filter(|path| flat.get(path.as_bytes()).is_some()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    let found = peers::output("grep", ["-rlF".as_ref(), canary.as_ref(), space.store().as_os_str()]);
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the secret is in the store");
+    drop(server);
+}
+
+#[test]
+fn a_step_by_chroot_that_keeps_a_secret_fails() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let argument = format!("id=key,src={}", space.file("secret", "canary-19d0aa").display());
+    for how in ["ln /run/secrets/key /kept", "mv /run/secrets/key /kept", "mv /run /kept"] {
+        let dockerfile = format!("FROM busybox\nRUN --mount=type=secret,id=key {how}\n");
+        let outcome = build_confined(&space, &dockerfile).args(["--secret", &argument]).run().fails_with(1);
+        outcome.says(&["the step moved or linked `/run/secrets/key`", "Dockerfile:2"]);
+    }
+    // A name that goes is no name that stays.
+    for how in ["rm /run/secrets/key", "rm -r /run", "ln /run/secrets/key /link && rm /link"] {
+        let dockerfile = format!("FROM busybox\nRUN --mount=type=secret,id=key {how}; test ! -e /link\n");
+        build_confined(&space, &dockerfile).args(["--secret", &argument]).run().success();
+    }
+    let found = peers::output("grep", ["-rlF".as_ref(), "canary-19d0aa".as_ref(), space.store().as_os_str()]);
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    drop(server);
+}
+
+#[test]
+fn no_process_of_a_step_by_chroot_outlives_it() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let mark = space.path("").file_name().unwrap().to_string_lossy().into_owned();
+    let dockerfile = format!(
+        "FROM busybox\nRUN (busybox setsid sh -c 'trap \"\" TERM HUP; (sleep 7777; echo {mark}) & (sh -c \"sleep 7777; echo {mark}\" &) ; sleep 7777; echo {mark}' &); true\n"
+    );
+    build_confined(&space, &dockerfile).run().success();
+    assert_eq!(processes_mentioning(&mark), Vec::<String>::new());
+    drop(server);
+    for signal in [Signal::KILL, Signal::TERM] {
+        let space = TestSpace::new();
+        let server = busybox::serve(&space);
+        let (running, mark) = start_sleeping_under(&space, confined::prefix(&[]));
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+        assert!(!running.wait().status.success());
+        assert_nothing_left(&space, &mark);
+        drop(server);
+    }
+}
+
+#[test]
+fn what_a_step_by_chroot_cannot_have_is_a_limit_of_the_machine() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let dockerfile = "FROM busybox\nRUN true\n";
+    let outcome = build_confined(&space, dockerfile).arg("--network=none").run().fails_with(4);
+    outcome.says(&["cannot have a network of their own", "Dockerfile:2"]);
+    let powerless = build(&space, "store", dockerfile).under(confined::prefix(&["sys_chroot", "chown"]));
+    powerless.run().fails_with(4).says(&["it lacks CAP_SYS_CHROOT, CAP_CHOWN", "Operation not permitted"]);
+    drop(server);
+}
+
+#[test]
+fn a_step_by_chroot_does_without_devices_that_it_may_not_make() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let dockerfile = "FROM busybox\nRUN ls /dev > /devices; echo thrown away > /dev/null\n";
+    let layout = space.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let call = build(&space, "store", dockerfile).under(confined::prefix(&["mknod"])).args(["-o", &output]);
+    call.run().success();
+    let flat = read_one(&layout).flatten();
+    assert!(flat.get(b"dev/null").is_none(), "what is written to /dev reaches no layer");
+    drop(server);
+}

@@ -97,8 +97,7 @@ def bare_commands(root, user):
     is_root = user is None
     flags = "-mpf" if is_root else "-Urmpf"
     commands = {"unshare": ["unshare", flags, f"--mount-proc={root}/proc", "chroot", str(root), "/bin/true"]}
-    # The state is small files, and lies in memory by default.
-    state = "/dev/shm/kiln-bench-" + ("root" if is_root else "user")
+    state = str(root.parent.parent / "state")
     commands["crun run"] = ["crun", "--root", state, "--cgroup-manager=disabled", "run", "-b", str(root.parent), "bench"]
     commands = {name: command for name, command in commands.items() if shutil.which(command[0])}
     return {name: [*becoming(user), *command] for name, command in commands.items()}

@@ -200,6 +200,12 @@ fn hint_of_step(error: &StepError) -> Option<String> {
                 }
             })
         }
+        StepError::SecretMissing { id } => {
+            Some(format!("`--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE` gives it"))
+        }
+        StepError::AgentMissing { id } => {
+            Some(format!("`--ssh {id}` hands on the agent of SSH_AUTH_SOCK, `--ssh {id}=SOCKET` another"))
+        }
         StepError::Owner { source: OwnerError::NoFile { .. }, .. } => {
             Some("a number needs no list".to_owned())
         }
@@ -351,7 +357,7 @@ fn hint_of_git(error: &GitError) -> Option<String> {
             }
             Problem::Authentication | Problem::NotFound => {
                 "a private repository needs a token (`--secret id=GIT_AUTH_TOKEN,env=…`), a credential helper, or for ssh a key \
-                 in the agent"
+                 in the agent (`--ssh default=SOCKET` names another than that of SSH_AUTH_SOCK)"
             }
             Problem::Redirect => {
                 "the server sends elsewhere, and what is secret is not sent there: write the new address"

@@ -68,7 +68,7 @@ pub mod upper;
 pub mod blobs;
 
 pub mod workshop;
-pub use workshop::{GitSurroundings, Workshop, WorkshopOptions};
+pub use workshop::{AGENT_VARIABLE, GitSurroundings, Workshop, WorkshopOptions};
 
 pub mod interrupt;
 
@@ -85,5 +85,7 @@ pub mod ignore;
 pub mod rootfs;
 
 pub mod secrets;
+
+pub mod agents;
 
 pub mod lanes;

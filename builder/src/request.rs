@@ -10,6 +10,7 @@ pub use kiln_layer::Compression;
 use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
 
+use crate::agents::Agents;
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
@@ -38,6 +39,8 @@ pub struct BuildRequest {
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// Secrets by id.
     pub secrets: Secrets,
+    /// Agents of the secure shell by id.
+    pub agents: Agents,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
     /// Whether names are resolved again at the registry.
@@ -75,6 +78,7 @@ impl BuildRequest {
             platforms: Vec::new(),
             named_contexts: BTreeMap::new(),
             secrets: Secrets::default(),
+            agents: Agents::default(),
             no_cache: NoCache::default(),
             pull: false,
             outputs: Vec::new(),

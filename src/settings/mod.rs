@@ -8,7 +8,7 @@
 //! | `REGISTRY_AUTH_FILE`, else `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME` | podman's credentials |
 //! | `PATH` | where credential helpers are |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in small letters too | proxies, for registries and for RUN |
-//! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks |
+//! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks; the agent of `--ssh default` |
 //! | `SOURCE_DATE_EPOCH` | time of files and documents |
 //! | `NO_COLOR`, `TERM`, `BUILDKIT_PROGRESS` | how progress is shown |
 //!
@@ -20,13 +20,10 @@ mod environment;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use kiln_builder::GitSurroundings;
+use kiln_builder::{AGENT_VARIABLE, GitSurroundings};
 
 pub(crate) use config::{Config, ConfigError, Keypair, Registry};
 pub(crate) use environment::Environment;
-
-/// The variable with the socket of the agent that has keys for the secure shell.
-const AGENT: &str = "SSH_AUTH_SOCK";
 
 /// Everything that the surroundings say, in one place.
 #[derive(Debug, Clone)]
@@ -136,7 +133,7 @@ impl Settings {
     /// Returns what git may use of the surroundings.
     pub(crate) fn git(&self) -> GitSurroundings {
         let owned = |(name, value): (&str, &OsStr)| (name.to_owned(), value.to_owned());
-        let agent = self.environment.get(AGENT).map(|socket| (AGENT, socket));
+        let agent = self.environment.get(AGENT_VARIABLE).map(|socket| (AGENT_VARIABLE, socket));
         GitSurroundings {
             search_path: self.helper_path.clone(),
             home: self.environment.path("HOME"),

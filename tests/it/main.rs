@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
+mod agents;
 mod conformance;
 mod copying;
 mod debian;

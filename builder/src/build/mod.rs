@@ -262,6 +262,7 @@ async fn prepare(
         git: Arc::clone(&inputs.git),
         commits,
         secrets: request.secrets.clone(),
+        agents: request.agents.clone(),
         timestamp,
         compression: request.compression,
         no_cache: request.no_cache.clone(),

@@ -184,6 +184,19 @@ pub enum MountKind {
         /// Group of the file.
         gid: u32,
     },
+    /// The socket of an agent of the secure shell.
+    Agent {
+        /// Its id.
+        id: String,
+        /// Whether the step fails without it.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
+    },
 }
 
 /// Who may use a cache mount at once.

@@ -113,6 +113,12 @@ pub enum StepError {
         /// Its id.
         id: String,
     },
+    /// An agent that the step needs was not given.
+    #[error("ssh agent `{id}` is required, but the build was not given it")]
+    AgentMissing {
+        /// Its id.
+        id: String,
+    },
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),

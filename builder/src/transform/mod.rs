@@ -27,6 +27,7 @@ use kiln_layer::{Tree, WithTime};
 use kiln_oci::Digest;
 use kiln_sandbox::CancelToken;
 
+use crate::agents::Agents;
 use crate::plan::key::KeyBase;
 use crate::plan::{Op, Step, StepId};
 use crate::progress::Progress;
@@ -57,6 +58,8 @@ pub struct Bench {
     pub git: Arc<GitSources>,
     /// Secrets by id.
     pub secrets: Secrets,
+    /// Agents of the secure shell by id.
+    pub agents: Agents,
     /// Times of files.
     pub timestamp: Timestamp,
     /// Compression of new layers.

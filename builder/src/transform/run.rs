@@ -15,8 +15,9 @@ use super::accounts::AccountFiles;
 use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
-use super::run_mounts::{Mounts, prepare_mounts};
+use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::{Bench, Given, Reuse, RunFailure, StepError};
+use crate::agents::{AgentSocket, serve};
 use crate::blobs;
 use crate::cache::LocalCache;
 use crate::layers::{self, UnpackedLayers};
@@ -61,7 +62,13 @@ pub(super) async fn run(
         }
     }
     let stack = parent.layers.clone();
-    let ran = bench.workshop.lanes.wait(move || run_blocking(&own, id, &op, &stack, &given)).await?;
+    let agents = Arc::new(open_agents(bench, &op)?);
+    let served = Arc::clone(&agents);
+    let ran = bench.workshop.lanes.wait(move || run_blocking(&own, id, &op, &stack, &given, &agents));
+    let ran = tokio::select! {
+        ran = ran => ran?,
+        never = serve(&served) => match never {},
+    };
     let layer = on_cpu(bench, move |bench| finish(bench, ran, &probe)).await?;
     Ok(parent.with(Some(layer)))
 }
@@ -129,6 +136,7 @@ fn run_blocking(
     op: &RunOp,
     stack: &[Layer],
     given: &Given,
+    agents: &Arc<Vec<AgentSocket>>,
 ) -> Result<Ran, StepError> {
     let workshop = &bench.workshop;
     let tree = layers::tree(workshop, stack)?;
@@ -139,7 +147,7 @@ fn run_blocking(
         what: "cannot prepare the directory of the step".to_owned(),
         source,
     })?;
-    let mounts = prepare_mounts(bench, op, given, &user)?;
+    let mounts = prepare_mounts(bench, op, given, &user, agents)?;
     let spec = spec(bench, op, &user, &mounts);
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);

@@ -1,4 +1,4 @@
-//! The mounts of a RUN: bind, cache, tmpfs, secret, and the script of a heredoc.
+//! The mounts of a RUN: bind, cache, tmpfs, secret, ssh, and the script of a heredoc.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,6 +12,7 @@ use kiln_store::{CacheMount, Scratch, Sharing as StoreSharing};
 use super::run::{has_single_id, make_directory};
 use super::selection::mount_source;
 use super::{Bench, Given, StepError, StepOutput};
+use crate::agents::AgentSocket;
 use crate::layers;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp, Sharing};
 use crate::secrets;
@@ -31,6 +32,7 @@ pub(super) fn prepare_mounts(
     op: &RunOp,
     given: &Given,
     user: &User,
+    agents: &[AgentSocket],
 ) -> Result<Mounts, StepError> {
     let mut mounts =
         Mounts { mounts: Vec::new(), variables: Vec::new(), _scratch: Vec::new(), _caches: Vec::new() };
@@ -47,6 +49,7 @@ pub(super) fn prepare_mounts(
                 mounts.mounts.push(at(mount, MountKind::Tmpfs { size_bytes: *size_bytes }));
             }
             PlanMount::Secret { .. } => secret(bench, mount, &mut mounts)?,
+            PlanMount::Agent { .. } => agent(mount, agents, &mut mounts),
         }
     }
     if let Some(script) = &op.script {
@@ -184,4 +187,36 @@ fn secret(bench: &Bench, mount: &RunMount, mounts: &mut Mounts) -> Result<(), St
         mounts.mounts.push(at(mount, kind));
     }
     Ok(())
+}
+
+/// Makes the sockets of the agents that a step mounts. One that is not required may be missing.
+pub(super) fn open_agents(bench: &Bench, op: &RunOp) -> Result<Vec<AgentSocket>, StepError> {
+    let mut sockets = Vec::new();
+    for mount in &op.mounts {
+        let PlanMount::Agent { id, required, mode, uid, gid } = &mount.kind else { continue };
+        let Some(agent) = bench.agents.get(id) else {
+            if *required {
+                return Err(StepError::AgentMissing { id: id.clone() });
+            }
+            continue;
+        };
+        let failed = |error: std::io::Error| StepError::Mount {
+            target: mount.target.clone(),
+            reason: error.to_string(),
+        };
+        let place = bench.workshop.store.scratch("agent")?;
+        let socket = AgentSocket::open(&mount.target, place, agent, *mode).map_err(failed)?;
+        if (*uid, *gid) != (0, 0) && !has_single_id(bench) {
+            fs_err::os::unix::fs::chown(socket.path(), Some(*uid), Some(*gid)).map_err(failed)?;
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn agent(mount: &RunMount, agents: &[AgentSocket], mounts: &mut Mounts) {
+    if let Some(socket) = agents.iter().find(|socket| socket.target == mount.target) {
+        let source = socket.path().as_os_str().to_owned();
+        mounts.mounts.push(at(mount, MountKind::Socket { source }));
+    }
 }

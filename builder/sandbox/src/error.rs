@@ -141,6 +141,8 @@ pub enum Operation {
     Pivot,
     #[error("set resource limits")]
     Limits,
+    #[error("make a terminal for the step")]
+    Terminal,
     #[error("set user and groups")]
     User,
     #[error("drop capabilities")]

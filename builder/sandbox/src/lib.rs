@@ -33,7 +33,11 @@
 //! assert!(exit.unwrap().status.is_success());
 //! ```
 
+mod attend;
+
 mod run;
+
+mod terminal;
 
 mod child;
 
@@ -63,9 +67,11 @@ mod probe;
 
 mod capabilities;
 
-mod handover;
-
 mod wire;
+
+mod pty;
+
+mod handover;
 
 mod stubs;
 
@@ -81,6 +87,7 @@ mod cancel;
 
 mod sys;
 
+pub use attend::{Streams, attend};
 pub use cancel::CancelToken;
 pub use child::run_if_child;
 pub use error::{ExecError, Operation};
@@ -88,7 +95,8 @@ pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, probe};
 pub use run::run;
 pub use spec::{
-    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
-    RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage,
+    RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
+pub use terminal::Terminal;
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -213,12 +213,11 @@ impl Mounter<'_> {
     fn discard(&mut self, target: &OsStr, source: OwnedFd, scratch: &OwnedFd) -> Result<(), Errno> {
         let place = place_for(&source)?;
         let tree = if place == Place::Directory {
-            let upper = below(scratch, "upper")?;
-            let work = below(scratch, "work")?;
+            let (upper, work) = (again_below(scratch, "upper")?, again_below(scratch, "work")?);
             let in_user_namespace = !self.ids.is_initial();
             root::overlay(&Layers { lower: &[source], upper: &upper, work: &work, in_user_namespace })?
         } else {
-            let tree = clone_tree(&copy_into(&source, scratch)?)?;
+            let tree = clone_tree(&copied_file(&source, scratch)?)?;
             restrict(&tree, NO_DEVICES, false)?;
             tree
         };
@@ -275,6 +274,24 @@ fn tmpfs(size_bytes: Option<u64>, mode: &CStr, attributes: MountAttrFlags) -> Re
 fn below(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The same, where the directory may be there from an earlier process of the same step.
+fn again_below(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    match below(parent, name) {
+        Err(Errno::EXIST) => {
+            openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        }
+        made => made,
+    }
+}
+
+/// Returns the copy of a file in `scratch`, made unless an earlier process of the same step has it already.
+fn copied_file(source: &OwnedFd, scratch: &OwnedFd) -> Result<OwnedFd, Errno> {
+    match copy_into(source, scratch) {
+        Err(Errno::EXIST) => openat(scratch, c"file", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
+        made => made,
+    }
 }
 
 /// Copies a file with its permission bits into a directory and opens the copy.

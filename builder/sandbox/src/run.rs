@@ -18,7 +18,7 @@ use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{Spawn, spawn_in_pid_namespace};
-use crate::wire::{Finished, JobRef, Report, Root, receive, send};
+use crate::wire::{Finished, JobRef, Report, Root, StreamKind, receive, send};
 
 /// Room in the pipe; larger means fewer wake-ups for a step that prints much.
 const PIPE_BYTES: usize = 256 << 10;
@@ -45,7 +45,7 @@ pub fn run(
     }
     let started = Instant::now();
     let (mut keeper, pipe) = start()?;
-    let job = JobRef { spec, root: Root::from(root) };
+    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured };
     let report = match send(&keeper.control, &job) {
         Ok(()) => follow(&keeper, &pipe, cancel, output)?,
         // A keeper that is gone already is found out about just below.
@@ -54,22 +54,43 @@ pub fn run(
     };
     let status = keeper.wait()?;
     drain(&pipe, output)?;
+    outcome(report, status, started.elapsed())
+}
+
+/// Returns what a step came to, by its keeper's report, or by how the keeper ended without one.
+pub(crate) fn outcome(report: Option<Report>, status: WaitStatus, wall: Duration) -> Result<Exit, ExecError> {
     match report {
-        Some(Report::Finished(finished)) => Ok(exit(finished, started.elapsed())),
+        Some(Report::Finished(finished)) => Ok(exit(finished, wall)),
         Some(Report::Failed(failure)) => Err(failure.into()),
         None => Err(ExecError::Lost { how: describe(status) }),
     }
 }
 
 /// The child process and the socket to it; killed and waited for when dropped.
-struct Keeper {
+pub(crate) struct Keeper {
     pid: Option<Pid>,
-    control: UnixStream,
+    pub(crate) control: UnixStream,
 }
 
 impl Keeper {
+    /// Starts it with these standard streams.
+    pub(crate) fn start(streams: [&OwnedFd; 3]) -> Result<Self, ExecError> {
+        let (control, child_end) =
+            UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Pipe, source })?;
+        let marker = CString::new(MARKER).expect("the marker has no NUL");
+        let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
+        let spawn = Spawn {
+            program: c"/proc/self/exe",
+            arguments: &[&marker, &number],
+            streams: streams.map(AsRawFd::as_raw_fd),
+            kept: child_end.as_raw_fd(),
+        };
+        let pid = spawn_in_pid_namespace(&spawn).map_err(setup(Operation::Spawn))?;
+        Ok(Self { pid: Some(pid), control })
+    }
+
     /// Waits until the keeper and all it kept are gone.
-    fn wait(&mut self) -> Result<WaitStatus, ExecError> {
+    pub(crate) fn wait(&mut self) -> Result<WaitStatus, ExecError> {
         let pid = self.pid.take().expect("waited for once");
         wait_for(pid).map_err(setup(Operation::Wait))
     }
@@ -94,7 +115,7 @@ fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
     }
 }
 
-fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
+pub(crate) fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Setup { operation, source: errno.into() }
 }
 
@@ -103,21 +124,9 @@ fn start() -> Result<(Keeper, OwnedFd), ExecError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(setup(Operation::Pipe))?;
     // Refused when this user has many large pipes already; then the pipe stays small.
     fcntl_setpipe_size(&reader, PIPE_BYTES).unwrap_or_default();
-    let (control, child_end) =
-        UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Pipe, source })?;
     let null = open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(setup(Operation::Pipe))?;
-    let marker = CString::new(MARKER).expect("the marker has no NUL");
-    let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
-    let spawn = Spawn {
-        program: c"/proc/self/exe",
-        arguments: &[&marker, &number],
-        stdin: null.as_raw_fd(),
-        output: writer.as_raw_fd(),
-        kept: child_end.as_raw_fd(),
-    };
-    let pid = spawn_in_pid_namespace(&spawn).map_err(setup(Operation::Spawn))?;
-    Ok((Keeper { pid: Some(pid), control }, reader))
+    Ok((Keeper::start([&null, &writer, &writer])?, reader))
 }
 
 /// Streams output until the keeper reports or is gone.

@@ -15,7 +15,7 @@ mod selection;
 mod error;
 
 pub use copy::explain_copy;
-pub use error::{RunFailure, StepError};
+pub use error::{RunFailure, StepError, signal_name};
 pub use kiln_layer::OwnerError;
 pub use selection::{Selection, mount_selection};
 

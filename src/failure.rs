@@ -13,7 +13,7 @@
 use std::error::Error;
 use std::io;
 
-use kiln_builder::build::BuildError;
+use kiln_builder::build::{BuildError, EnterError};
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
@@ -203,6 +203,10 @@ fn hint_of_step(error: &StepError) -> Option<String> {
         StepError::SecretMissing { id } => {
             Some(format!("`--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE` gives it"))
         }
+        StepError::NoShell { tried } => Some(format!(
+            "tried {}; `kiln enter STAGE:LINE -- PROGRAM` runs a program that is there",
+            tried.join(", ")
+        )),
         StepError::AgentMissing { id } => {
             Some(format!("`--ssh {id}` hands on the agent of SSH_AUTH_SOCK, `--ssh {id}=SOCKET` another"))
         }
@@ -296,6 +300,25 @@ impl From<BuildError> for Failure {
     }
 }
 
+impl From<EnterError> for Failure {
+    fn from(error: EnterError) -> Self {
+        let failure = Self::of(Kind::Failed, &error);
+        match error {
+            EnterError::Build(error) => error.into(),
+            EnterError::NoStage { name, known } => {
+                failure.with_hint(match nearest(&name, known.iter().map(String::as_str)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None if known.is_empty() => "its stages have numbers only, the first is 0".to_owned(),
+                    None => format!("there are `{}`", known.join("`, `")),
+                })
+            }
+            EnterError::NotBuilt { .. } => failure
+                .with_hint("`kiln build --target STAGE` builds a stage that the last one does not need"),
+            EnterError::NoStep => failure,
+        }
+    }
+}
+
 /// Returns the failure of a step, under its line of the Dockerfile.
 fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
     let failure = match error {
@@ -315,7 +338,10 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
         StepError::Run(run) => hint_of_exit(run.status)
             .into_iter()
             .fold(Failure::of(Kind::Failed, error), Failure::with_hint)
-            .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
+            .with_hint(format!(
+                "the whole output is kept in `{}`; `kiln enter` opens a shell where the step starts",
+                run.log.display()
+            )),
         _ => hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint),
     };
     let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));

@@ -84,6 +84,8 @@ pub mod ignore;
 
 pub mod rootfs;
 
+pub mod last_build;
+
 pub mod secrets;
 
 pub mod agents;

@@ -3,12 +3,14 @@
 //! No function below reads a clock, the environment, a locale or a home directory: what they would say arrives here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use kiln_layer::Compression;
 
 use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
+use kiln_sandbox::Streams;
 
 use crate::agents::Agents;
 use crate::git_reference::GitReference;
@@ -63,6 +65,8 @@ pub struct BuildRequest {
     pub compat: Compat,
     /// Steps that run at once.
     pub jobs: usize,
+    /// Who is given a shell in a RUN that fails; nobody when absent.
+    pub on_error: Option<Attendant>,
 }
 
 impl BuildRequest {
@@ -90,6 +94,7 @@ impl BuildRequest {
             compression: Compression::default(),
             compat: Compat::default(),
             jobs: 1,
+            on_error: None,
         }
     }
 
@@ -115,6 +120,15 @@ impl BuildRequest {
         }
         Some(reference)
     }
+}
+
+/// Who attends, and by what.
+#[derive(Debug, Clone)]
+pub struct Attendant {
+    /// Where the process reads and writes.
+    pub streams: Streams,
+    /// What kind of terminal it is, where the step's environment does not say.
+    pub terminal_kind: Option<OsString>,
 }
 
 /// Where a context is.

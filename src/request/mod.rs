@@ -116,6 +116,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
             None => Compat::Kiln,
         },
         jobs: jobs(args, settings),
+        on_error: None,
     };
     Ok((request, from_stdin))
 }

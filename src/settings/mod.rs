@@ -30,6 +30,8 @@ pub(crate) use environment::Environment;
 pub(crate) struct Settings {
     /// The variables, for what names one itself: `--build-arg NAME`, `--secret env=…`.
     pub(crate) environment: Environment,
+    /// The words that this program was called with.
+    pub(crate) command_line: Vec<OsString>,
     /// Where relative paths start.
     pub(crate) working_directory: PathBuf,
     /// Directory of the store.
@@ -111,6 +113,7 @@ impl Settings {
             is_colour_wanted: environment.is_colour_wanted(),
             config,
             environment,
+            command_line: std::env::args_os().collect(),
             working_directory,
         })
     }
@@ -221,6 +224,7 @@ impl Settings {
     pub(crate) fn for_test(variables: &[(&str, &str)], base: &Path) -> Self {
         Self {
             environment: Environment::of(variables.iter().copied()),
+            command_line: Vec::new(),
             working_directory: base.to_owned(),
             store: base.join("store"),
             config: Config::default(),

@@ -17,6 +17,7 @@ mod conformance;
 mod copying;
 mod debian;
 mod documents;
+mod entering;
 mod faults;
 mod foreign;
 mod git;

@@ -67,6 +67,7 @@ impl Attempt<'_> {
             ulimits: self.options.ulimits.clone(),
             shm_size_bytes: self.options.shm_size_bytes,
             platform: state.platform.clone(),
+            shell: state.config.config.shell.clone(),
             script,
         };
         let created_by = self.with_suffix(created_by);

@@ -93,6 +93,8 @@ pub struct RunOp {
     pub shm_size_bytes: Option<u64>,
     /// Platform whose programs run.
     pub platform: Platform,
+    /// The stage's SHELL; not part of the key, `argv` has what of it counts.
+    pub shell: Vec<String>,
     /// A script that is executed itself (heredoc with `#!`), readable at `/dev/pipes/<name>`.
     pub script: Option<Script>,
 }

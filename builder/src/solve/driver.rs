@@ -43,12 +43,20 @@ pub struct Solution {
 }
 
 impl Solution {
+    /// Returns the result of a step that was wanted.
+    ///
+    /// # Panics
+    /// When the step was not wanted.
+    pub fn output(&self, step: StepId) -> &StepOutput {
+        self.outputs[step.index()].as_ref().expect("only wanted steps are asked for")
+    }
+
     /// Returns the file system of a step that was wanted.
     ///
     /// # Panics
     /// When the step was not wanted.
     pub fn rootfs(&self, step: StepId) -> &Rootfs {
-        self.outputs[step.index()].as_ref().expect("only wanted steps are asked for").rootfs()
+        self.output(step).rootfs()
     }
 }
 

@@ -7,6 +7,7 @@ use kiln_layer::{ArchivePath, CommitError, CopyError, TreeError};
 use kiln_sandbox::{ExecError, ExitStatus};
 use kiln_store::StoreError;
 
+use super::OpenStep;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
@@ -23,6 +24,20 @@ pub enum StepError {
     /// The process could not be run.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A RUN failed, and is left as it is.
+    #[error("{error}")]
+    Left {
+        /// How it failed.
+        error: Box<StepError>,
+        /// What can be entered.
+        step: Box<OpenStep>,
+    },
+    /// There is no shell in a step that is entered.
+    #[error("there is no shell in this step")]
+    NoShell {
+        /// The ones that were tried.
+        tried: Vec<String>,
+    },
     /// This machine cannot run processes of steps.
     #[error("this machine cannot run the step: {reason}")]
     Impossible {

@@ -3,6 +3,8 @@
 mod copy;
 mod run;
 
+mod shell;
+
 mod recorded;
 mod run_mounts;
 
@@ -17,7 +19,9 @@ mod error;
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
 pub use kiln_layer::OwnerError;
+pub use run::open as open_step;
 pub use selection::{Selection, mount_selection};
+pub use shell::{Command, OpenStep};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +68,8 @@ pub struct Bench {
     pub timestamp: Timestamp,
     /// Compression of new layers.
     pub compression: Compression,
+    /// Whether a RUN that fails is left as it is, to be entered.
+    pub leaves_failed: bool,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
     /// What all keys share.

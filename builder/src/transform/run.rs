@@ -16,7 +16,7 @@ use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
-use super::{Bench, Given, Reuse, RunFailure, StepError};
+use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError};
 use crate::agents::{AgentSocket, serve};
 use crate::blobs;
 use crate::cache::LocalCache;
@@ -138,6 +138,60 @@ fn run_blocking(
     given: &Given,
     agents: &Arc<Vec<AgentSocket>>,
 ) -> Result<Ran, StepError> {
+    let prepared = prepare(bench, op, stack, given, agents)?;
+    let Prepared { tree, user, open } = prepared;
+    let name = log_name(id);
+    let mut log = bench.workshop.store.logs().writer(&bench.build_id, &name)?;
+    let log_path = log.path().to_owned();
+    let mut log_failure = None;
+    let mut output = |bytes: &[u8]| {
+        write_log(&mut log, bytes, &mut log_failure);
+        bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
+    };
+    let exit = match kiln_sandbox::run(&open.spec, &open.root, &bench.cancel, &mut output) {
+        Ok(exit) => exit,
+        Err(error) if error.shell_code().is_some() => return Err(left(bench, error.into(), open)),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(source) = log_failure {
+        return Err(StepError::Io {
+            what: format!("cannot keep the output in `{}`", log_path.display()),
+            source,
+        });
+    }
+    if !exit.status.is_success() {
+        let failure = RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path };
+        return Err(left(bench, failure.into(), open));
+    }
+    let OpenStep { _mounts: mounts, _scratch: [upper, work], .. } = open;
+    drop(mounts);
+    // The kernel keeps a directory in `work` that nobody else may read; it goes with the scratch.
+    work.close()?;
+    Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
+}
+
+/// Leaves a step that failed as it is, where somebody wants to enter it.
+fn left(bench: &Bench, error: StepError, open: OpenStep) -> StepError {
+    match bench.leaves_failed {
+        true => StepError::Left { error: Box::new(error), step: Box::new(open) },
+        false => error,
+    }
+}
+
+/// A step that is ready to run.
+struct Prepared {
+    tree: Arc<Tree>,
+    user: User,
+    open: OpenStep,
+}
+
+fn prepare(
+    bench: &Bench,
+    op: &RunOp,
+    stack: &[Layer],
+    given: &Given,
+    agents: &Arc<Vec<AgentSocket>>,
+) -> Result<Prepared, StepError> {
     let workshop = &bench.workshop;
     let tree = layers::tree(workshop, stack)?;
     let lower = lower_directories(bench, stack)?;
@@ -150,28 +204,38 @@ fn run_blocking(
     let mounts = prepare_mounts(bench, op, given, &user, agents)?;
     let spec = spec(bench, op, &user, &mounts);
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
-    let name = log_name(id);
-    let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;
-    let log_path = log.path().to_owned();
-    let mut log_failure = None;
-    let mut output = |bytes: &[u8]| {
-        write_log(&mut log, bytes, &mut log_failure);
-        bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
+    let open = OpenStep {
+        spec,
+        root,
+        shell: op.shell.clone(),
+        agents: Arc::clone(agents),
+        _mounts: mounts,
+        _scratch: [upper, work],
     };
-    let exit = kiln_sandbox::run(&spec, &root, &bench.cancel, &mut output)?;
-    drop(mounts);
-    if let Some(source) = log_failure {
-        return Err(StepError::Io {
-            what: format!("cannot keep the output in `{}`", log_path.display()),
-            source,
-        });
+    Ok(Prepared { tree, user, open })
+}
+
+/// Prepares a step that somebody enters instead of running its command.
+///
+/// # Errors
+/// [`StepError`]: a layer cannot be had, a mount cannot be made, or this machine runs no steps.
+pub async fn open(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<OpenStep, StepError> {
+    let parent = given.parent.clone().unwrap_or_default();
+    if let Err(reason) = &bench.workshop.identity {
+        return Err(StepError::Impossible { reason: reason.clone() });
     }
-    if !exit.status.is_success() {
-        return Err(RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path }.into());
+    let read = given.reads.iter().filter_map(|read| match read {
+        super::StepOutput::Rootfs(rootfs) => Some(rootfs),
+        super::StepOutput::Files(_) | super::StepOutput::File(_) => None,
+    });
+    for rootfs in std::iter::once(&parent).chain(read) {
+        fetch_unlisted(bench, &rootfs.layers).await?;
+        fetch_unpacked(bench, &rootfs.layers).await?;
     }
-    // The kernel keeps a directory in `work` that nobody else may read; it goes with the scratch.
-    work.close()?;
-    Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
+    let agents = Arc::new(open_agents(bench, op)?);
+    let (own, op) = (Arc::clone(bench), op.clone());
+    let work = move || prepare(&own, &op, &parent.layers, &given, &agents);
+    Ok(bench.workshop.lanes.wait(work).await?.open)
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::cancel::CancelToken;
 use crate::error::{ExecError, Operation};
 use crate::handover;
-use crate::run::{Keeper, outcome, setup};
+use crate::run::{Keeper, may_start, outcome, setup};
 use crate::spec::{Exit, RootPlan, RunSpec};
 use crate::terminal::{Ended, Terminal, pass_on};
 use crate::wire::{JobRef, Root, StreamKind, receive, send};
@@ -39,12 +39,7 @@ pub fn attend(
     cancel: &CancelToken,
     streams: &Streams,
 ) -> Result<Exit, ExecError> {
-    if spec.argv.is_empty() {
-        return Err(ExecError::EmptyCommand);
-    }
-    if cancel.is_cancelled() {
-        return Err(ExecError::Cancelled);
-    }
+    may_start(spec, cancel)?;
     let started = Instant::now();
     let mut keeper = start(streams)?;
     let kind = match streams {

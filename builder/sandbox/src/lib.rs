@@ -14,6 +14,9 @@
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
 //!
+//! [`attend`] is the same for a step that somebody attends: on a terminal that the step opens in its own `/dev/pts`, and whose
+//! other end it sends to the caller, or with open files of the caller's.
+//!
 //! When the caller dies, the keeper dies; when the keeper dies, the kernel kills namespace A and with it B; the
 //! last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!

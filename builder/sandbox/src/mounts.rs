@@ -214,6 +214,7 @@ impl Mounter<'_> {
         let place = place_for(&source)?;
         let tree = if place == Place::Directory {
             let (upper, work) = (again_below(scratch, "upper")?, again_below(scratch, "work")?);
+            root::forget_earlier_use(&work)?;
             let in_user_namespace = !self.ids.is_initial();
             root::overlay(&Layers { lower: &[source], upper: &upper, work: &work, in_user_namespace })?
         } else {

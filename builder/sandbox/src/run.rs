@@ -37,12 +37,7 @@ pub fn run(
     cancel: &CancelToken,
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ExecError> {
-    if spec.argv.is_empty() {
-        return Err(ExecError::EmptyCommand);
-    }
-    if cancel.is_cancelled() {
-        return Err(ExecError::Cancelled);
-    }
+    may_start(spec, cancel)?;
     let started = Instant::now();
     let (mut keeper, pipe) = start()?;
     let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured };
@@ -55,6 +50,15 @@ pub fn run(
     let status = keeper.wait()?;
     drain(&pipe, output)?;
     outcome(report, status, started.elapsed())
+}
+
+/// Refuses what need not be tried.
+pub(crate) fn may_start(spec: &RunSpec, cancel: &CancelToken) -> Result<(), ExecError> {
+    match (spec.argv.is_empty(), cancel.is_cancelled()) {
+        (true, _) => Err(ExecError::EmptyCommand),
+        (false, true) => Err(ExecError::Cancelled),
+        (false, false) => Ok(()),
+    }
 }
 
 /// Returns what a step came to, by its keeper's report, or by how the keeper ended without one.

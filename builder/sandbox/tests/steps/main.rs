@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, whose harness prints their results")]
 
+mod attended;
 mod cases;
 mod harness;
 mod hostile;
@@ -12,5 +13,5 @@ mod space;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, hostile::ALL].concat());
+    harness::main(&[cases::ALL, attended::ALL, hostile::ALL].concat());
 }

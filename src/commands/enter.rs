@@ -8,7 +8,7 @@ use kiln_builder::last_build::{FailedStep, LastBuild};
 use kiln_builder::plan::Origin;
 use kiln_builder::progress::Progress;
 use kiln_builder::request::{BuildRequest, NoCache};
-use kiln_builder::transform::{Command, StepError};
+use kiln_builder::transform::Command;
 use kiln_frontend::source::Source;
 
 use super::{Context, attended, interrupt, with_display};
@@ -107,8 +107,8 @@ fn place(text: Option<&str>, failed: Option<&FailedStep>) -> Result<(Option<Stri
 pub(super) fn remember(workshop: &Workshop, settings: &Settings, outcome: &Result<BuildResult, BuildError>) {
     let (source, failed): (&Source, _) = match outcome {
         Ok(result) => (&result.source, None),
-        Err(BuildError::Step { source_text, origin, error }) => {
-            (source_text, Some(failed_step(origin)).filter(|_| is_of_a_run(error)))
+        Err(BuildError::Step { source_text, origin, .. }) => {
+            (source_text, (origin.line > 0).then(|| failed_step(origin)))
         }
         Err(_) => return,
     };
@@ -120,11 +120,6 @@ pub(super) fn remember(workshop: &Workshop, settings: &Settings, outcome: &Resul
 fn failed_step(origin: &Origin) -> FailedStep {
     let Origin { stage, stage_name, line, .. } = origin.clone();
     FailedStep { stage, stage_name, line }
-}
-
-/// Whether a step failed by what its own process did.
-fn is_of_a_run(error: &StepError) -> bool {
-    matches!(error, StepError::Run(_) | StepError::Exec(_))
 }
 
 #[cfg(test)]

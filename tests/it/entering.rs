@@ -169,6 +169,7 @@ fn a_command_runs_where_a_step_starts_and_its_exit_code_is_kilns() {
             ("ONE:5", "one nobody /home /copied /first\n"),
             ("one", "one nobody /home /copied /first\n"),
             (":7", "one nobody /home /copied /first\n"),
+            (":8", "one nobody /home /copied /first\n"),
             ("one:8", "one nobody /home /copied /first\n"),
             ("stage-1", "root / /first\n"),
             ("1:11", "root /\n"),

@@ -21,7 +21,7 @@ use crate::plan::{Network, Op, Origin, Plan, RunOp, StepId};
 use crate::progress::{Progress, ProgressEvent, ShellReason};
 use crate::request::{Attendant, BuildRequest};
 use crate::solve::{SolveError, definition_keys, solve};
-use crate::transform::{Command, Given, OpenStep, StepError, open_step};
+use crate::transform::{Bench, Command, Given, OpenStep, StepError, open_step};
 use crate::workshop::Workshop;
 
 /// A step to enter, and what to do there.
@@ -77,7 +77,8 @@ pub async fn enter(
 ) -> Result<ExitStatus, EnterError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await.map_err(BuildError::from)?;
-    let Ready { step, place, plan, source } = ready(workshop, request, entry, progress, interrupt).await?;
+    let Ready { step, place, plan, source, _bench } =
+        ready(workshop, request, entry, progress, interrupt).await?;
     let reason = ShellReason::Entered {
         is_command: entry.command != Command::Shell,
         has_changed: entry.dockerfile.is_some_and(|digest| digest != text_digest(&source)),
@@ -96,6 +97,8 @@ struct Ready {
     place: Place,
     plan: Arc<Plan>,
     source: Source,
+    /// What is mounted may lie where only the bench keeps it.
+    _bench: Arc<Bench>,
 }
 
 /// Plans the build, and makes what the step needs that is not in the store.
@@ -135,7 +138,7 @@ async fn ready(
     };
     let step = open_step(&bench, &place.run, given).await;
     let step = step.map_err(|error| BuildError::step(place.step, error, &plan, &inputs.source))?;
-    Ok(Ready { step, place, plan, source: inputs.source })
+    Ok(Ready { step, place, plan, source: inputs.source, _bench: bench })
 }
 
 /// Returns what tells one text of a Dockerfile from another.
@@ -202,29 +205,38 @@ struct Place {
 
 fn choose(plan: &Plan, file: &Dockerfile, source: &Source, entry: &Entry) -> Result<Place, EnterError> {
     let needed = plan.reachable();
-    let is_wanted = |origin: &Origin| entry.stage.as_ref().is_none_or(|name| is_of(origin, name, file));
-    let steps: Vec<(StepId, &crate::plan::Step)> = plan
+    let stage = entry.stage.clone().or_else(|| Some(stage_at(file, source, entry.line?)?.to_string()));
+    let is_wanted = |origin: &Origin| stage.as_ref().is_none_or(|name| is_of(origin, name, file));
+    let mut steps: Vec<(StepId, &crate::plan::Step)> = plan
         .steps()
         .filter(|(id, step)| needed[id.index()] && step.op.parent().is_some() && step.origin.line > 0)
         .filter(|(_, step)| is_wanted(&step.origin))
         .collect();
+    // In the order of the file; stages are planned as they are needed.
+    steps.sort_by_key(|(_, step)| step.origin.line);
+    let (last, _) = *steps.last().ok_or_else(|| nothing(file, stage.as_deref()))?;
     let Some(line) = entry.line else {
         let mut runs = steps.iter().filter_map(|(id, step)| Some((*id, run_of(&step.op)?)));
-        return match (runs.next_back(), steps.last()) {
-            (Some((step, run)), _) => Ok(Place { step, root: run.parent, run: run.clone() }),
-            (None, Some((step, _))) => Ok(beside(plan, *step, *step)),
-            (None, None) => Err(nothing(file, entry)),
-        };
+        return Ok(match runs.next_back() {
+            Some((step, run)) => Place { step, root: run.parent, run: run.clone() },
+            None => beside(plan, last, last),
+        });
     };
-    let end = |origin: &Origin| origin.span.map_or(origin.line, |(_, end)| last_line(source, end));
+    let end = |origin: &Origin| {
+        origin.span.map_or(origin.line, |(start, end)| line_of(source, end.max(start + 1) - 1))
+    };
     let Some((step, at)) = steps.iter().find(|(_, step)| end(&step.origin) >= line) else {
-        let (last, _) = steps.last().ok_or_else(|| nothing(file, entry))?;
-        return Ok(beside(plan, *last, *last));
+        return Ok(beside(plan, last, last));
     };
     Ok(match (run_of(&at.op), at.op.parent()) {
         (Some(run), _) if at.origin.line <= line => Place { step: *step, root: run.parent, run: run.clone() },
         (_, parent) => beside(plan, *step, parent.unwrap_or(*step)),
     })
+}
+
+/// Returns the number of the stage that a line belongs to.
+fn stage_at(file: &Dockerfile, source: &Source, line: u32) -> Option<usize> {
+    file.stages.iter().rposition(|stage| line_of(source, stage.from.span.start) <= line)
 }
 
 /// Enters a file system with what the nearest RUN of the stage has, but its mounts.
@@ -247,8 +259,8 @@ fn run_of(op: &Op) -> Option<&RunOp> {
     }
 }
 
-fn last_line(source: &Source, end: usize) -> u32 {
-    u32::try_from(source.position(end.saturating_sub(1)).line).unwrap_or(u32::MAX)
+fn line_of(source: &Source, offset: usize) -> u32 {
+    u32::try_from(source.position(offset).line).unwrap_or(u32::MAX)
 }
 
 /// Whether a step belongs to a stage, which is meant by its name, its number, or as it is shown.
@@ -263,13 +275,13 @@ fn is_of(origin: &Origin, name: &str, file: &Dockerfile) -> bool {
     origin.stage == name || origin.stage_name == name.to_lowercase() || name.parse().is_ok_and(has_number)
 }
 
-fn nothing(file: &Dockerfile, entry: &Entry) -> EnterError {
-    let Some(name) = &entry.stage else { return EnterError::NoStep };
+fn nothing(file: &Dockerfile, stage: Option<&str>) -> EnterError {
+    let Some(name) = stage else { return EnterError::NoStep };
     let known: Vec<String> = file.stages.iter().filter_map(|stage| stage.name().map(str::to_owned)).collect();
     let is_number = name.parse().is_ok_and(|index: usize| index < file.stages.len());
     match is_number || known.contains(&name.to_lowercase()) {
-        true => EnterError::NotBuilt { name: name.clone() },
-        false => EnterError::NoStage { name: name.clone(), known },
+        true => EnterError::NotBuilt { name: name.to_owned() },
+        false => EnterError::NoStage { name: name.to_owned(), known },
     }
 }
 

@@ -114,6 +114,29 @@ fn shown(modes: &rustix::termios::Termios) -> String {
 }
 
 #[test]
+fn a_kiln_that_is_asked_to_end_ends_the_shell_and_gives_the_terminal_back() {
+    requires!("root", "busybox", "setsid");
+    let scene = Scene::new();
+    // The program of the step is missing, so nothing has run in it; that is a failure like any other.
+    let dockerfile = "FROM busybox\nUSER nobody\nWORKDIR /tmp\nRUN [\"/missing\"]\n";
+    let mut terminal = Terminal::start(scene.build(dockerfile).arg("--on-error=shell"));
+    let before = terminal.modes();
+    terminal.shows("/missing");
+    terminal.shows("/tmp $ ");
+    terminal.keys("stat -c %u $(busybox tty); trap '' TERM HUP; echo is''deaf\n");
+    terminal.shows("65534\r\n");
+    terminal.shows("isdeaf\r\n");
+    assert_ne!(shown(&terminal.modes()), shown(&before));
+    let kiln = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(kiln, rustix::process::Signal::TERM).unwrap();
+    terminal.shows("interrupted");
+    assert_eq!(shown(&terminal.modes()), shown(&before));
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(130), "{screen}");
+    scene.is_quiet();
+}
+
+#[test]
 fn a_kiln_that_is_killed_leaves_no_shell_and_the_next_one_collects_what_it_had() {
     requires!("root", "busybox", "setsid");
     let scene = Scene::new();

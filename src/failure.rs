@@ -13,7 +13,7 @@
 use std::error::Error;
 use std::io;
 
-use kiln_builder::build::BuildError;
+use kiln_builder::build::{BuildError, EnterError};
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
@@ -21,7 +21,7 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
 use kiln_registry::WebError;
-use kiln_sandbox::{ExecError, Operation};
+use kiln_sandbox::{ExecError, ExitStatus, Operation};
 
 use crate::settings::{ConfigError, SettingsError};
 
@@ -200,6 +200,16 @@ fn hint_of_step(error: &StepError) -> Option<String> {
                 }
             })
         }
+        StepError::SecretMissing { id } => {
+            Some(format!("`--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE` gives it"))
+        }
+        StepError::NoShell { tried } => Some(format!(
+            "tried {}; `kiln enter STAGE:LINE -- PROGRAM` runs a program that is there",
+            tried.join(", ")
+        )),
+        StepError::AgentMissing { id } => {
+            Some(format!("`--ssh {id}` hands on the agent of SSH_AUTH_SOCK, `--ssh {id}=SOCKET` another"))
+        }
         StepError::Owner { source: OwnerError::NoFile { .. }, .. } => {
             Some("a number needs no list".to_owned())
         }
@@ -290,6 +300,25 @@ impl From<BuildError> for Failure {
     }
 }
 
+impl From<EnterError> for Failure {
+    fn from(error: EnterError) -> Self {
+        let failure = Self::of(Kind::Failed, &error);
+        match error {
+            EnterError::Build(error) => error.into(),
+            EnterError::NoStage { name, known } => {
+                failure.with_hint(match nearest(&name, known.iter().map(String::as_str)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None if known.is_empty() => "its stages have numbers only, the first is 0".to_owned(),
+                    None => format!("there are `{}`", known.join("`, `")),
+                })
+            }
+            EnterError::NotBuilt { .. } => failure
+                .with_hint("`kiln build --target STAGE` builds a stage that the last one does not need"),
+            EnterError::NoStep => failure,
+        }
+    }
+}
+
 /// Returns the failure of a step, under its line of the Dockerfile.
 fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
     let failure = match error {
@@ -306,8 +335,13 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
             Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
         }
         StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
-        StepError::Run(run) => Failure::of(Kind::Failed, error)
-            .with_hint(format!("the whole output is kept in `{}`", run.log.display())),
+        StepError::Run(run) => hint_of_exit(run.status)
+            .into_iter()
+            .fold(Failure::of(Kind::Failed, error), Failure::with_hint)
+            .with_hint(format!(
+                "the whole output is kept in `{}`; `kiln enter` opens a shell where the step starts",
+                run.log.display()
+            )),
         _ => hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint),
     };
     let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
@@ -318,6 +352,35 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
         None => Failure { message: format!("{} ({})", failure.message, origin.text), ..failure },
     }
 }
+
+/// Says what the end of a step mostly means, where that is no secret of its program.
+fn hint_of_exit(status: ExitStatus) -> Option<&'static str> {
+    match status.shell_code() {
+        126 => Some(
+            "126 means: a command is there and cannot be executed. Has it the mode for that (`chmod +x`), and is it for this \
+             processor?",
+        ),
+        127 => Some(
+            "127 means: a command was not found, or the interpreter that a script names in its first line. Is its package \
+             installed in this stage, its directory in PATH, and has the script no carriage returns?",
+        ),
+        SIGBUS => Some("a full `/dev/shm` can be the reason: `--shm-size` makes it larger"),
+        SIGKILL => Some(
+            "a process was killed, probably because memory ran out: the kernel's log (`dmesg`) says so. Fewer steps at once \
+             (`-j`) and fewer jobs within the step need less",
+        ),
+        SIGXCPU | SIGXFSZ => Some("a limit of `--ulimit` was reached"),
+        SIGSYS => Some("a system call was refused; steps have the filter of Docker's containers"),
+        _ => None,
+    }
+}
+
+/// Exit codes by which a shell says that a signal ended a command.
+const SIGBUS: i32 = 128 + 7;
+const SIGKILL: i32 = 128 + 9;
+const SIGXCPU: i32 = 128 + 24;
+const SIGXFSZ: i32 = 128 + 25;
+const SIGSYS: i32 = 128 + 31;
 
 /// Returns the failure of a git repository.
 fn of_git(error: &GitError) -> Failure {
@@ -351,7 +414,7 @@ fn hint_of_git(error: &GitError) -> Option<String> {
             }
             Problem::Authentication | Problem::NotFound => {
                 "a private repository needs a token (`--secret id=GIT_AUTH_TOKEN,env=…`), a credential helper, or for ssh a key \
-                 in the agent"
+                 in the agent (`--ssh default=SOCKET` names another than that of SSH_AUTH_SOCK)"
             }
             Problem::Redirect => {
                 "the server sends elsewhere, and what is secret is not sent there: write the new address"
@@ -371,8 +434,6 @@ const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container,
 
 #[cfg(test)]
 mod tests {
-    use kiln_sandbox::ExitStatus;
-
     use super::*;
     use kiln_builder::transform::RunFailure;
 
@@ -448,6 +509,23 @@ mod tests {
         let cancelled = StepError::Exec(ExecError::Cancelled);
         assert_eq!(of_step(&origin(), Source::new("D", ""), &cancelled).kind, Kind::Interrupted);
         assert_eq!(Failure::from(BuildError::Interrupted).exit_code(), 130);
+    }
+
+    #[test]
+    fn the_end_of_a_step_is_explained_where_it_is_known_what_it_mostly_means() {
+        for (status, says) in [
+            (ExitStatus::Code(1), None),
+            (ExitStatus::Code(126), Some("chmod +x")),
+            (ExitStatus::Code(127), Some("was not found")),
+            (ExitStatus::Code(137), Some("memory ran out")),
+            (ExitStatus::Signal(9), Some("memory ran out")),
+            (ExitStatus::Signal(11), None),
+            (ExitStatus::Signal(25), Some("--ulimit")),
+        ] {
+            let hint = hint_of_exit(status);
+            assert_eq!(hint.is_some(), says.is_some(), "{status:?}");
+            assert!(hint.is_none_or(|hint| hint.contains(says.unwrap_or_default())), "{hint:?}");
+        }
     }
 
     #[test]

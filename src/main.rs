@@ -48,11 +48,11 @@ fn run() -> ExitCode {
     let style = Style::new(environment.is_colour_wanted() && io::stderr().is_terminal());
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Parsed::Command(cli)) => command(*cli, environment),
-        Ok(Parsed::Text(text)) => show(&text),
+        Ok(Parsed::Text(text)) => show(&text).map(|()| 0),
         Err(failure) => Err(failure),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             ui::show_failure(&failure, style);
             ExitCode::from(failure.exit_code())
@@ -60,7 +60,7 @@ fn run() -> ExitCode {
     }
 }
 
-fn command(cli: Cli, environment: Environment) -> Result<(), Failure> {
+fn command(cli: Cli, environment: Environment) -> Result<u8, Failure> {
     let settings = Settings::read(environment, Overrides { store: cli.store, config: cli.config })?;
     let identity = match cli.command.needs_user_namespace() {
         true => enter_user_namespace(),

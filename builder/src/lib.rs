@@ -71,7 +71,7 @@ pub mod root_kind;
 pub mod blobs;
 
 pub mod workshop;
-pub use workshop::{GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
+pub use workshop::{AGENT_VARIABLE, GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
 
 pub mod aside;
 
@@ -89,6 +89,10 @@ pub mod ignore;
 
 pub mod rootfs;
 
+pub mod last_build;
+
 pub mod secrets;
+
+pub mod agents;
 
 pub mod lanes;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kiln_oci::{Digest, Reference};
+use kiln_sandbox::Streams;
 
-use crate::plan::{Plan, StepId};
+use crate::plan::{Origin, Plan, StepId};
 
 /// Takes events, from any thread.
 pub trait Progress: Send + Sync {
@@ -83,6 +84,19 @@ pub enum ProgressEvent<'a> {
         /// How long it took.
         took: Duration,
     },
+    /// Somebody is given a command in a step. Until [`ProgressEvent::ShellClosed`] the screen is theirs.
+    ShellOpened {
+        /// Where the step comes from.
+        origin: &'a Origin,
+        /// The step's own command.
+        argv: &'a [String],
+        /// Why.
+        reason: ShellReason<'a>,
+        /// What they read and write by.
+        streams: &'a Streams,
+    },
+    /// They have left.
+    ShellClosed,
     /// Bytes are moving.
     Transfer {
         /// What: `library/debian`, `pushing localhost:5000/app`.
@@ -112,6 +126,23 @@ pub enum ProgressEvent<'a> {
         reference: &'a Reference,
         /// Digest of its manifest or index.
         digest: Digest,
+    },
+}
+
+/// Why somebody is given a command in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShellReason<'a> {
+    /// The step failed, and its root is as it left it.
+    Failed {
+        /// How.
+        message: &'a str,
+    },
+    /// They asked for it, and the root is what the step starts from.
+    Entered {
+        /// Whether they know what is to run: then nothing needs to be explained.
+        is_command: bool,
+        /// Whether the Dockerfile is another one than when the step was built.
+        has_changed: bool,
     },
 }
 

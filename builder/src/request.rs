@@ -3,13 +3,16 @@
 //! No function below reads a clock, the environment, a locale or a home directory: what they would say arrives here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use kiln_layer::Compression;
 
 use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
+use kiln_sandbox::Streams;
 
+use crate::agents::Agents;
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
@@ -38,6 +41,8 @@ pub struct BuildRequest {
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// Secrets by id.
     pub secrets: Secrets,
+    /// Agents of the secure shell by id.
+    pub agents: Agents,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
     /// Whether names are resolved again at the registry.
@@ -60,6 +65,8 @@ pub struct BuildRequest {
     pub compat: Compat,
     /// Steps that run at once.
     pub jobs: usize,
+    /// Who is given a shell in a RUN that fails; nobody when absent.
+    pub on_error: Option<Attendant>,
 }
 
 impl BuildRequest {
@@ -75,6 +82,7 @@ impl BuildRequest {
             platforms: Vec::new(),
             named_contexts: BTreeMap::new(),
             secrets: Secrets::default(),
+            agents: Agents::default(),
             no_cache: NoCache::default(),
             pull: false,
             outputs: Vec::new(),
@@ -86,6 +94,7 @@ impl BuildRequest {
             compression: Compression::default(),
             compat: Compat::default(),
             jobs: 1,
+            on_error: None,
         }
     }
 
@@ -111,6 +120,15 @@ impl BuildRequest {
         }
         Some(reference)
     }
+}
+
+/// Who attends, and by what.
+#[derive(Debug, Clone)]
+pub struct Attendant {
+    /// Where the process reads and writes.
+    pub streams: Streams,
+    /// What kind of terminal it is, where the step's environment does not say.
+    pub terminal_kind: Option<OsString>,
 }
 
 /// Where a context is.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -74,6 +74,20 @@ pub struct GitSurroundings {
     pub variables: Vec<(String, OsString)>,
     /// How long a server may say nothing.
     pub silence_max: Duration,
+}
+
+/// The variable with the socket of the agent that has keys for the secure shell.
+pub const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
+impl GitSurroundings {
+    /// Returns the same with another agent.
+    #[must_use]
+    pub fn with_agent(&self, socket: &Path) -> Self {
+        let mut changed = self.clone();
+        changed.variables.retain(|(name, _)| name != AGENT_VARIABLE);
+        changed.variables.push((AGENT_VARIABLE.to_owned(), socket.into()));
+        changed
+    }
 }
 
 impl Default for GitSurroundings {

@@ -39,6 +39,9 @@ pub(crate) struct BuildArgs {
     /// A secret that steps can mount: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
+    /// An agent of the secure shell that steps can mount, and git repositories are fetched with: default, or ID=SOCKET
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
     /// Take nothing from the cache, or nothing of these stages
     #[arg(long, value_name = "STAGE,…", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) no_cache: Vec<String>,
@@ -101,6 +104,9 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, help_heading = "Progress", conflicts_with = "progress")]
     pub(crate) quiet: bool,
 
+    /// What happens when a RUN step fails: `shell` opens one in it, as it is, on this terminal [default: fail]
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "RUN steps")]
+    pub(crate) on_error: Option<OnErrorWord>,
     /// Network of RUN steps that do not say: default is the host's
     #[arg(long, value_enum, value_name = "NAME", help_heading = "RUN steps")]
     pub(crate) network: Option<NetworkWord>,
@@ -113,6 +119,15 @@ pub(crate) struct BuildArgs {
     /// Size of /dev/shm, such as 64m
     #[arg(long, value_name = "SIZE", help_heading = "RUN steps")]
     pub(crate) shm_size: Option<String>,
+}
+
+/// Words of `--on-error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnErrorWord {
+    /// The build fails
+    Fail,
+    /// A shell opens in the step, and when it ends the build fails
+    Shell,
 }
 
 /// Words of `--network`.

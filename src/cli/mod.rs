@@ -4,6 +4,7 @@
 //! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
 
 mod build;
+mod enter;
 mod image;
 mod lint;
 pub(crate) mod not_yet;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, CompatWord, NetworkWord};
+pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use enter::EnterArgs;
 pub(crate) use image::{
     ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
@@ -48,6 +50,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Open a shell in a step of the last build
+    Enter(EnterArgs),
     /// Report what is wrong and what is doubtful in Dockerfiles
     Lint(Box<LintArgs>),
     /// List the images of this store
@@ -79,7 +83,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command runs steps or deletes what they made, and so needs to be root of something.
     pub(crate) fn needs_user_namespace(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Rmi(_))
+        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_))
     }
 }
 

@@ -24,11 +24,6 @@ const fn row(command: &'static str, flags: &'static [&'static str], instead: &'s
 const FLAGS: &[Row] = &[
     row("build", &["--cache-from"], "the local cache is used by itself; leave the flag out"),
     row("build", &["--cache-to"], "the local cache is filled by itself; leave the flag out"),
-    row(
-        "build",
-        &["--ssh"],
-        "hand a key to one step with `--secret id=key,src=FILE` and `RUN --mount=type=secret,id=key`",
-    ),
     row("build", &["--sbom"], "run a scanner on the output of `-o type=oci,dest=FILE`"),
     row("build", &["--provenance"], "no attestation is made, so `--provenance=false` can be left out"),
     row("build", &["--attest"], "no attestation is made"),
@@ -108,7 +103,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("ls", "write `kiln images`"),
     ("rm", "write `kiln rmi`"),
     ("run", "kiln builds images; run them with podman, docker or `umoci unpack` and crun"),
-    ("exec", "kiln builds images; run them with podman or docker"),
+    ("exec", "`kiln enter` opens a shell in a step of the last build; run images with podman or docker"),
     ("ps", "kiln has no containers and no daemon"),
     ("commit", "write the change as RUN steps of a Dockerfile"),
     ("diff", "`kiln history` shows what each step added"),

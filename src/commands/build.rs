@@ -11,8 +11,8 @@ use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
 use kiln_builder::source::spool::{Spooled, spool};
 use serde_json::{Value, json};
 
-use super::{Context, call, interrupt, print, refuse_terminal, with_display};
-use crate::cli::BuildArgs;
+use super::{Context, attended, call, enter, interrupt, print, refuse_terminal, with_display};
+use crate::cli::{BuildArgs, OnErrorWord};
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
 use crate::ui::{Display, Mode, diagnostic, show_text, stderr_style};
@@ -28,6 +28,12 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
         refuse_terminal("name a file with `dest=FILE`, or send it on: `kiln build … | …`")?;
     }
     let mode = Mode::choose(args.progress, args.quiet, &context.settings)?;
+    if args.on_error == Some(OnErrorWord::Shell) {
+        if mode == Mode::Json || from_stdin != FromStdin::Nothing {
+            return Err(Failure::usage("`--on-error=shell` is for somebody at a terminal"));
+        }
+        request.on_error = Some(attended::terminal(&context.settings, "`--on-error=shell`")?);
+    }
     let display = Display::new(mode, &context.settings);
     let progress: Arc<dyn Progress> = display.clone();
     let (workshop, settings) = context.open_telling(request.jobs, &progress)?;
@@ -35,7 +41,9 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
     let interrupt = interrupt()?;
     let work = async {
-        let result = build(&workshop, &request, &progress, &interrupt).await.map_err(Failure::from)?;
+        let outcome = build(&workshop, &request, &progress, &interrupt).await;
+        enter::remember(&workshop, &settings, &outcome);
+        let result = outcome?;
         record(&args, &result, &settings.working_directory)?;
         Ok(result)
     };

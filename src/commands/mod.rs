@@ -2,8 +2,10 @@
 //!
 //! What is printed comes from pure functions over plain rows, so that it is tested without a store.
 
+mod attended;
 mod build;
 mod call;
+mod enter;
 mod history;
 mod images;
 mod import;
@@ -41,27 +43,30 @@ pub(crate) struct Context {
     pub(crate) identity: Result<Identity, String>,
 }
 
-/// Does what the command line asks for.
+/// Does what the command line asks for; returns the exit code.
 ///
 /// # Errors
 /// The [`Failure`] to show.
-pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failure> {
     match command {
-        Command::Build(args) => build::run(*args, context).await,
-        Command::Lint(args) => lint::run(*args, context).await,
-        Command::Images(args) => images::run(&args, context),
-        Command::Inspect(args) => inspect::run(&args, context),
-        Command::History(args) => history::run(&args, context),
-        Command::Tag(args) => tag::run(&args, context),
-        Command::Rmi(args) => rmi::run(&args, context),
-        Command::Pull(args) => pull::run(args, context).await,
-        Command::Push(args) => push::run(args, context).await,
-        Command::Save(args) => save::run(&args, context).await,
-        Command::Load(args) => load::run(&args, context).await,
-        Command::Import(args) => import::run(&args, context).await,
-        Command::Login(args) => login::run(&args, context).await,
-        Command::Logout(args) => login::forget(&args, context).await,
+        Command::Build(args) => build::run(*args, context).await?,
+        // It ends as what it ran.
+        Command::Enter(args) => return enter::run(args, context).await,
+        Command::Lint(args) => lint::run(*args, context).await?,
+        Command::Images(args) => images::run(&args, context)?,
+        Command::Inspect(args) => inspect::run(&args, context)?,
+        Command::History(args) => history::run(&args, context)?,
+        Command::Tag(args) => tag::run(&args, context)?,
+        Command::Rmi(args) => rmi::run(&args, context)?,
+        Command::Pull(args) => pull::run(args, context).await?,
+        Command::Push(args) => push::run(args, context).await?,
+        Command::Save(args) => save::run(&args, context).await?,
+        Command::Load(args) => load::run(&args, context).await?,
+        Command::Import(args) => import::run(&args, context).await?,
+        Command::Login(args) => login::run(&args, context).await?,
+        Command::Logout(args) => login::forget(&args, context).await?,
     }
+    Ok(0)
 }
 
 impl Context {

@@ -8,17 +8,20 @@ mod limits;
 pub(crate) mod lint;
 mod output;
 mod secret;
+mod ssh;
 pub(crate) mod stdin;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use kiln_builder::agents::Agents;
 use kiln_builder::plan::Network;
 use kiln_builder::request::{
     BuildRequest, Compat, Compression, ContextPlace, DEFAULT_EPOCH, Destination, DockerfilePlace,
     NamedContext, NoCache, OutputSpec, Timestamp,
 };
+use kiln_builder::secrets::Secrets;
 use kiln_oci::{Platform, Reference};
 
 use crate::cli::{BuildArgs, CompatWord, NetworkWord};
@@ -94,7 +97,8 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
         labels: labels(&args.label)?,
         platforms: platforms(&args.platform)?,
         named_contexts: named_contexts(&args.build_context, base)?,
-        secrets: secrets(args, settings)?,
+        secrets: secrets(&args.secret, settings)?,
+        agents: agents(&args.ssh, settings)?,
         no_cache: no_cache(args),
         pull: args.pull,
         outputs,
@@ -112,6 +116,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
             None => Compat::Kiln,
         },
         jobs: jobs(args, settings),
+        on_error: None,
     };
     Ok((request, from_stdin))
 }
@@ -313,15 +318,28 @@ fn named_contexts(specs: &[OsString], base: &Path) -> Result<BTreeMap<String, Na
     specs.iter().map(|spec| context::named(spec, base)).collect()
 }
 
-fn secrets(args: &BuildArgs, settings: &Settings) -> Result<kiln_builder::secrets::Secrets, Failure> {
+/// Reads secrets, each id once.
+pub(crate) fn secrets(lines: &[String], settings: &Settings) -> Result<Secrets, Failure> {
     let mut secrets = BTreeMap::new();
-    for line in &args.secret {
+    for line in lines {
         let (id, source) = secret::parse(line, &settings.working_directory, &settings.environment)?;
         if secrets.insert(id.clone(), source).is_some() {
             return Err(Failure::usage(format!("two secrets have the id `{id}`")));
         }
     }
     Ok(secrets)
+}
+
+/// Reads agents of the secure shell, each id once.
+pub(crate) fn agents(lines: &[String], settings: &Settings) -> Result<Agents, Failure> {
+    let mut agents = BTreeMap::new();
+    for line in lines {
+        let (id, socket) = ssh::parse(line, &settings.working_directory, &settings.environment)?;
+        if agents.insert(id.clone(), socket).is_some() {
+            return Err(Failure::usage(format!("two agents have the id `{id}`")));
+        }
+    }
+    Ok(agents)
 }
 
 fn no_cache(args: &BuildArgs) -> NoCache {

@@ -8,7 +8,7 @@
 //! | `REGISTRY_AUTH_FILE`, else `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME` | podman's credentials |
 //! | `PATH` | where credential helpers are |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in small letters too | proxies, for registries and for RUN |
-//! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks |
+//! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks; the agent of `--ssh default` |
 //! | `SOURCE_DATE_EPOCH` | time of files and documents |
 //! | `NO_COLOR`, `TERM`, `BUILDKIT_PROGRESS` | how progress is shown |
 //!
@@ -20,19 +20,18 @@ mod environment;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use kiln_builder::GitSurroundings;
+use kiln_builder::{AGENT_VARIABLE, GitSurroundings};
 
 pub(crate) use config::{Config, ConfigError, Keypair, Registry, Root};
 pub(crate) use environment::Environment;
-
-/// The variable with the socket of the agent that has keys for the secure shell.
-const AGENT: &str = "SSH_AUTH_SOCK";
 
 /// Everything that the surroundings say, in one place.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The variables, for what names one itself: `--build-arg NAME`, `--secret env=…`.
     pub(crate) environment: Environment,
+    /// The words that this program was called with.
+    pub(crate) command_line: Vec<OsString>,
     /// Where relative paths start.
     pub(crate) working_directory: PathBuf,
     /// Directory of the store.
@@ -114,6 +113,7 @@ impl Settings {
             is_colour_wanted: environment.is_colour_wanted(),
             config,
             environment,
+            command_line: std::env::args_os().collect(),
             working_directory,
         })
     }
@@ -136,7 +136,7 @@ impl Settings {
     /// Returns what git may use of the surroundings.
     pub(crate) fn git(&self) -> GitSurroundings {
         let owned = |(name, value): (&str, &OsStr)| (name.to_owned(), value.to_owned());
-        let agent = self.environment.get(AGENT).map(|socket| (AGENT, socket));
+        let agent = self.environment.get(AGENT_VARIABLE).map(|socket| (AGENT_VARIABLE, socket));
         GitSurroundings {
             search_path: self.helper_path.clone(),
             home: self.environment.path("HOME"),
@@ -224,6 +224,7 @@ impl Settings {
     pub(crate) fn for_test(variables: &[(&str, &str)], base: &Path) -> Self {
         Self {
             environment: Environment::of(variables.iter().copied()),
+            command_line: Vec::new(),
             working_directory: base.to_owned(),
             store: base.join("store"),
             config: Config::default(),

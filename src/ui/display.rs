@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Notice, Progress, ProgressEvent};
+use kiln_sandbox::Streams;
 use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,6 +18,7 @@ use super::json::Json;
 use super::lines::heading;
 use super::plain::Plain;
 use super::quiet::Quiet;
+use super::shell::banner;
 use super::style::{Paint, Style};
 use super::tty::Tty;
 use crate::failure::{Failure, Kind};
@@ -94,6 +96,8 @@ pub(crate) struct Display {
     findings: Mutex<Vec<Notice>>,
     style: Style,
     started: Instant,
+    /// The terminal, while it is somebody else's.
+    lent: Mutex<Option<Streams>>,
 }
 
 impl fmt::Debug for Display {
@@ -107,6 +111,15 @@ impl Progress for Display {
         let at = self.started.elapsed();
         if let ProgressEvent::Noticed { findings, .. } = event {
             self.findings().extend_from_slice(findings);
+        }
+        match event {
+            ProgressEvent::ShellOpened { origin, argv, reason, streams } => {
+                self.end();
+                show_text(&banner(origin, argv, *reason, self.style));
+                *self.lent() = Some(Streams::clone(streams));
+            }
+            ProgressEvent::ShellClosed => *self.lent() = None,
+            _ => {}
         }
         match &mut *self.screen() {
             Screen::Plain(plain) => plain.on(event, at),
@@ -132,6 +145,7 @@ impl Display {
             findings: Mutex::default(),
             style,
             started: Instant::now(),
+            lent: Mutex::default(),
         })
     }
 
@@ -151,6 +165,9 @@ impl Display {
                 () = signals.next() => {
                     if interrupt.is_raised() {
                         self.end();
+                        if let Some(Streams::Terminal(terminal)) = &*self.lent() {
+                            terminal.restore();
+                        }
                         std::process::exit(i32::from(Kind::Interrupted.exit_code()));
                     }
                     interrupt.raise();
@@ -184,9 +201,16 @@ impl Display {
     }
 
     fn tick(&self) {
+        if self.lent().is_some() {
+            return;
+        }
         if let Screen::Tty(tty) = &mut *self.screen() {
             tty.tick(self.started.elapsed());
         }
+    }
+
+    fn lent(&self) -> MutexGuard<'_, Option<Streams>> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn findings(&self) -> MutexGuard<'_, Vec<Notice>> {

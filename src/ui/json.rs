@@ -133,6 +133,8 @@ impl<W: Write> Json<W> {
     /// Writes an event that happened `at` after the beginning.
     pub(crate) fn on(&mut self, event: &ProgressEvent<'_>, at: Duration) {
         let line = match event {
+            // The terminal is lent, and this form has none.
+            ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
             ProgressEvent::Began { task } => Event::TaskBegan { task },
             ProgressEvent::TaskOutput { task, line } => Event::TaskOutput { task, line },
             ProgressEvent::Moved { task, done, total } => {

@@ -12,6 +12,7 @@ mod label;
 mod lines;
 mod plain;
 mod quiet;
+mod shell;
 pub(crate) mod style;
 pub(crate) mod table;
 mod transcript;

@@ -98,6 +98,8 @@ impl<W: Write> Plain<W> {
             }
             // They are shown at the end, by what holds the display.
             ProgressEvent::Noticed { .. } => {}
+            // The screen is lent meanwhile, by what holds the display.
+            ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => {}
             ProgressEvent::Named { reference, digest } => {
                 self.write(&format!("named {} {digest}\n", reference.familiar()));
             }

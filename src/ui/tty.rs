@@ -116,6 +116,8 @@ impl<W: Write> Tty<W> {
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
             // They are shown at the end, by what holds the display.
             ProgressEvent::Noticed { .. } => {}
+            // The screen is lent meanwhile, by what holds the display.
+            ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
             ProgressEvent::Named { reference, digest } => {
                 self.finish_line(Paint::Done, "NAMED", &format!("{} {digest}", reference.familiar()));
             }

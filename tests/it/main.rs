@@ -12,11 +12,13 @@
 )]
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
+mod agents;
 mod chrooted;
 mod conformance;
 mod copying;
 mod debian;
 mod documents;
+mod entering;
 mod faults;
 mod foreign;
 mod git;

@@ -18,7 +18,7 @@ use crate::ownership::Supervisor;
 use crate::spec::{ExitStatus, OwnershipRecord, User};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
-use crate::wire::{Failure, Finished, Job, Report, Root, StepMessage, receive, send};
+use crate::wire::{Failure, Finished, Job, Report, Root, StepMessage, StreamKind, receive, send};
 use crate::{chrooted, handover, root, step};
 
 /// `argv[0]` of a re-executed child; `argv[1]` is the number of its control socket.
@@ -43,9 +43,15 @@ pub fn run_if_child() {
 }
 
 fn keep(mut control: UnixStream) -> ! {
-    let Ok(Some(job)) = receive::<Job>(&mut control) else {
+    let Ok(Some(mut job)) = receive::<Job>(&mut control) else {
         sys::exit_now(PROTOCOL_BROKEN);
     };
+    if matches!(job.streams, StreamKind::Terminal(_)) {
+        let Ok(Some(terminal)) = handover::take(&control) else {
+            sys::exit_now(PROTOCOL_BROKEN);
+        };
+        job.terminal = Some(terminal);
+    }
     let report = match run_step(&job, &control) {
         Ok(finished) => Report::Finished(finished),
         Err(failure) => Report::Failed(failure),

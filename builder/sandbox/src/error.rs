@@ -155,6 +155,8 @@ pub enum Operation {
     Chroot,
     #[error("set resource limits")]
     Limits,
+    #[error("make a terminal for the step")]
+    Terminal,
     #[error("set user and groups")]
     User,
     #[error("drop capabilities")]

@@ -14,6 +14,9 @@
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
 //!
+//! [`attend`] is the same for a step that somebody attends: on a terminal that the step opens in its own `/dev/pts`, and whose
+//! other end it sends to the caller, or with open files of the caller's.
+//!
 //! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
 //! with it B; the last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
@@ -37,7 +40,11 @@
 //! assert!(exit.unwrap().status.is_success());
 //! ```
 
+mod attend;
+
 mod run;
+
+mod terminal;
 
 mod child;
 
@@ -75,9 +82,11 @@ mod probe;
 
 mod capabilities;
 
-mod handover;
-
 mod wire;
+
+mod pty;
+
+mod handover;
 
 mod stubs;
 
@@ -93,6 +102,7 @@ mod cancel;
 
 mod sys;
 
+pub use attend::{Streams, attend};
 pub use cancel::CancelToken;
 pub use child::run_if_child;
 pub use error::{ExecError, Operation};
@@ -100,8 +110,9 @@ pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, probe};
 pub use run::{Spare, run, run_with};
 pub use spec::{
-    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
-    RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage,
+    RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
+pub use terminal::Terminal;
 pub use trial::try_overlay;
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -214,13 +214,13 @@ impl Mounter<'_> {
     fn discard(&mut self, target: &OsStr, source: OwnedFd, scratch: &OwnedFd) -> Result<(), Errno> {
         let place = place_for(&source)?;
         let tree = if place == Place::Directory {
-            let upper = below(scratch, "upper")?;
+            let (upper, work) = (again_below(scratch, "upper")?, again_below(scratch, "work")?);
             resemble(scratch, "upper", &source)?;
-            let work = below(scratch, "work")?;
+            root::forget_earlier_use(&work)?;
             let in_user_namespace = !self.ids.is_initial();
             root::overlay(&Layers { lower: &[source], upper: &upper, work: &work, in_user_namespace })?
         } else {
-            let tree = clone_tree(&copy_into(&source, scratch)?)?;
+            let tree = clone_tree(&copied_file(&source, scratch)?)?;
             restrict(&tree, NO_DEVICES, false)?;
             tree
         };
@@ -292,6 +292,24 @@ fn resemble(parent: &OwnedFd, name: &str, source: &OwnedFd) -> Result<(), Errno>
     let time = Timespec { tv_sec: found.st_mtime, tv_nsec: found.st_mtime_nsec as i64 };
     let times = Timestamps { last_access: time, last_modification: time };
     utimensat(parent, name, &times, AtFlags::empty())
+}
+
+/// The same, where the directory may be there from an earlier process of the same step.
+fn again_below(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    match below(parent, name) {
+        Err(Errno::EXIST) => {
+            openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        }
+        made => made,
+    }
+}
+
+/// Returns the copy of a file in `scratch`, made unless an earlier process of the same step has it already.
+fn copied_file(source: &OwnedFd, scratch: &OwnedFd) -> Result<OwnedFd, Errno> {
+    match copy_into(source, scratch) {
+        Err(Errno::EXIST) => openat(scratch, c"file", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
+        made => made,
+    }
 }
 
 /// Copies a file with its permission bits into a directory and opens the copy.

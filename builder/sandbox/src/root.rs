@@ -74,7 +74,7 @@ pub(crate) fn is_empty(path: &OsStr) -> Result<bool, Failure> {
 
 /// Removes the mark that keeps a work directory from being used after a crash of the machine; whoever uses it again
 /// in the same run of the machine loses nothing.
-fn forget_earlier_use(work: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn forget_earlier_use(work: &OwnedFd) -> Result<(), Errno> {
     let marks = [
         (c"work/incompat/volatile/dirty", AtFlags::empty()),
         (c"work/incompat/volatile", AtFlags::REMOVEDIR),

@@ -21,7 +21,7 @@ use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{self, Spawn};
-use crate::wire::{Finished, JobRef, Report, Root, receive, send};
+use crate::wire::{Finished, JobRef, Report, Root, StreamKind, receive, send};
 
 /// Room in the pipe; larger means fewer wake-ups for a step that prints much.
 const PIPE_BYTES: usize = 256 << 10;
@@ -54,19 +54,13 @@ pub fn run_with(
     cancel: &CancelToken,
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ExecError> {
-    if spec.argv.is_empty() {
-        return Err(ExecError::EmptyCommand);
-    }
-    if cancel.is_cancelled() {
-        return Err(ExecError::Cancelled);
-    }
+    may_start(spec, cancel)?;
     let started = Instant::now();
-    let (mut keeper, pipe) = match root {
-        // Its keeper has no namespace of its own, and one that waits has.
-        RootPlan::Chroot { .. } => start(Kept::ByDescent)?,
-        RootPlan::Overlay { .. } | RootPlan::Directory(_) => spare.take_or_start()?,
+    let (mut keeper, pipe) = match Kept::of(root) {
+        Kept::ByDescent => start(Kept::ByDescent)?,
+        Kept::ByNamespace => spare.take_or_start()?,
     };
-    let job = JobRef { spec, root: Root::from(root) };
+    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured };
     let report = match send(&keeper.control, &job) {
         Ok(()) => {
             spare.refill();
@@ -78,8 +72,22 @@ pub fn run_with(
     };
     let status = keeper.wait()?;
     drain(&pipe, output)?;
+    outcome(report, status, started.elapsed())
+}
+
+/// Refuses what need not be tried.
+pub(crate) fn may_start(spec: &RunSpec, cancel: &CancelToken) -> Result<(), ExecError> {
+    match (spec.argv.is_empty(), cancel.is_cancelled()) {
+        (true, _) => Err(ExecError::EmptyCommand),
+        (false, true) => Err(ExecError::Cancelled),
+        (false, false) => Ok(()),
+    }
+}
+
+/// Returns what a step came to, by its keeper's report, or by how the keeper ended without one.
+pub(crate) fn outcome(report: Option<Report>, status: WaitStatus, wall: Duration) -> Result<Exit, ExecError> {
     match report {
-        Some(Report::Finished(finished)) => Ok(exit(finished, started.elapsed())),
+        Some(Report::Finished(finished)) => Ok(exit(finished, wall)),
         Some(Report::Failed(failure)) => Err(failure.into()),
         None => Err(ExecError::Lost { how: describe(status) }),
     }
@@ -123,18 +131,54 @@ impl Spare {
     }
 }
 
+/// How the processes of a step are held together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// By a pid namespace, which ends with its keeper.
+    ByNamespace,
+    /// By being descendants of the keeper, which ends them.
+    ByDescent,
+}
+
+impl Kept {
+    /// By which of them a step is kept that has this root.
+    pub(crate) fn of(root: &RootPlan) -> Self {
+        match root {
+            RootPlan::Chroot { .. } => Self::ByDescent,
+            RootPlan::Overlay { .. } | RootPlan::Directory(_) => Self::ByNamespace,
+        }
+    }
+}
+
 /// The child process and the socket to it; killed and waited for when dropped.
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     pid: Option<Pid>,
-    control: UnixStream,
+    pub(crate) control: UnixStream,
     /// Whether it has to end the step's processes itself when the caller goes away.
     tidies_up: bool,
 }
 
 impl Keeper {
+    /// Starts it with these standard streams.
+    pub(crate) fn start(streams: [&OwnedFd; 3], kept: Kept) -> Result<Self, ExecError> {
+        let (control, child_end) =
+            UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Pipe, source })?;
+        let marker = CString::new(MARKER).expect("the marker has no NUL");
+        let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
+        let spawn = Spawn {
+            program: c"/proc/self/exe",
+            arguments: &[&marker, &number],
+            streams: streams.map(AsRawFd::as_raw_fd),
+            kept: child_end.as_raw_fd(),
+            in_pid_namespace: kept == Kept::ByNamespace,
+        };
+        let pid = sys::spawn(&spawn).map_err(setup(Operation::Spawn))?;
+        Ok(Self { pid: Some(pid), control, tidies_up: kept == Kept::ByDescent })
+    }
+
     /// Waits until the keeper and all it kept are gone.
-    fn wait(&mut self) -> Result<WaitStatus, ExecError> {
+    pub(crate) fn wait(&mut self) -> Result<WaitStatus, ExecError> {
         let pid = self.pid.take().expect("waited for once");
         wait_for(pid).map_err(setup(Operation::Wait))
     }
@@ -165,17 +209,8 @@ fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
     }
 }
 
-fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
+pub(crate) fn setup(operation: Operation) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Setup { operation, source: errno.into() }
-}
-
-/// How the processes of a step are held together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    /// By a pid namespace, which ends with its keeper.
-    ByNamespace,
-    /// By being descendants of the keeper, which ends them.
-    ByDescent,
 }
 
 /// Starts the keeper; returns it and the end of the pipe on which the step's output arrives.
@@ -183,22 +218,9 @@ fn start(kept: Kept) -> Result<(Keeper, OwnedFd), ExecError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(setup(Operation::Pipe))?;
     // Refused when this user has many large pipes already; then the pipe stays small.
     fcntl_setpipe_size(&reader, PIPE_BYTES).unwrap_or_default();
-    let (control, child_end) =
-        UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Pipe, source })?;
     let null = open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(setup(Operation::Pipe))?;
-    let marker = CString::new(MARKER).expect("the marker has no NUL");
-    let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
-    let spawn = Spawn {
-        program: c"/proc/self/exe",
-        arguments: &[&marker, &number],
-        stdin: null.as_raw_fd(),
-        output: writer.as_raw_fd(),
-        kept: child_end.as_raw_fd(),
-        in_pid_namespace: kept == Kept::ByNamespace,
-    };
-    let pid = sys::spawn(&spawn).map_err(setup(Operation::Spawn))?;
-    Ok((Keeper { pid: Some(pid), control, tidies_up: kept == Kept::ByDescent }, reader))
+    Ok((Keeper::start([&null, &writer, &writer], kept)?, reader))
 }
 
 /// Streams output until the keeper reports or is gone.

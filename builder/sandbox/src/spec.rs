@@ -51,7 +51,7 @@ impl RunSpec {
 }
 
 /// The `PATH` of a step that names none.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The host name BuildKit gives its steps.
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 

@@ -20,8 +20,8 @@ use crate::ownership::NOTIFIED;
 use crate::program::Program;
 use crate::spec::{Network, RunSpec, User};
 use crate::stubs::Footprint;
-use crate::wire::{Failure, Job, Root, StepMessage, send};
-use crate::{capabilities, handover, limits, network, root, seccomp, sys};
+use crate::wire::{Failure, Job, Root, StepMessage, StreamKind, send};
+use crate::{capabilities, handover, limits, network, pty, root, seccomp, sys};
 
 /// Exit code of a child that could not become the step; the reason went over the channel.
 pub(crate) const NOT_STARTED: i32 = 70;
@@ -47,6 +47,12 @@ fn prepare_and_execute(
     make_namespaces(spec)?;
     make_root(job, ids, channel)?;
     set_process_state(spec)?;
+    if let (StreamKind::Terminal(size), Some(give_to)) = (job.streams, &job.terminal) {
+        pty::take_control(size, give_to).map_err(Failure::during(Operation::Terminal))?;
+    }
+    if job.streams != StreamKind::Own && !ids.is_single() {
+        own_output(&spec.user).map_err(Failure::during(Operation::User))?;
+    }
     capabilities::bound(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
     set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
     if ids.is_single() {
@@ -144,13 +150,17 @@ fn enter_directory(cwd: &OsStr) -> Result<(), Errno> {
     chdir(cwd)
 }
 
+/// Gives the step its output, so that `/dev/stdout` can be opened by name.
+fn own_output(user: &User) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))
+}
+
 pub(crate) fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
     if ids.is_single() {
         return Ok(());
     }
-    // So that `/dev/stdout` can be opened by name.
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))?;
+    let gid = Gid::from_raw(user.gid);
     let mut groups = vec![gid];
     groups.extend(user.groups.iter().filter(|id| **id != user.gid).map(|id| Gid::from_raw(*id)));
     set_thread_groups(&groups)?;

@@ -21,12 +21,11 @@ fn check(result: c_int) -> Result<c_int, Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
 
-/// What [`spawn`] starts: a program with three standard descriptors and one that stays open.
+/// What [`spawn`] starts: a program with three standard streams and one more descriptor that stays open.
 pub(crate) struct Spawn<'a> {
     pub(crate) program: &'a CStr,
     pub(crate) arguments: &'a [&'a CStr],
-    pub(crate) stdin: RawFd,
-    pub(crate) output: RawFd,
+    pub(crate) streams: [RawFd; 3],
     pub(crate) kept: RawFd,
     /// Whether it is the first process of a new pid namespace.
     pub(crate) in_pid_namespace: bool,
@@ -36,8 +35,7 @@ struct SpawnFrame {
     program: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
-    stdin: RawFd,
-    output: RawFd,
+    streams: [RawFd; 3],
     kept: RawFd,
     errno: c_int,
 }
@@ -57,8 +55,7 @@ pub(crate) fn spawn(spawn: &Spawn<'_>) -> Result<Pid, Errno> {
         program: spawn.program.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
-        stdin: spawn.stdin,
-        output: spawn.output,
+        streams: spawn.streams,
         kept: spawn.kept,
         errno: 0,
     };
@@ -89,9 +86,10 @@ extern "C" fn exec_frame(frame: *mut c_void) -> c_int {
     // are async-signal-safe and touch only the child's own descriptor table.
     unsafe {
         let frame = &mut *frame.cast::<SpawnFrame>();
-        if libc::dup2(frame.stdin, 0) >= 0
-            && libc::dup2(frame.output, 1) >= 0
-            && libc::dup2(frame.output, 2) >= 0
+        let [stdin, stdout, stderr] = frame.streams;
+        if libc::dup2(stdin, 0) >= 0
+            && libc::dup2(stdout, 1) >= 0
+            && libc::dup2(stderr, 2) >= 0
             && libc::fcntl(frame.kept, libc::F_SETFD, 0) >= 0
         {
             libc::execve(frame.program, frame.argv, frame.envp);

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ExecError, Operation};
+use crate::pty::Size;
 use crate::spec::{ExitStatus, OwnershipRecord, RootPlan, RunSpec};
 use crate::stubs::Footprint;
 
@@ -21,6 +23,7 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 pub(crate) struct JobRef<'a> {
     pub(crate) spec: &'a RunSpec,
     pub(crate) root: Root,
+    pub(crate) streams: StreamKind,
 }
 
 /// [`JobRef`] as received.
@@ -28,6 +31,21 @@ pub(crate) struct JobRef<'a> {
 pub(crate) struct Job {
     pub(crate) spec: RunSpec,
     pub(crate) root: Root,
+    pub(crate) streams: StreamKind,
+    /// Where the controlling side of the step's terminal goes; received behind the job.
+    #[serde(skip)]
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// Whose standard streams a step has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StreamKind {
+    /// Pipes of the caller's, for the step alone.
+    Captured,
+    /// Open files of the caller's, which others use too.
+    Own,
+    /// A terminal of its own, of this size.
+    Terminal(Size),
 }
 
 /// [`RootPlan`] with paths that need not be UTF-8.

@@ -54,7 +54,7 @@ impl Inputs {
         progress: &Arc<dyn Progress>,
     ) -> Result<Self, BuildError> {
         let web = Arc::new(Web::new(workshop, &request.secrets, progress));
-        let git = Arc::new(GitSources::new(workshop, &request.secrets, progress));
+        let git = Arc::new(GitSources::new(workshop, &request.secrets, &request.agents, progress));
         let (main, text) = open_main(workshop, request, &web, &git).await?;
         let text = match (text, &request.dockerfile) {
             (None, DockerfilePlace::Web(url)) => Some(text_of(url, &web.fetch(url).await?)?),

@@ -1,9 +1,11 @@
 //! The whole road on one page: text → tree → plan → layers → image.
 
+mod enter;
 mod error;
 pub(crate) mod inputs;
 mod mending;
 
+pub use enter::{EnterError, Entry, enter, text_digest};
 pub use error::BuildError;
 
 use std::collections::BTreeSet;
@@ -124,9 +126,13 @@ async fn attempt(
     };
     let keys = keys.map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
     let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
-    let solution = solve(&bench, &plan, &keys, &wanted, interrupt)
-        .await
-        .map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
+    let solution = match solve(&bench, &plan, &keys, &wanted, interrupt).await {
+        Ok(solution) => solution,
+        Err(error) => {
+            let error = enter::on_failure(request, error, &plan, progress, interrupt).await;
+            return Err(BuildError::solve(error, &plan, &inputs.source));
+        }
+    };
 
     let own = Arc::clone(&bench);
     blocking(move || own.spare_roots.clear()).await;
@@ -266,8 +272,10 @@ async fn prepare(
         git: Arc::clone(&inputs.git),
         commits,
         secrets: request.secrets.clone(),
+        agents: request.agents.clone(),
         timestamp,
         compression: request.compression,
+        leaves_failed: request.on_error.is_some(),
         no_cache: request.no_cache.clone(),
         key_base: KeyBase {
             epoch: timestamp.files(),

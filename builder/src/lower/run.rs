@@ -12,7 +12,9 @@ use super::attempt::Attempt;
 use super::names::clean;
 use super::scope::proxy_variables;
 use super::stages::StageState;
+use crate::agents::DEFAULT_AGENT;
 use crate::plan::{MountKind, Network, Op, RunMount, RunOp, Script, Sharing, StepId};
+use crate::workshop::AGENT_VARIABLE;
 
 /// Host name of steps, as BuildKit has it; the argument of this name overrides it.
 const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -34,6 +36,11 @@ impl Attempt<'_> {
             env.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
         }
         let declared = |name: &str| state.variables.value(name).is_some();
+        if let Some(agent) = agents(&mounts).next()
+            && state.variables.value(AGENT_VARIABLE).is_none()
+        {
+            env.push((AGENT_VARIABLE.to_owned(), agent.target.clone()));
+        }
         let unkeyed_env = proxy_variables(&self.options.build_args)
             .into_iter()
             .filter(|(name, _)| !declared(name))
@@ -60,6 +67,7 @@ impl Attempt<'_> {
             ulimits: self.options.ulimits.clone(),
             shm_size_bytes: self.options.shm_size_bytes,
             platform: state.platform.clone(),
+            shell: state.config.config.shell.clone(),
             script,
         };
         let created_by = self.with_suffix(created_by);
@@ -90,6 +98,9 @@ impl Attempt<'_> {
             let mut expand =
                 |text: &str| expander.value(text, &state.variables).map(|expansion| expansion.text);
             match mount::parse_mount(&flag.value.text, &mut expand) {
+                Ok(parsed) if matches!(parsed.kind, mount::MountKind::Ssh) => {
+                    mounts.iter_mut().for_each(|mounts| mounts.push(agent(state, &parsed, mounts)));
+                }
                 Ok(parsed) => match (self.mount(state, &parsed, flag), &mut mounts) {
                     (Some(mount), Some(mounts)) => mounts.push(mount),
                     (None, _) => mounts = None,
@@ -109,10 +120,6 @@ impl Attempt<'_> {
         let span = flag.value.span;
         if matches!(mount.kind, Secret) {
             return self.secret(state, mount, flag);
-        }
-        if matches!(mount.kind, Ssh) {
-            self.unsupported(span, "`RUN --mount=type=ssh`", "pass what is needed as a secret");
-            return None;
         }
         let written = mount.target.clone().unwrap_or_default();
         let is_absolute = written.starts_with('/');
@@ -198,6 +205,28 @@ impl Attempt<'_> {
         };
         Some(RunMount { target, kind })
     }
+}
+
+/// Returns the mount of an agent; `before` are the mounts that stand before it. Defaults are those of BuildKit's
+/// `client/llb/exec.go`.
+fn agent(state: &StageState, mount: &Mount, before: &[RunMount]) -> RunMount {
+    let target = match &mount.target {
+        Some(target) if target.starts_with('/') => clean(target),
+        Some(target) => clean(&format!("{}/{target}", working_directory(state))),
+        None => format!("/run/buildkit/ssh_agent.{}", agents(before).count()),
+    };
+    let kind = MountKind::Agent {
+        id: mount.source.clone().or_else(|| mount.id.clone()).unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
+        required: mount.is_required,
+        mode: mount.mode.unwrap_or(0o600),
+        uid: mount.uid.unwrap_or(0),
+        gid: mount.gid.unwrap_or(0),
+    };
+    RunMount { target, kind }
+}
+
+fn agents(mounts: &[RunMount]) -> impl Iterator<Item = &RunMount> {
+    mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Agent { .. }))
 }
 
 fn working_directory(state: &StageState) -> &str {

@@ -16,7 +16,7 @@
 //! | network, limits, size of `/dev/shm`, names of extra hosts | yes | – | – | – | the process can see them |
 //! | addresses of extra hosts | no | – | – | – | they differ by machine |
 //! | mounts: target, kind, options | yes | – | – | – | |
-//! | contents of caches, values of secrets | no | – | – | – | they must not decide what comes out |
+//! | contents of caches, values of secrets, agents | no | – | – | – | they must not decide what comes out |
 //! | diff ids | – | – | – | yes | the name and the configuration do not count |
 //! | mtimes, host paths, number of threads, user of the machine | no | no | no | no | same inputs, same bytes |
 //!
@@ -209,6 +209,10 @@ fn describe_mount(mount: &RunMount, read: Option<&Digest>, sink: &mut dyn KeySin
         MountKind::Secret { id, env, required, mode, uid, gid } => {
             sink.field("mount kind", b"secret");
             sink.field("mount options", format!("{id} {env:?} {required} {mode:o} {uid} {gid}").as_bytes());
+        }
+        MountKind::Agent { id, required, mode, uid, gid } => {
+            sink.field("mount kind", b"ssh");
+            sink.field("mount options", format!("{id} {required} {mode:o} {uid} {gid}").as_bytes());
         }
     }
 }

@@ -84,11 +84,10 @@ pub struct HistoryLine {
 }
 
 impl Plan {
-    /// Tells, for each transform between the base image and what a step changes, whether it put files there by COPY or ADD;
+    /// Tells, for each transform that made the file system `root` out of a base image, whether it put files there by COPY or ADD;
     /// the first one first.
-    pub fn copies_below(&self, step: StepId) -> Vec<bool> {
-        let parent = |step: StepId| self.step(step).op.parent();
-        let transforms = std::iter::successors(parent(step), |below| parent(*below));
+    pub fn copies_in(&self, root: Option<StepId>) -> Vec<bool> {
+        let transforms = std::iter::successors(root, |made| self.step(*made).op.parent());
         let mut copies: Vec<bool> = transforms
             .map(|id| &self.step(id).op)
             .filter(|op| op.parent().is_some())

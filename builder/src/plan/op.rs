@@ -93,6 +93,8 @@ pub struct RunOp {
     pub shm_size_bytes: Option<u64>,
     /// Platform whose programs run.
     pub platform: Platform,
+    /// The stage's SHELL; not part of the key, `argv` has what of it counts.
+    pub shell: Vec<String>,
     /// A script that is executed itself (heredoc with `#!`), readable at `/dev/pipes/<name>`.
     pub script: Option<Script>,
 }
@@ -182,6 +184,19 @@ pub enum MountKind {
         /// Owner of the file.
         uid: u32,
         /// Group of the file.
+        gid: u32,
+    },
+    /// The socket of an agent of the secure shell.
+    Agent {
+        /// Its id.
+        id: String,
+        /// Whether the step fails without it.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
         gid: u32,
     },
 }

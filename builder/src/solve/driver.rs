@@ -45,12 +45,20 @@ pub struct Solution {
 }
 
 impl Solution {
+    /// Returns the result of a step that was wanted.
+    ///
+    /// # Panics
+    /// When the step was not wanted.
+    pub fn output(&self, step: StepId) -> &StepOutput {
+        self.outputs[step.index()].as_ref().expect("only wanted steps are asked for")
+    }
+
     /// Returns the file system of a step that was wanted.
     ///
     /// # Panics
     /// When the step was not wanted.
     pub fn rootfs(&self, step: StepId) -> &Rootfs {
-        self.outputs[step.index()].as_ref().expect("only wanted steps are asked for").rootfs()
+        self.output(step).rootfs()
     }
 }
 
@@ -169,7 +177,7 @@ impl Driver<'_> {
             parent: op.parent().map(|parent| output(parent).rootfs().clone()),
             reads: op.reads().into_iter().map(output).collect(),
             selections: self.keys.selections(step).to_vec(),
-            copies: self.plan.copies_below(step),
+            copies: self.plan.copies_in(self.plan.step(step).op.parent()),
         };
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {

@@ -97,7 +97,7 @@ pub(super) fn copy_into(seed: &Path, directory: &Path, ownership: Ownership) -> 
 }
 
 /// Whether this process is root of a namespace where only its own id exists.
-fn has_single_id(bench: &Bench) -> bool {
+pub(super) fn has_single_id(bench: &Bench) -> bool {
     matches!(bench.workshop.identity, Ok(Identity::Single { .. }))
 }
 

@@ -7,6 +7,7 @@ use kiln_layer::{ArchivePath, CommitError, CopyError, TreeError};
 use kiln_sandbox::{ExecError, ExitStatus};
 use kiln_store::StoreError;
 
+use super::OpenStep;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
 use crate::secrets::SecretError;
@@ -23,6 +24,20 @@ pub enum StepError {
     /// The process could not be run.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A RUN failed, and is left as it is.
+    #[error("{error}")]
+    Left {
+        /// How it failed.
+        error: Box<StepError>,
+        /// What can be entered.
+        step: Box<OpenStep>,
+    },
+    /// There is no shell in a step that is entered.
+    #[error("there is no shell in this step")]
+    NoShell {
+        /// The ones that were tried.
+        tried: Vec<String>,
+    },
     /// This machine cannot run processes of steps.
     #[error("this machine cannot run the step: {reason}")]
     Impossible {
@@ -113,6 +128,12 @@ pub enum StepError {
         /// Its id.
         id: String,
     },
+    /// An agent that the step needs was not given.
+    #[error("ssh agent `{id}` is required, but the build was not given it")]
+    AgentMissing {
+        /// Its id.
+        id: String,
+    },
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -162,6 +183,66 @@ pub struct RunFailure {
 fn describe(status: ExitStatus) -> String {
     match status {
         ExitStatus::Code(code) => format!("exit code: {code}"),
-        ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
+        ExitStatus::Signal(signal) => match signal_name(signal) {
+            Some(name) => format!("killed by signal {signal} ({name})"),
+            None => format!("killed by signal {signal}"),
+        },
+    }
+}
+
+/// Names of the signals from 1 on, which are the same on every processor that kiln runs on.
+const SIGNALS: [&str; 31] = [
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
+    "SIGSYS",
+];
+
+/// Returns the name of a signal; those of real time have none.
+pub fn signal_name(signal: i32) -> Option<&'static str> {
+    SIGNALS.get(usize::try_from(signal).ok()?.checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_told_by_number_and_name() {
+        for (status, expected) in [
+            (ExitStatus::Code(2), "exit code: 2"),
+            (ExitStatus::Signal(9), "killed by signal 9 (SIGKILL)"),
+            (ExitStatus::Signal(31), "killed by signal 31 (SIGSYS)"),
+            (ExitStatus::Signal(34), "killed by signal 34"),
+        ] {
+            assert_eq!(describe(status), expected);
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod copy;
 mod run;
 
+mod shell;
+
 mod recorded;
 mod run_mounts;
 mod run_root;
@@ -24,10 +26,12 @@ mod selection;
 mod error;
 
 pub use copy::explain_copy;
-pub use error::{RunFailure, StepError};
+pub use error::{RunFailure, StepError, signal_name};
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
+pub use run::open as open_step;
 pub use selection::{Selection, mount_selection};
+pub use shell::{Command, OpenStep};
 pub use spare_roots::SpareRoots;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +42,7 @@ use kiln_layer::{Tree, WithTime};
 use kiln_oci::Digest;
 use kiln_sandbox::{CancelToken, Spare};
 
+use crate::agents::Agents;
 use crate::aside::Aside;
 use crate::plan::key::KeyBase;
 use crate::plan::{Op, Step, StepId, StepKey};
@@ -69,10 +74,14 @@ pub struct Bench {
     pub git: Arc<GitSources>,
     /// Secrets by id.
     pub secrets: Secrets,
+    /// Agents of the secure shell by id.
+    pub agents: Agents,
     /// Times of files.
     pub timestamp: Timestamp,
     /// Compression of new layers.
     pub compression: Compression,
+    /// Whether a RUN that fails is left as it is, to be entered.
+    pub leaves_failed: bool,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
     /// What all keys share.

@@ -14,9 +14,10 @@ use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
 use super::recorded::Recorded;
-use super::run_mounts::{Mounts, prepare_mounts};
+use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::run_root::{Made, RootForm, StepRoot};
-use super::{Bench, Given, Reuse, RunFailure, StepError};
+use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError};
+use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
@@ -62,10 +63,15 @@ pub(super) async fn run(
         }
     }
     let stack = parent.layers.clone();
+    let agents = Arc::new(open_agents(bench, &op)?);
+    let served = Arc::clone(&agents);
     // All on one thread: what a step changes is mostly less than a change of lanes costs, and what is more is read, compressed
     // and hashed side by side on the cpu lane's threads all the same.
-    let work = move || finish(&own, id, run_blocking(&own, id, &op, &stack, &given)?, probe);
-    let layer = bench.workshop.lanes.wait(work).await?;
+    let work = move || finish(&own, id, run_blocking(&own, id, &op, &stack, &given, &agents)?, probe);
+    let layer = tokio::select! {
+        layer = bench.workshop.lanes.wait(work) => layer?,
+        never = serve(&served) => match never {},
+    };
     Ok(parent.with(Some(layer)))
 }
 
@@ -138,7 +144,67 @@ fn run_blocking(
     op: &RunOp,
     stack: &[Layer],
     given: &Given,
+    agents: &Arc<Vec<AgentSocket>>,
 ) -> Result<Ran, StepError> {
+    let Prepared { tree, user, open } = prepare(bench, op, stack, given, agents)?;
+    let name = log_name(id);
+    let mut log = bench.workshop.store.logs().writer(&bench.build_id, &name)?;
+    let log_path = log.path().to_owned();
+    let mut log_failure = None;
+    let mut output = |bytes: &[u8]| {
+        write_log(&mut log, bytes, &mut log_failure);
+        bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
+    };
+    let exit =
+        match kiln_sandbox::run_with(&bench.spare, &open.spec, &open.root.plan(), &bench.cancel, &mut output)
+        {
+            Ok(exit) => exit,
+            Err(error) if error.shell_code().is_some() => return Err(left(bench, error.into(), open)),
+            Err(error) => {
+                drop(open.end());
+                return Err(error.into());
+            }
+        };
+    if let Some(source) = log_failure {
+        drop(open.end());
+        return Err(StepError::Io {
+            what: format!("cannot keep the output in `{}`", log_path.display()),
+            source,
+        });
+    }
+    if !exit.status.is_success() {
+        let failure = RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path };
+        return Err(left(bench, failure.into(), open));
+    }
+    let root = open.end()?;
+    Ok(Ran { root, tree, stack: stack.to_vec(), exit, user: user.owner })
+}
+
+/// Leaves a step that failed as it is, where somebody wants to enter it.
+fn left(bench: &Bench, error: StepError, open: OpenStep) -> StepError {
+    match bench.leaves_failed {
+        true => StepError::Left { error: Box::new(error), step: Box::new(open) },
+        false => {
+            drop(open.end());
+            error
+        }
+    }
+}
+
+/// A step that is ready to run.
+struct Prepared {
+    tree: Arc<Tree>,
+    user: User,
+    open: OpenStep,
+}
+
+fn prepare(
+    bench: &Bench,
+    op: &RunOp,
+    stack: &[Layer],
+    given: &Given,
+    agents: &Arc<Vec<AgentSocket>>,
+) -> Result<Prepared, StepError> {
     let workshop = &bench.workshop;
     // These come first: to unpack layers takes the trees of those below, one after the other.
     let form = RootForm::of(bench, stack)?;
@@ -147,32 +213,35 @@ fn run_blocking(
     let caches = open_caches(bench, op, given)?;
     let below = Below { stack, tree: &tree };
     let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op), form.is_overlay())?;
-    let mounts = prepare_mounts(bench, op, given, &user, &caches, &live)?;
+    let mounts = prepare_mounts(bench, op, given, &user, &caches, &live, agents)?;
     let root = form.make(bench, stack, &tree, &live)?;
     let spec = spec(bench, op, &user, &mounts);
-    let name = log_name(id);
-    let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;
-    let log_path = log.path().to_owned();
-    let mut log_failure = None;
-    let mut output = |bytes: &[u8]| {
-        write_log(&mut log, bytes, &mut log_failure);
-        bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
-    };
-    let exit = kiln_sandbox::run_with(&bench.spare, &spec, &root.plan(), &bench.cancel, &mut output);
-    let ended = live.end(&caches);
-    let exit = exit?;
-    ended?;
-    drop((mounts, caches));
-    if let Some(source) = log_failure {
-        return Err(StepError::Io {
-            what: format!("cannot keep the output in `{}`", log_path.display()),
-            source,
-        });
+    let (shell, agents) = (op.shell.clone(), Arc::clone(agents));
+    let open = OpenStep { spec, root, shell, agents, mounts, live, caches };
+    Ok(Prepared { tree, user, open })
+}
+
+/// Prepares a step that somebody enters instead of running its command.
+///
+/// # Errors
+/// [`StepError`]: a layer cannot be had, a mount cannot be made, or this machine runs no steps.
+pub async fn open(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<OpenStep, StepError> {
+    let parent = given.parent.clone().unwrap_or_default();
+    if let Err(reason) = &bench.workshop.identity {
+        return Err(StepError::Impossible { reason: reason.clone() });
     }
-    if !exit.status.is_success() {
-        return Err(RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path }.into());
+    let read = given.reads.iter().filter_map(|read| match read {
+        super::StepOutput::Rootfs(rootfs) => Some(rootfs),
+        super::StepOutput::Files(_) | super::StepOutput::File(_) => None,
+    });
+    for rootfs in std::iter::once(&parent).chain(read) {
+        fetch_unlisted(bench, &rootfs.layers).await?;
+        fetch_unpacked(bench, &rootfs.layers).await?;
     }
-    Ok(Ran { root, tree, stack: stack.to_vec(), exit, user: user.owner })
+    let agents = Arc::new(open_agents(bench, op)?);
+    let (own, op) = (Arc::clone(bench), op.clone());
+    let work = move || prepare(&own, &op, &parent.layers, &given, &agents);
+    Ok(bench.workshop.lanes.wait(work).await?.open)
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each

@@ -1,4 +1,4 @@
-//! The mounts of a RUN: bind, cache, tmpfs, secret, and the script of a heredoc.
+//! The mounts of a RUN: bind, cache, tmpfs, secret, ssh, and the script of a heredoc.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,10 +9,11 @@ use kiln_layer::owner::User;
 use kiln_sandbox::{Mount, MountKind, Owner};
 use kiln_store::{CacheMount, Scratch};
 
-use super::caches::{Caches, copy_into};
+use super::caches::{Caches, copy_into, has_single_id};
 use super::live_times::LiveTimes;
 use super::mount_files::host_path;
 use super::{Bench, Given, StepError};
+use crate::agents::AgentSocket;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp};
 use crate::root_kind::{is_chroot, root_kind};
 use crate::secrets;
@@ -34,6 +35,7 @@ pub(super) fn prepare_mounts(
     user: &User,
     caches: &Caches,
     live: &LiveTimes,
+    agents: &[AgentSocket],
 ) -> Result<Mounts, StepError> {
     let mut mounts = Mounts { mounts: Vec::new(), variables: Vec::new(), _scratch: Vec::new() };
     let mut reads = given.reads.iter();
@@ -55,6 +57,7 @@ pub(super) fn prepare_mounts(
                 mounts.mounts.push(at(mount, MountKind::Tmpfs { size_bytes: *size_bytes }));
             }
             PlanMount::Secret { .. } => secret(bench, mount, &mut mounts)?,
+            PlanMount::Agent { .. } => agent(mount, agents, &mut mounts),
         }
     }
     if let Some(script) = &op.script {
@@ -137,4 +140,36 @@ fn secret(bench: &Bench, mount: &RunMount, mounts: &mut Mounts) -> Result<(), St
         mounts.mounts.push(at(mount, kind));
     }
     Ok(())
+}
+
+/// Makes the sockets of the agents that a step mounts. One that is not required may be missing.
+pub(super) fn open_agents(bench: &Bench, op: &RunOp) -> Result<Vec<AgentSocket>, StepError> {
+    let mut sockets = Vec::new();
+    for mount in &op.mounts {
+        let PlanMount::Agent { id, required, mode, uid, gid } = &mount.kind else { continue };
+        let Some(agent) = bench.agents.get(id) else {
+            if *required {
+                return Err(StepError::AgentMissing { id: id.clone() });
+            }
+            continue;
+        };
+        let failed = |error: std::io::Error| StepError::Mount {
+            target: mount.target.clone(),
+            reason: error.to_string(),
+        };
+        let place = bench.workshop.store.scratch("agent")?;
+        let socket = AgentSocket::open(&mount.target, place, agent, *mode).map_err(failed)?;
+        if (*uid, *gid) != (0, 0) && !has_single_id(bench) {
+            fs_err::os::unix::fs::chown(socket.path(), Some(*uid), Some(*gid)).map_err(failed)?;
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn agent(mount: &RunMount, agents: &[AgentSocket], mounts: &mut Mounts) {
+    if let Some(socket) = agents.iter().find(|socket| socket.target == mount.target) {
+        let source = socket.path().as_os_str().to_owned();
+        mounts.mounts.push(at(mount, MountKind::Socket { source }));
+    }
 }

@@ -140,6 +140,11 @@ fn the_secure_shell_uses_the_agent() {
     let url = format!("ssh://{user}@127.0.0.1:{port}{}", scene.space.path("srv/repo").display());
     scene.add(&format!("{url} /d/")).env("SSH_AUTH_SOCK", &socket).run().success();
     assert!(scene.listing()[0].starts_with("d/README first"));
+    std::fs::remove_dir_all(scene.space.store().join("repositories")).unwrap();
+    let chosen = format!("--ssh=default={}", socket.display());
+    let call = scene.add(&format!("{url} /e/")).args(["--no-cache", &chosen]);
+    call.env("SSH_AUTH_SOCK", "/nowhere").run().success();
+    assert!(scene.listing()[0].starts_with("e/README first"));
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(crate) mod served;
 pub(crate) mod sha256;
 pub(crate) mod sketch;
 pub(crate) mod space;
+pub(crate) mod terminal;
 pub(crate) mod users;
 pub(crate) mod validator;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -101,16 +102,29 @@ impl Invocation {
         self.under(user.prefix()).env("HOME", &user.home).env("TMPDIR", "/tmp").env("USER", &user.name)
     }
 
+    /// Starts the program with a terminal as its standard streams.
+    pub(crate) fn start_on(self, terminal: &OwnedFd) -> Child {
+        let stream = || Stdio::from(terminal.try_clone().unwrap());
+        let mut command = self.command();
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.shown()))
+    }
+
     /// Starts the program; standard output and error are captured.
     pub(crate) fn start(self) -> Running {
-        let mut words = self.prefix.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).args(&self.arguments).env_clear().current_dir(&self.directory);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.shown()));
         Running { child, call: self }
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.prefix.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(&self.arguments).env_clear().current_dir(&self.directory);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Runs the program to its end.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, whose harness prints their results")]
 
+mod attended;
 mod cases;
 mod harness;
 mod hostile;
@@ -13,5 +14,5 @@ mod spare;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, hostile::ALL, spare::ALL].concat());
+    harness::main(&[cases::ALL, attended::ALL, hostile::ALL, spare::ALL].concat());
 }

@@ -6,7 +6,7 @@
 //! | configuration of the system and the user, hooks, templates, attributes, filters (LFS) | no | no |
 //! | the user's `credential.*` settings | no | yes |
 //! | the home: `.netrc`, what credential helpers keep | no | yes |
-//! | `$HOME/.ssh`: `config`, `known_hosts`, keys; `SSH_AUTH_SOCK`; `GIT_SSH_COMMAND` | no | ssh |
+//! | `$HOME/.ssh`: `config`, `known_hosts`, keys; `SSH_AUTH_SOCK`, or the build's agent `default`; `GIT_SSH_COMMAND` | no | ssh |
 //! | proxies | no | yes |
 //! | secrets, user and password of the address | no | http, as one header |
 //! | prompts | no | no |

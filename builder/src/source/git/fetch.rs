@@ -216,7 +216,7 @@ impl GitSources {
             true => self.credentials.get_or_try_init(|| self.read_credentials()).await?.as_slice(),
             false => &[],
         };
-        let surroundings = &self.workshop.git;
+        let surroundings = &self.surroundings;
         let environment = std::mem::take(&mut attempt.environment);
         let environment = environment.speaking(surroundings, asked.remote, header.as_ref(), credentials);
         let (mut count, mut pause) = (1, PAUSE);

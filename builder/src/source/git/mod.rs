@@ -39,11 +39,12 @@ use kiln_layer::Tree;
 use kiln_oci::{Digest, Hasher};
 use tokio::sync::OnceCell;
 
+use crate::agents::{Agents, DEFAULT_AGENT};
 use crate::git_reference::{GitReference, Remote};
 use crate::plan::key::KeySink;
 use crate::progress::{Progress, ProgressEvent};
 use crate::secrets::Secrets;
-use crate::workshop::Workshop;
+use crate::workshop::{GitSurroundings, Workshop};
 use checkout::Checkout;
 use environment::Environment;
 use program::{Call, Input};
@@ -92,6 +93,8 @@ const VERSION_MIN: (u32, u32) = (2, 32);
 pub struct GitSources {
     workshop: Arc<Workshop>,
     secrets: Secrets,
+    /// What git may use, with the agent that the build chose.
+    surroundings: GitSurroundings,
     progress: Arc<dyn Progress>,
     /// Where git is.
     program: OnceCell<PathBuf>,
@@ -129,8 +132,15 @@ impl<K: Clone + PartialEq, V> Cells<K, V> {
 
 impl GitSources {
     /// Returns what a build's repositories are had by.
-    pub fn new(workshop: &Arc<Workshop>, secrets: &Secrets, progress: &Arc<dyn Progress>) -> Self {
+    pub fn new(
+        workshop: &Arc<Workshop>,
+        secrets: &Secrets,
+        agents: &Agents,
+        progress: &Arc<dyn Progress>,
+    ) -> Self {
+        let agent = agents.get(DEFAULT_AGENT);
         Self {
+            surroundings: agent.map_or_else(|| workshop.git.clone(), |agent| workshop.git.with_agent(agent)),
             workshop: Arc::clone(workshop),
             secrets: secrets.clone(),
             progress: Arc::clone(progress),

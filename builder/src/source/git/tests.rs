@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::git_reference::Standing;
 use crate::progress::Silent;
-use crate::workshop::{GitSurroundings, WorkshopOptions};
+use crate::workshop::WorkshopOptions;
 
 /// A store with the usual places of programs.
 fn sources(folder: &std::path::Path) -> GitSources {
@@ -26,7 +26,12 @@ fn sources(folder: &std::path::Path) -> GitSources {
         started_ns: 0,
     };
     let silent: Arc<dyn Progress> = Arc::new(Silent);
-    GitSources::new(&Arc::new(Workshop::open(options).unwrap()), &Secrets::default(), &silent)
+    GitSources::new(
+        &Arc::new(Workshop::open(options).unwrap()),
+        &Secrets::default(),
+        &Agents::default(),
+        &silent,
+    )
 }
 
 fn reference(text: &str) -> GitReference {

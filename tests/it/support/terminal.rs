@@ -1,0 +1,110 @@
+//! A terminal for the program under test: a pair of which the test holds the keyboard and the screen.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use super::Invocation;
+
+/// How long something may take to appear.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A terminal with a program on it.
+pub(crate) struct Terminal {
+    /// The program.
+    pub(crate) child: Child,
+    keyboard: File,
+    screen: Vec<u8>,
+    /// Up to where the screen has been looked at.
+    seen: usize,
+    /// Keeps the terminal open when the program has ended.
+    line: OwnedFd,
+}
+
+impl Terminal {
+    /// Starts a call as the leader of a session on a new terminal.
+    pub(crate) fn start(call: Invocation) -> Self {
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let line = ioctl_tiocgptpeer(&keyboard, flags).unwrap();
+        let child = call.under(["setsid", "--ctty"]).env("TERM", "xterm").start_on(&line);
+        let terminal = Self { child, keyboard: File::from(keyboard), screen: Vec::new(), seen: 0, line };
+        terminal.resize(24, 80);
+        terminal
+    }
+
+    /// Types.
+    pub(crate) fn keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until a text appears, behind what was waited for before.
+    #[track_caller]
+    pub(crate) fn shows(&mut self, text: &str) {
+        let begun = Instant::now();
+        loop {
+            let unseen = &self.screen[self.seen..];
+            if let Some(at) = unseen.windows(text.len()).position(|window| window == text.as_bytes()) {
+                self.seen += at + text.len();
+                return;
+            }
+            let is_late = begun.elapsed() > PATIENCE;
+            assert!(!is_late, "{text:?} does not appear: {}", String::from_utf8_lossy(&self.screen));
+            self.look();
+        }
+    }
+
+    /// Changes the size.
+    pub(crate) fn resize(&self, ws_row: u16, ws_col: u16) {
+        tcsetwinsize(&self.keyboard, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    }
+
+    /// Returns how the terminal treats keys now.
+    pub(crate) fn modes(&self) -> Termios {
+        tcgetattr(&self.line).unwrap()
+    }
+
+    /// Waits for the program's end; returns how it ended and all that was on the screen.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let begun = Instant::now();
+        let status = loop {
+            self.look();
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            let screen = || String::from_utf8_lossy(&self.screen).into_owned();
+            assert!(begun.elapsed() < PATIENCE, "the program does not end: {}", screen());
+        };
+        while self.look() {}
+        (status, String::from_utf8_lossy(&self.screen).into_owned())
+    }
+
+    /// Takes what has been written, if there is something within a moment.
+    fn look(&mut self) -> bool {
+        let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let mut polled = [PollFd::new(&self.keyboard, PollFlags::IN)];
+        if poll(&mut polled, Some(&moment)).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        let count = self.keyboard.read(&mut buffer).unwrap();
+        self.screen.extend_from_slice(&buffer[..count]);
+        count > 0
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A test that failed leaves no program behind; one that has ended cannot be killed.
+        self.child.kill().and_then(|()| self.child.wait().map(drop)).ok();
+    }
+}

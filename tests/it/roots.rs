@@ -102,8 +102,8 @@ fn steps_after_cached_ones_go_on_from_the_layers() {
 
 #[test]
 fn a_store_on_an_overlay_runs_its_steps_in_copies_and_says_so() {
-    requires!("root", "busybox");
-    let space = TestSpace::new();
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
     let server = busybox::serve(&space);
     let disk = Mounted::new(space.path("disk"), Filesystem::Overlay);
     let dockerfile = "FROM busybox\nRUN echo 1 > /a\nRUN rm /a && rm -r /home && mkdir /home\n";
@@ -113,6 +113,14 @@ fn a_store_on_an_overlay_runs_its_steps_in_copies_and_says_so() {
     assert_eq!(outcome.stderr.matches(NOTICE).count(), 1, "it is said once");
     assert_eq!(outcome.digest(), expected);
     assert_eq!(scratch(&space.path("disk/store")), Vec::<String>::new());
+    for user in [users::with_subordinate_ids(&space), users::with_single_id(&space)] {
+        let own = disk.path.join(&user.name);
+        fs::create_dir(&own).unwrap();
+        user.own(&own);
+        let call = build_as(&space, Some(&user), "", dockerfile).store(&own.join("store"));
+        let outcome = call.run().success().says(&[NOTICE]);
+        assert_eq!(outcome.digest(), expected, "{}", user.name);
+    }
     drop((server, disk));
 }
 

@@ -117,6 +117,8 @@ pub enum ExecError {
 pub enum Operation {
     #[error("make a pipe to the step")]
     Pipe,
+    #[error("keep a copy of this program in memory")]
+    CopyProgram,
     #[error("start a process in a new pid namespace")]
     Spawn,
     #[error("start the step's process")]
@@ -139,6 +141,8 @@ pub enum Operation {
     BindRoot,
     #[error("make the root the root")]
     Pivot,
+    #[error("give the step an empty input")]
+    Input,
     #[error("set resource limits")]
     Limits,
     #[error("set user and groups")]

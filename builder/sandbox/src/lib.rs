@@ -35,6 +35,8 @@
 
 mod run;
 
+mod own_program;
+
 mod child;
 
 mod step;

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
+use crate::own_program;
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{Spawn, spawn_in_pid_namespace};
 use crate::wire::{Finished, JobRef, Report, Root, receive, send};
@@ -109,8 +110,10 @@ fn start() -> Result<(Keeper, OwnedFd), ExecError> {
         .map_err(setup(Operation::Pipe))?;
     let marker = CString::new(MARKER).expect("the marker has no NUL");
     let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
+    let program = own_program::path()
+        .map_err(|source| ExecError::Setup { operation: Operation::CopyProgram, source })?;
     let spawn = Spawn {
-        program: c"/proc/self/exe",
+        program: &program,
         arguments: &[&marker, &number],
         stdin: null.as_raw_fd(),
         output: writer.as_raw_fd(),

@@ -6,11 +6,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, whose harness prints their results")]
 
 mod cases;
+mod escapes;
 mod harness;
 mod hostile;
 mod space;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, hostile::ALL].concat());
+    harness::main(&[cases::ALL, hostile::ALL, escapes::ALL].concat());
 }

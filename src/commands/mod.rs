@@ -4,6 +4,7 @@
 
 mod build;
 mod call;
+mod doctor;
 mod history;
 mod images;
 mod import;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<(), Failur
         Command::Import(args) => import::run(&args, context).await,
         Command::Login(args) => login::run(&args, context).await,
         Command::Logout(args) => login::forget(&args, context).await,
+        Command::Doctor(args) => doctor::run(&args, context),
     }
 }
 

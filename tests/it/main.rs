@@ -15,9 +15,11 @@
 mod conformance;
 mod copying;
 mod debian;
+mod doctor;
 mod documents;
 mod faults;
 mod foreign;
+mod foreign_platforms;
 mod git;
 mod golden;
 mod hostile;

@@ -63,6 +63,8 @@ mod userns;
 
 mod probe;
 
+mod emulation;
+
 mod capabilities;
 
 mod handover;
@@ -85,9 +87,10 @@ mod sys;
 
 pub use cancel::CancelToken;
 pub use child::run_if_child;
+pub use emulation::{Emulation, Handler, emulated, emulation, is_foreign};
 pub use error::{ExecError, Operation};
 pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
-pub use probe::{Machine, Obstacle, probe};
+pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::run;
 pub use spec::{
     Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,

@@ -8,7 +8,9 @@ use kiln_layer::owner::{Owner, User, resolve_user};
 use kiln_layer::{
     ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
 };
-use kiln_sandbox::{Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind};
+use kiln_sandbox::{
+    Emulation, Exit, Identity, Limits, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation,
+};
 use kiln_store::{LogWriter, Scratch};
 
 use super::accounts::AccountFiles;
@@ -54,6 +56,7 @@ pub(super) async fn run(
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
+    refuse_foreign(bench, &op, &parent)?;
     fetch_unpacked(bench, &parent.layers).await?;
     for read in &given.reads {
         if let super::StepOutput::Rootfs(rootfs) = read {
@@ -64,6 +67,25 @@ pub(super) async fn run(
     let ran = bench.workshop.lanes.wait(move || run_blocking(&own, id, &op, &stack, &given)).await?;
     let layer = on_cpu(bench, move |bench| finish(bench, ran, &probe)).await?;
     Ok(parent.with(Some(layer)))
+}
+
+/// Refuses a step whose programs are for a machine that neither this one is nor emulates. Where that cannot be told, the step
+/// is tried.
+fn refuse_foreign(bench: &Bench, op: &RunOp, parent: &Rootfs) -> Result<(), StepError> {
+    let (handler, interpreter) = match emulation(&op.platform.architecture) {
+        Emulation::Native | Emulation::Unknown => return Ok(()),
+        Emulation::Missing(handler) => (handler, None),
+        Emulation::Handler(handler) if handler.is_fixed => return Ok(()),
+        Emulation::Handler(handler) => {
+            let tree = layers::tree(&bench.workshop, &parent.layers)?;
+            let path = ArchivePath::clamp(handler.interpreter.as_bytes());
+            if path.is_ok_and(|path| tree.resolve(&path).is_ok_and(|found| tree.get(&found.path).is_some())) {
+                return Ok(());
+            }
+            (handler.name, Some(handler.interpreter))
+        }
+    };
+    Err(StepError::Foreign { platform: op.platform.to_string(), handler, interpreter })
 }
 
 /// A step, its content key, and what that is made of.

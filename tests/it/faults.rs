@@ -252,7 +252,7 @@ fn a_kill_leaves_a_sound_store_and_no_process() {
 }
 
 /// Asserts that no process and no mount mentions the place, and that the store still builds.
-fn assert_nothing_left(space: &TestSpace, mark: &str) {
+pub(crate) fn assert_nothing_left(space: &TestSpace, mark: &str) {
     // The kernel ends a process tree a moment after its parent; ten seconds are plenty.
     for _ in 0..200 {
         if processes_mentioning(mark).is_empty() {

@@ -21,7 +21,7 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
 use kiln_registry::WebError;
-use kiln_sandbox::{ExecError, ExitStatus, Operation};
+use kiln_sandbox::{ExecError, ExitStatus, Operation, is_foreign};
 
 use crate::settings::{ConfigError, SettingsError};
 
@@ -326,15 +326,6 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
             return Failure::interrupted();
         }
         StepError::Git(error) => of_git(error),
-        StepError::Exec(ExecError::Setup { operation: Operation::Overlay, source })
-            if source.kind() == io::ErrorKind::InvalidInput =>
-        {
-            Failure::of(Kind::Machine, error).with_hint(OVERLAY_HINT)
-        }
-        StepError::Exec(cause) if cause.is_machine_limit() => {
-            Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT)
-        }
-        StepError::Impossible { .. } => Failure::of(Kind::Machine, error).with_hint(MACHINE_HINT),
         StepError::Run(run) => hint_of_exit(run.status)
             .into_iter()
             .fold(Failure::of(Kind::Failed, error), Failure::with_hint)
@@ -342,7 +333,12 @@ fn of_step(origin: &Origin, source: Source, error: &StepError) -> Failure {
                 "the whole output is kept in `{}`; `kiln enter` opens a shell where the step starts",
                 run.log.display()
             )),
-        _ => hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint),
+        _ => match hint_of_machine(error) {
+            Some(hint) => Failure::of(Kind::Machine, error).with_hint(hint),
+            None => {
+                hint_of_step(error).into_iter().fold(Failure::of(Kind::Failed, error), Failure::with_hint)
+            }
+        },
     };
     let stage = (!origin.stage.is_empty()).then(|| format!("in stage `{}`", origin.stage));
     let output = matches!(error, StepError::Run(_)).then(|| "its output is above".to_owned());
@@ -371,6 +367,22 @@ fn hint_of_exit(status: ExitStatus) -> Option<&'static str> {
         ),
         SIGXCPU | SIGXFSZ => Some("a limit of `--ulimit` was reached"),
         SIGSYS => Some("a system call was refused; steps have the filter of Docker's containers"),
+        _ => None,
+    }
+}
+
+/// Returns what to do about an error that is this machine's, not the build's; `None` when it is none.
+pub(crate) fn hint_of_machine(error: &StepError) -> Option<&'static str> {
+    match error {
+        StepError::Exec(ExecError::Setup { operation: Operation::Overlay, source })
+            if source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            Some(OVERLAY_HINT)
+        }
+        StepError::Exec(cause) if cause.is_machine_limit() => Some(MACHINE_HINT),
+        StepError::Exec(ExecError::WrongFormat { machine, .. }) if is_foreign(machine) => Some(FOREIGN_HINT),
+        StepError::Impossible { .. } => Some(MACHINE_HINT),
+        StepError::Foreign { .. } => Some(FOREIGN_HINT),
         _ => None,
     }
 }
@@ -430,7 +442,11 @@ const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes 
 
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
     apparmor profiles), or run kiln as a root that may at least chroot and chown (docs/rootless.md); a Dockerfile without RUN needs \
-    nothing";
+    nothing. `kiln doctor` says what this machine lacks";
+
+const FOREIGN_HINT: &str = "programs of another architecture run where the kernel has a handler for them, registered with \
+    the flag F: Debian has `qemu-user-static` and `binfmt-support`, and `kiln doctor` lists what is there. A Dockerfile \
+    without RUN needs none, and a stage `FROM --platform=$BUILDPLATFORM` runs this machine's programs";
 
 #[cfg(test)]
 mod tests {

@@ -44,6 +44,8 @@
 
 pub mod check;
 
+pub mod checkup;
+
 pub mod build;
 
 pub mod catalog;

@@ -4,6 +4,7 @@
 //! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
 
 mod build;
+mod doctor;
 mod enter;
 mod image;
 mod lint;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
 pub(crate) use image::{
     ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
@@ -78,12 +80,14 @@ pub(crate) enum Command {
     Login(LoginArgs),
     /// Forget the credentials for a registry
     Logout(LogoutArgs),
+    /// Say whether steps run on this machine, and what stands in the way
+    Doctor(DoctorArgs),
 }
 
 impl Command {
     /// Whether the command runs steps or deletes what they made, and so needs to be root of something.
     pub(crate) fn needs_user_namespace(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_))
+        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_) | Self::Doctor(_))
     }
 }
 

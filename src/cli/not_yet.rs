@@ -112,7 +112,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("prune", "`kiln rmi` removes images"),
     ("system", "`kiln rmi` removes images"),
     ("manifest", "`kiln build --platform a,b` makes an image for several platforms"),
-    ("doctor", "errors about this machine say what it lacks"),
     ("help", "write `kiln --help` or `kiln COMMAND --help`"),
 ];
 

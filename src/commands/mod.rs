@@ -5,6 +5,7 @@
 mod attended;
 mod build;
 mod call;
+mod doctor;
 mod enter;
 mod history;
 mod images;
@@ -65,6 +66,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Import(args) => import::run(&args, context).await?,
         Command::Login(args) => login::run(&args, context).await?,
         Command::Logout(args) => login::forget(&args, context).await?,
+        Command::Doctor(args) => doctor::run(&args, context)?,
     }
     Ok(0)
 }

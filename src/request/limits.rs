@@ -1,6 +1,6 @@
 //! `--ulimit`, `--shm-size` and `--add-host`, in Docker's forms.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use kiln_builder::plan::Ulimit;
 
@@ -80,6 +80,9 @@ pub(super) fn shm_size(text: &str) -> Result<u64, SpecError> {
     number.checked_mul(1 << shift).filter(|size| *size > 0).ok_or_else(error)
 }
 
+/// What Docker takes for the address of the host.
+const HOST_GATEWAY: &str = "host-gateway";
+
 /// Reads `NAME:ADDRESS` or `NAME=ADDRESS`.
 ///
 /// # Errors
@@ -93,9 +96,9 @@ pub(super) fn host(spec: &str) -> Result<(String, String), SpecError> {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
         return Err(error(format!("`{name}` is no host name")));
     }
-    if address == "host-gateway" {
-        let hint = "steps have the host's network: 127.0.0.1 is the host";
-        return Err(error("`host-gateway` is not built yet".to_owned()).with_hint(hint));
+    if address == HOST_GATEWAY {
+        // Steps have the host's network, where the host is here.
+        return Ok((name.to_owned(), Ipv4Addr::LOCALHOST.to_string()));
     }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let address: IpAddr = bare.parse().map_err(|_| error(format!("`{address}` is no address")))?;
@@ -153,7 +156,7 @@ mod tests {
             ("a", Err("it is not of the form NAME:ADDRESS".to_owned())),
             ("a b:1.1.1.1", Err("`a b` is no host name".to_owned())),
             ("a:b", Err("`b` is no address".to_owned())),
-            ("a:host-gateway", Err("`host-gateway` is not built yet".to_owned())),
+            ("a:host-gateway", pair("a", "127.0.0.1")),
         ] {
             assert_eq!(host(spec).map_err(|error| error.reason), expected, "{spec}");
         }

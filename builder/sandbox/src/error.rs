@@ -129,6 +129,8 @@ pub enum ExecError {
 pub enum Operation {
     #[error("make a pipe to the step")]
     Pipe,
+    #[error("keep a copy of this program in memory")]
+    CopyProgram,
     #[error("start a process in a new pid namespace")]
     Spawn,
     #[error("start the step's process")]
@@ -153,6 +155,8 @@ pub enum Operation {
     Pivot,
     #[error("enter the root by chroot")]
     Chroot,
+    #[error("give the step an empty input")]
+    Input,
     #[error("set resource limits")]
     Limits,
     #[error("make a terminal for the step")]

@@ -14,7 +14,7 @@
 //!     │ ◄──── Finished ─────────────────────│  waits, answers notifications, removes stubs
 //! ```
 //!
-//! [`attend`] is the same for a step that somebody attends: on a terminal that the step opens in its own `/dev/pts`, and whose
+//! [`attend()`] is the same for a step that somebody attends: on a terminal that the step opens in its own `/dev/pts`, and whose
 //! other end it sends to the caller, or with open files of the caller's.
 //!
 //! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
@@ -43,6 +43,8 @@
 mod attend;
 
 mod run;
+
+mod own_program;
 
 mod terminal;
 
@@ -80,6 +82,8 @@ mod userns;
 
 mod probe;
 
+mod emulation;
+
 mod capabilities;
 
 mod wire;
@@ -105,9 +109,10 @@ mod sys;
 pub use attend::{Streams, attend};
 pub use cancel::CancelToken;
 pub use child::run_if_child;
+pub use emulation::{Emulation, Handler, emulated, emulation, is_foreign};
 pub use error::{ExecError, Operation};
 pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
-pub use probe::{Machine, Obstacle, probe};
+pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::{Spare, run, run_with};
 pub use spec::{
     DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage,

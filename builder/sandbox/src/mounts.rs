@@ -26,10 +26,11 @@ const STRICT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// Paths that say too much about the machine; the list of containerd.
-const MASKED: [&str; 11] = [
+/// Paths that say too much about the machine; the list of containerd, and moby's `/proc/interrupts`.
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",

@@ -62,8 +62,6 @@ pub fn probe() -> Machine {
     let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let filter = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
-    let has_tool =
-        |name: &str| ["/usr/bin", "/bin", "/usr/sbin"].iter().any(|directory| exists(directory, name));
     Machine {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         is_root: geteuid().is_root() && capabilities::may_administer().unwrap_or(false),
@@ -72,13 +70,18 @@ pub fn probe() -> Machine {
         apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
             .map(|value| value != 0),
         is_filtered: filter.is_some_and(|mode| mode.trim() != "0"),
-        has_id_map_tools: has_tool("newuidmap") && has_tool("newgidmap"),
+        has_id_map_tools: id_map_tool("newuidmap").is_some() && id_map_tool("newgidmap").is_some(),
         has_overlay: has_overlay(),
     }
 }
 
-fn exists(directory: &str, name: &str) -> bool {
-    fs::metadata(format!("{directory}/{name}")).is_ok()
+/// Where the setuid programs are; the caller's `PATH` is not asked, because libraries read no environment.
+const TOOL_DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"];
+
+/// Returns where `newuidmap` or `newgidmap` is installed.
+pub fn id_map_tool(name: &str) -> Option<String> {
+    let paths = TOOL_DIRECTORIES.iter().map(|directory| format!("{directory}/{name}"));
+    paths.into_iter().find(|path| fs::metadata(path).is_ok())
 }
 
 /// An ordinary user may not open a context; then the kernel's own list answers.

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
+use crate::own_program;
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{self, Spawn};
 use crate::wire::{Finished, JobRef, Report, Root, StreamKind, receive, send};
@@ -166,8 +167,10 @@ impl Keeper {
             UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Pipe, source })?;
         let marker = CString::new(MARKER).expect("the marker has no NUL");
         let number = CString::new(child_end.as_raw_fd().to_string()).expect("digits have no NUL");
+        let program = own_program::path()
+            .map_err(|source| ExecError::Setup { operation: Operation::CopyProgram, source })?;
         let spawn = Spawn {
-            program: c"/proc/self/exe",
+            program: &program,
             arguments: &[&marker, &number],
             streams: streams.map(AsRawFd::as_raw_fd),
             kept: child_end.as_raw_fd(),

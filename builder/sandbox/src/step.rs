@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, mkdir};
+use rustix::fs::{Mode, OFlags, mkdir, open};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Signal, Uid, chdir, set_parent_process_death_signal, setsid, umask};
@@ -46,6 +46,9 @@ fn prepare_and_execute(
     let program = Program::new(spec)?;
     make_namespaces(spec)?;
     make_root(job, ids, channel)?;
+    if job.streams == StreamKind::Captured {
+        empty_input().map_err(Failure::during(Operation::Input))?;
+    }
     set_process_state(spec)?;
     if let (StreamKind::Terminal(size), Some(give_to)) = (job.streams, &job.terminal) {
         pty::take_control(size, give_to).map_err(Failure::during(Operation::Terminal))?;
@@ -118,6 +121,13 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
     send(&mut *channel, &StepMessage::Mounted(footprint)).map_err(Failure::during_io(Operation::Talk))?;
     mounts?;
     root::enter(&mounted).map_err(Failure::during(Operation::Pivot))
+}
+
+/// Gives the step its own `/dev/null` to read. The caller's is the machine's: real root could change the mode of that file
+/// by `/proc/self/fd/0`.
+fn empty_input() -> Result<(), Errno> {
+    let null = open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)
 }
 
 pub(crate) fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {

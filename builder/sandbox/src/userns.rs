@@ -8,7 +8,6 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, getegid, geteuid, getpid};
@@ -16,6 +15,7 @@ use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
 use crate::ids::IdMap;
+use crate::probe::id_map_tool;
 use crate::{capabilities, sys};
 
 /// How ids are to be mapped.
@@ -204,8 +204,6 @@ struct IdKind {
 
 const USERS: IdKind = IdKind { tool: "newuidmap", grants: "/etc/subuid" };
 const GROUPS: IdKind = IdKind { tool: "newgidmap", grants: "/etc/subgid" };
-/// Where the setuid programs are; the caller's `PATH` is not asked, because libraries read no environment.
-const TOOL_DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"];
 /// Most of what a tool says that is kept.
 const MESSAGE_BYTES_MAX: u64 = 4096;
 
@@ -253,11 +251,7 @@ impl Helper {
         if ranges.is_empty() {
             return Err(SubordinateError::NoEntry { file });
         }
-        let path = TOOL_DIRECTORIES.iter().map(|directory| format!("{directory}/{tool}"));
-        let path = path
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-            .ok_or(SubordinateError::NoTool { tool })?;
+        let path = id_map_tool(tool).ok_or(SubordinateError::NoTool { tool })?;
         let not_started =
             |errno: rustix::io::Errno| SubordinateError::NotStarted { tool, source: errno.into() };
         let arguments = arguments(tool, own_id, &ranges);

@@ -44,6 +44,16 @@ pub enum StepError {
         /// What is missing.
         reason: String,
     },
+    /// Programs of the step's platform do not run here.
+    #[error("programs of `{platform}` cannot run on this machine: {}", missing_handler(.handler, .interpreter.as_deref()))]
+    Foreign {
+        /// The step's platform.
+        platform: String,
+        /// The handler of the kernel that would run them.
+        handler: String,
+        /// Its interpreter, when it is registered and would not find that in the step's root.
+        interpreter: Option<String>,
+    },
     /// The context cannot be read.
     #[error(transparent)]
     Context(#[from] Arc<ContextError>),
@@ -160,6 +170,15 @@ pub enum StepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn missing_handler(handler: &str, interpreter: Option<&str>) -> String {
+    match interpreter {
+        None => format!("the kernel has no handler for them (`{handler}`)"),
+        Some(interpreter) => format!(
+            "the kernel's handler `{handler}` is registered without the flag F, and the image has no `{interpreter}`"
+        ),
+    }
 }
 
 impl From<HttpError> for StepError {

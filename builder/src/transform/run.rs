@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kiln_layer::owner::{Owner, User, resolve_user};
 use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
 use kiln_oci::Digest;
-use kiln_sandbox::{Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind};
+use kiln_sandbox::{Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation};
 use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
@@ -56,6 +56,7 @@ pub(super) async fn run(
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
+    refuse_foreign(bench, &op, &parent)?;
     fetch_unpacked(bench, &parent.layers).await?;
     for read in &given.reads {
         if let super::StepOutput::Rootfs(rootfs) = read {
@@ -73,6 +74,25 @@ pub(super) async fn run(
         never = serve(&served) => match never {},
     };
     Ok(parent.with(Some(layer)))
+}
+
+/// Refuses a step whose programs are for a machine that neither this one is nor emulates. Where that cannot be told, the step
+/// is tried.
+fn refuse_foreign(bench: &Bench, op: &RunOp, parent: &Rootfs) -> Result<(), StepError> {
+    let (handler, interpreter) = match emulation(&op.platform.architecture) {
+        Emulation::Native | Emulation::Unknown => return Ok(()),
+        Emulation::Missing(handler) => (handler, None),
+        Emulation::Handler(handler) if handler.is_fixed => return Ok(()),
+        Emulation::Handler(handler) => {
+            let tree = layers::tree(&bench.workshop, &parent.layers)?;
+            let path = ArchivePath::clamp(handler.interpreter.as_bytes());
+            if path.is_ok_and(|path| tree.resolve(&path).is_ok_and(|found| tree.get(&found.path).is_some())) {
+                return Ok(());
+            }
+            (handler.name, Some(handler.interpreter))
+        }
+    };
+    Err(StepError::Foreign { platform: op.platform.to_string(), handler, interpreter })
 }
 
 /// A step, its content key, and what that is made of.

@@ -8,6 +8,7 @@
 //! | good, but no `oci-layout` | – | making it was interrupted: it is made again |
 //! | good | – | opened: one small read and one stat |
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ const FOLDERS: [&str; 10] = [
     SCRATCH,
     LEASES,
 ];
+/// What steps leave there may run with the rights of the store's owner, or be a device: only the owner comes near it.
+const CLOSED_FOLDERS: [&str; 3] = [SNAPSHOTS, CACHE_MOUNTS, SCRATCH];
 /// What only a store, or another OCI layout, has.
 const DATA: [&str; 6] = [layout::MARKER_FILE, layout::INDEX_FILE, "blobs", RECORDS, SNAPSHOTS, CACHE_MOUNTS];
 
@@ -249,6 +252,11 @@ fn make(session: &Arc<Session>) -> Result<()> {
     replace_file(session, &session.path(VERSION_FILE), &kiln_oci::json::to_bytes(&version))?;
     for folder in FOLDERS {
         make_directories(disk, &session.path(folder))?;
+    }
+    for folder in CLOSED_FOLDERS {
+        let path = session.path(folder);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))
+            .on("close to others", &path)?;
     }
     let index = session.path(layout::INDEX_FILE);
     if optional(std::fs::symlink_metadata(&index)).on("inspect", &index)?.is_none() {

@@ -8,8 +8,8 @@
 //! While one batch of blocks is made, the one before is hashed and written; a batch is bounded, so memory does not depend on
 //! the layer. Blocks are cut where entries begin, at places that depend only on what is near: a block for a run of entries that
 //! did not change is the same as before, whatever changed around it, and its compressed form is copied from the layer
-//! that had it. What comes before the first change is neither unpacked nor hashed as tar ([`beginning`]). Number of threads, speed
-//! of anything, and what was there to be copied never reach the bytes.
+//! that had it. What comes before the first change is neither unpacked nor hashed as tar (`beginning.rs`). Number of threads,
+//! speed of anything, and what was there to be copied never reach the bytes.
 
 mod beginning;
 mod cut;

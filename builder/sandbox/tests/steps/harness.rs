@@ -23,6 +23,9 @@ pub(crate) fn main(cases: &[Case]) {
         // Started by a test that has entered its rung already.
         super::hostile::victim(Path::new(&arguments[1]));
     }
+    if has("--change-own-program") {
+        super::escapes::change_own_program();
+    }
     let names: Vec<String> = RUNGS
         .iter()
         .flat_map(|rung| cases.iter().map(move |(name, _)| format!("{rung}::{name}")))

@@ -19,6 +19,7 @@ pub(crate) const ALL: &[Case] = &[
     ("nothing_outlives_a_caller_that_is_killed", killed_caller),
     ("no_mount_is_left_or_seen_by_the_caller", no_mount_is_left),
     ("tasks_are_bounded", tasks_are_bounded),
+    ("a_fork_bomb_ends_with_its_step", fork_bomb),
     ("output_without_newlines_streams_in_order", output_streams),
     ("device_nodes_reach_no_device", device_nodes),
     ("the_standard_devices_of_the_machine_cannot_be_changed", standard_devices),
@@ -128,6 +129,18 @@ fn tasks_are_bounded() {
     let outcome = space.try_run(&spec).unwrap();
     assert_ne!(outcome.exit.status, ExitStatus::Code(0));
     assert!(outcome.output.ends_with("can't fork: Resource temporarily unavailable\n"), "{}", outcome.output);
+}
+
+fn fork_bomb() {
+    let mut watched = Watched::new("b() { b | b & }; b 2>/dev/null; sleep 1; echo end");
+    watched.spec.limits.tasks_max = 400;
+    std::thread::scope(|scope| {
+        let fifo = watched.space.path("shared/fifo");
+        let reader = scope.spawn(move || all_gone(&mut File::open(fifo).unwrap()));
+        let outcome = watched.space.try_run(&watched.spec).unwrap();
+        assert_eq!((outcome.exit.status, outcome.output.as_str()), (ExitStatus::Code(0), "end\n"));
+        reader.join().unwrap();
+    });
 }
 
 fn output_streams() {

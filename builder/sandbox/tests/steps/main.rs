@@ -7,6 +7,7 @@
 
 mod attended;
 mod cases;
+mod escapes;
 mod harness;
 mod hostile;
 mod space;
@@ -14,5 +15,5 @@ mod spare;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, attended::ALL, hostile::ALL, spare::ALL].concat());
+    harness::main(&[cases::ALL, attended::ALL, hostile::ALL, escapes::ALL, spare::ALL].concat());
 }

@@ -46,7 +46,7 @@ fn a_store_of_another_format_or_none_is_refused_with_its_reason() {
 }
 
 #[test]
-fn modes_do_not_depend_on_the_umask() {
+fn modes_do_not_depend_on_the_umask_and_what_steps_leave_is_closed_to_others() {
     let space = tempfile::tempdir().unwrap();
     let root = space.path().join("store");
     let mut child = Command::new("sh")
@@ -61,7 +61,16 @@ fn modes_do_not_depend_on_the_umask() {
     let mut count = 0;
     for entry in walkdir::WalkDir::new(&root) {
         let entry = entry.unwrap();
-        let expected = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        let is_closed = ["snapshots", "cachemounts", "scratch"]
+            .map(|name| root.join(name))
+            .contains(&entry.path().into());
+        let expected = if is_closed {
+            0o700
+        } else if entry.file_type().is_dir() {
+            0o755
+        } else {
+            0o644
+        };
         let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, expected, "{}", entry.path().display());
         count += 1;

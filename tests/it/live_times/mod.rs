@@ -149,25 +149,25 @@ fn check_make(mut project: Project) {
     assert_eq!(elsewhere.run().success().digest(), image, "the times reach no layer");
 }
 
-const GREP: [&str; 2] = ["make", "ninja"];
+const TOOLS: [&str; 2] = ["make", "ninja"];
 
 #[test]
 fn make_makes_what_changed_and_nothing_else() {
     requires!("root", "busybox", "make", "ninja");
-    check_make(Project::new(&copied("make -s"), &GREP, &FILES));
+    check_make(Project::new(&copied("make -s"), &TOOLS, &FILES));
 }
 
 #[test]
 fn make_makes_what_changed_in_sources_of_a_bind_mount() {
     requires!("root", "busybox", "make", "ninja");
-    check_make(Project::new(&bound("make -s"), &GREP, &FILES));
+    check_make(Project::new(&bound("make -s"), &TOOLS, &FILES));
 }
 
 #[test]
 fn make_does_so_for_users_with_subordinate_ids_and_with_a_single_one() {
     requires!("root", "busybox", "make", "ninja", "setpriv", "newuidmap");
-    check_make(Project::new(&copied("make -s"), &GREP, &FILES).by(users::with_subordinate_ids));
-    check_make(Project::new(&copied("make -s"), &GREP, &FILES).by(users::with_single_id));
+    check_make(Project::new(&copied("make -s"), &TOOLS, &FILES).by(users::with_subordinate_ids));
+    check_make(Project::new(&copied("make -s"), &TOOLS, &FILES).by(users::with_single_id));
 }
 
 /// Two steps with one cache: the first sees a source that stands in for the real one, as is usual for what takes long to make.
@@ -255,7 +255,7 @@ fn ninja_makes_what_changed_and_nothing_else() {
     requires!("root", "busybox", "make", "ninja", "setpriv", "newuidmap");
     let files = [("build.ninja", NINJA), ("a.c", "a1"), ("b.c", "b1"), ("common.h", "-")];
     for is_user in [false, true] {
-        let project = Project::new(&copied("ninja --quiet"), &GREP, &files);
+        let project = Project::new(&copied("ninja --quiet"), &TOOLS, &files);
         let mut project = if is_user { project.by(users::with_subordinate_ids) } else { project };
         project.makes("first", &[], &["a", "b", "program"], "a1-b1-");
         project.makes("unrelated change", &[("a.c", Some("a1"))], &[], "a1-b1-");

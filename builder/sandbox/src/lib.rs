@@ -20,8 +20,8 @@
 //! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
 //! |---|---|---|---|
 //! | [`Identity::Root`] | real | real, never opened (every mount is `nodev`) | real |
-//! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel | real |
-//! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says root | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
+//! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel, or attribute [`DEVICE_ATTRIBUTE`] ([`Remembered`]) | real |
+//! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says so | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
 //!
 //! ```no_run
 //! use kiln_sandbox::{CancelToken, RootPlan, RunSpec, run, run_if_child};
@@ -39,13 +39,13 @@ mod child;
 
 mod step;
 
-mod ownership;
-
-mod credentials;
-
 mod program;
 
 mod mounts;
+
+mod ownership;
+
+mod credentials;
 
 mod target;
 
@@ -88,7 +88,7 @@ pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, probe};
 pub use run::run;
 pub use spec::{
-    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, ResourceUsage, RootPlan,
-    RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, Remembered, ResourceUsage,
+    RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
 pub use userns::{IdMapping, Identity, SubordinateError, UserNamespaceError, UserNamespaceOptions, enter};

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_layer::owner::{Owner, User, resolve_user};
+use kiln_layer::owner::{User, resolve_user};
 use kiln_layer::{
     ArchivePath, Changes, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime, changes_from_overlay_upper,
 };
@@ -14,7 +14,7 @@ use kiln_store::{LogWriter, Scratch};
 use super::accounts::AccountFiles;
 use super::finish::{NewLayer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
-use super::recorded::Recorded;
+use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, prepare_mounts};
 use super::{Bench, Given, Reuse, RunFailure, StepError};
 use crate::blobs;
@@ -120,7 +120,6 @@ struct Ran {
     tree: Arc<Tree>,
     stack: Vec<Layer>,
     exit: Exit,
-    user: Owner,
 }
 
 fn run_blocking(
@@ -140,7 +139,8 @@ fn run_blocking(
         source,
     })?;
     let mounts = prepare_mounts(bench, op, given, &user)?;
-    let spec = spec(bench, op, &user, &mounts);
+    let mut spec = spec(bench, op, &user, &mounts);
+    spec.remembered = remembered(workshop, &tree);
     let root = RootPlan::Overlay { lower, upper: upper.path().to_owned(), work: work.path().to_owned() };
     let name = log_name(id);
     let mut log = workshop.store.logs().writer(&bench.build_id, &name)?;
@@ -163,7 +163,7 @@ fn run_blocking(
     }
     // The kernel keeps a directory in `work` that nobody else may read; it goes with the scratch.
     work.close()?;
-    Ok(Ran { upper, tree, stack: stack.to_vec(), exit, user: user.owner })
+    Ok(Ran { upper, tree, stack: stack.to_vec(), exit })
 }
 
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
@@ -276,7 +276,7 @@ fn finish(bench: &Bench, ran: Ran, probe: &Probe) -> Result<Layer, StepError> {
     let failed = |error: kiln_layer::DiffError| StepError::Diff { source: Box::new(error) };
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
     let directory = Arc::new(DirectoryOrigin::open(ran.upper.path()).map_err(opened)?);
-    let recorded = Recorded::new(workshop, &ran.exit.ownership, ran.user, &directory);
+    let recorded = Recorded::new(workshop, &ran.exit.ownership, &directory);
     let stubs = stub_paths(&ran.exit);
     let is_stub = |path: &ArchivePath, _is_directory: bool| stubs.contains(path);
     let metadata = |path: &ArchivePath, found: Metadata| recorded.metadata(path, found, &ran.tree);

@@ -15,6 +15,7 @@ use super::{Bench, Given, StepError, StepOutput};
 use crate::layers;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp, Sharing};
 use crate::secrets;
+use crate::upper;
 
 /// What a step's mounts need to live: dropped when the step is done.
 pub(super) struct Mounts {
@@ -110,8 +111,12 @@ fn host_path(
         devices: layers::devices(&bench.workshop),
         time: bench.timestamp.files(),
     };
+    let failed = |reason| StepError::Mount { target: target.to_owned(), reason };
     let shown = kiln_layer::materialize(&tree, &path, scratch.path(), &directories, options)
-        .map_err(|error| StepError::Mount { target: target.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| failed(error.to_string()))?;
+    if has_single_id(bench) {
+        upper::write_owners_of_copy(&tree, &path, &shown).map_err(|error| failed(error.to_string()))?;
+    }
     mounts._scratch.push(scratch);
     Ok(shown)
 }
@@ -137,7 +142,9 @@ fn cache(
     let single = has_single_id(bench);
     let cache = bench.workshop.store.cache_mount(id, sharing, &mut |directory: &Path| {
         make_directory(directory, *mode)?;
-        if !single {
+        if single {
+            upper::write_directory_owner(directory, *uid, *gid)?;
+        } else {
             std::os::unix::fs::chown(directory, Some(*uid), Some(*gid))?;
         }
         match &seed {

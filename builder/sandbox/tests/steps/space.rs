@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 const APPLETS: &[&str] = &[
     "awk", "cat", "chmod", "chown", "cut", "df", "dd", "env", "false", "find", "grep", "head", "hostname",
-    "id", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "ps", "pwd", "rm", "seq", "setsid", "sh",
-    "sleep", "sort", "stat", "su", "chroot", "tail", "tar", "test", "touch", "tr", "true", "umount",
-    "unshare", "wc", "yes",
+    "id", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "ps", "pwd", "readlink", "rm", "seq",
+    "setsid", "sh", "sleep", "sort", "stat", "su", "chroot", "tail", "tar", "test", "touch", "tr", "true",
+    "umount", "unshare", "wc", "yes",
 ];
 
 /// Directories of one test; gone when it ends.

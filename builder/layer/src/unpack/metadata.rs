@@ -86,3 +86,22 @@ fn times(mtime: Timestamp) -> Timestamps {
     let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_cannot_say_what_kiln_records() {
+        let rows: [(&[u8], bool); 5] = [
+            (b"security.capability", true),
+            (b"user.note", true),
+            (b"user.kiln.owner", false),
+            (b"user.overlay.opaque", false),
+            (b"trusted.note", false),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(is_for_all(name), expected, "{}", name.escape_ascii());
+        }
+    }
+}

@@ -303,6 +303,7 @@ mod tests {
         let program = filter(&[
             Notified { number: libc::SYS_fchownat, when: When::Always },
             Notified { number: libc::SYS_openat, when: When::AnyBit(2, 0o100) },
+            Notified { number: libc::SYS_prctl, when: When::Is(0, 8) },
         ]);
         let (mut accumulator, mut at) = (0, 0);
         loop {
@@ -335,6 +336,8 @@ mod tests {
             (native, libc::SYS_vhangup, 0, REFUSE),
             (native, libc::SYS_fchownat, 0, NOTIFY),
             (native, libc::SYS_openat, 0, ALLOW),
+            (native, libc::SYS_prctl, 9, ALLOW),
+            (native, libc::SYS_prctl, 8, NOTIFY),
             (native, libc::SYS_openat, 0o101, NOTIFY),
             (native, libc::SYS_clone3, 0, UNKNOWN),
             (native, libc::SYS_clone, libc::SIGCHLD as u32, ALLOW),

@@ -70,7 +70,9 @@ impl Supervisor<'_> {
         let bytes = self.proc.read_memory(call.pid, how, (size as usize).min(24))?;
         let ([flags, mode, resolve], []) = bytes.as_chunks::<8>() else { return Ok(None) };
         let flags = OFlags::from_bits_retain(u64::from_ne_bytes(*flags) as u32);
-        if u64::from_ne_bytes(*resolve) != 0 || !flags.intersects(OFlags::CREATE | OFlags::TMPFILE) {
+        // The flag for unnamed files has the one for directories in it.
+        let makes_file = flags.contains(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
+        if u64::from_ne_bytes(*resolve) != 0 || !makes_file {
             return Ok(None);
         }
         let mode = u64::from_ne_bytes(*mode) as u32;
@@ -124,7 +126,10 @@ impl Supervisor<'_> {
         (directory, path): (i32, u64),
         mode: u32,
     ) -> Result<Answer, Errno> {
-        let path = self.proc.read_path(pid, path)?;
+        let mut path = self.proc.read_path(pid, path)?;
+        // Only names of directories may end in a slash.
+        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        path.truncate(end);
         let place = self.place(pid, directory, &path)?;
         if place.owner == Owner::default() {
             return Ok(Answer::Continue);
@@ -192,15 +197,16 @@ impl Supervisor<'_> {
         Ok(Answer::Return(0))
     }
 
-    /// Finds where a new name goes; `EEXIST` for what can be no new name.
+    /// Finds where a new name goes; an error for what can be no new name.
     fn place(&self, pid: u32, directory: i32, path: &[u8]) -> Result<Place, Errno> {
-        let end = path.iter().rposition(|byte| *byte != b'/').ok_or(Errno::EXIST)? + 1;
-        let (parent, name) = match path[..end].iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&path[..=slash], &path[slash + 1..end]),
-            None => (&b"."[..], &path[..end]),
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..=slash], &path[slash + 1..]),
+            None => (&b"."[..], path),
         };
-        if matches!(name, b"." | b"..") {
-            return Err(Errno::EXIST);
+        match name {
+            b"" => return Err(Errno::NOENT),
+            b"." | b".." => return Err(Errno::EXIST),
+            _ => {}
         }
         let parent = self.proc.open(pid, directory, parent, OFlags::PATH | OFlags::DIRECTORY)?;
         self.place_in(pid, parent, name)

@@ -31,6 +31,7 @@ pub(crate) const ALL: &[Case] = &[
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
     ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
     ("what_is_remembered_is_seen_in_the_step", remembered_is_seen),
+    ("errors_of_new_names_are_the_kernels", errors_of_new_names),
     ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
 ];
 
@@ -395,6 +396,20 @@ fn remembered_is_seen() {
         spec.remembered.has_any = true;
         spec.remembered.links = vec![("link".into(), Owner { uid: 9, gid: 9 })];
         assert_eq!(space.output(&spec), expected, "{script}");
+    }
+}
+
+fn errors_of_new_names() {
+    let space = Space::new();
+    let script = "cd /tmp; mkdir d/; mkdir d; mkdir d/.; mkdir none/d; ln -s x l/; mknod p/ p; echo > f/; echo > d; ln -s l l; echo > l; \
+                  set -C; echo > g; echo > g; ls | tr '\\n' ' '";
+    let mut spec = RunSpec::new(["/bin/sh", "-c", &format!("exec 2>&1; {script}")]);
+    let expected = space.output(&spec);
+    assert!(expected.ends_with("d g l "), "{expected}");
+    if rung() == "single" {
+        let other = Space::new();
+        (spec.user.uid, spec.user.gid) = (1000, 1000);
+        assert_eq!(other.output(&spec), expected);
     }
 }
 

@@ -88,7 +88,11 @@ impl Supervisor<'_> {
         }
         let mut directory = opening.directory;
         for _ in 0..LINKS_MAX {
-            let place = self.place(pid, directory, &path)?;
+            let place = match self.place(pid, directory, &path) {
+                // Of the caller itself, which this process is not.
+                Err(Errno::NOENT) if path.starts_with(b"/proc/") => return Ok(Answer::Continue),
+                place => place?,
+            };
             match self.make_at(pid, opening, &place, NEW) {
                 Err(Errno::EXIST) if !opening.flags.intersects(OFlags::EXCL | OFlags::NOFOLLOW) => {}
                 made => return made,
@@ -197,15 +201,14 @@ impl Supervisor<'_> {
         Ok(Answer::Return(0))
     }
 
-    /// Finds where a new name goes; an error for what can be no new name.
+    /// Finds where a new name goes; `EINVAL` for what can be no new name.
     fn place(&self, pid: u32, directory: i32, path: &[u8]) -> Result<Place, Errno> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..=slash], &path[slash + 1..]),
             None => (&b"."[..], path),
         };
         match name {
-            b"" => return Err(Errno::NOENT),
-            b"." | b".." => return Err(Errno::EXIST),
+            b"" | b"." | b".." => return Err(Errno::INVAL),
             _ => {}
         }
         let parent = self.proc.open(pid, directory, parent, OFlags::PATH | OFlags::DIRECTORY)?;

@@ -205,14 +205,16 @@ impl<'a> Supervisor<'a> {
             libc::SYS_llistxattr => or_kernel(self.list_attributes(call, path(libc::AT_SYMLINK_NOFOLLOW))),
             libc::SYS_flistxattr => or_kernel(self.list_attributes(call, Target::Descriptor(first as i32))),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_open | libc::SYS_creat => or_kernel(self.open(call)),
-            libc::SYS_openat | libc::SYS_openat2 => or_kernel(self.open(call)),
+            libc::SYS_open | libc::SYS_creat => made_or_kernel(self.open(call)),
+            libc::SYS_openat | libc::SYS_openat2 => made_or_kernel(self.open(call)),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_mkdir => or_kernel(self.make_directory(pid, (libc::AT_FDCWD, first), second as u32)),
-            libc::SYS_mkdirat => or_kernel(self.make_directory(pid, named, third as u32)),
+            libc::SYS_mkdir => {
+                made_or_kernel(self.make_directory(pid, (libc::AT_FDCWD, first), second as u32))
+            }
+            libc::SYS_mkdirat => made_or_kernel(self.make_directory(pid, named, third as u32)),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_symlink => or_kernel(self.make_symlink(pid, first, (libc::AT_FDCWD, second))),
-            libc::SYS_symlinkat => or_kernel(self.make_symlink(pid, first, (second as i32, third))),
+            libc::SYS_symlink => made_or_kernel(self.make_symlink(pid, first, (libc::AT_FDCWD, second))),
+            libc::SYS_symlinkat => made_or_kernel(self.make_symlink(pid, first, (second as i32, third))),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_mknod => self.make_node(pid, (libc::AT_FDCWD, first), second as u32, third),
             libc::SYS_mknodat => self.make_node(pid, named, third as u32, fourth),
@@ -244,6 +246,15 @@ impl<'a> Supervisor<'a> {
 /// Leaves a call that cannot be answered to the kernel, which has the right error for it.
 fn or_kernel(answer: Result<Answer, Errno>) -> Result<Answer, Errno> {
     Ok(answer.unwrap_or(Answer::Continue))
+}
+
+/// The same for calls that make files. What is there, or is not, may have changed when the kernel looks, and then it would make
+/// a file that nobody remembers the maker of: these answers are final.
+fn made_or_kernel(answer: Result<Answer, Errno>) -> Result<Answer, Errno> {
+    match answer {
+        Err(errno @ (Errno::NOENT | Errno::EXIST | Errno::NOTDIR)) => Err(errno),
+        answer => or_kernel(answer),
+    }
 }
 
 impl AsFd for Supervisor<'_> {

@@ -402,7 +402,7 @@ fn remembered_is_seen() {
 fn errors_of_new_names() {
     let space = Space::new();
     let script = "cd /tmp; mkdir d/; mkdir d; mkdir d/.; mkdir none/d; ln -s x l/; mknod p/ p; echo > f/; echo > d; ln -s l l; echo > l; \
-                  set -C; echo > g; echo > g; ls | tr '\\n' ' '";
+                  echo out > /dev/stdout; echo err > /dev/fd/2; echo > none/f; set -C; echo > g; echo > g; ls | tr '\\n' ' '";
     let mut spec = RunSpec::new(["/bin/sh", "-c", &format!("exec 2>&1; {script}")]);
     let expected = space.output(&spec);
     assert!(expected.ends_with("d g l "), "{expected}");

@@ -26,6 +26,7 @@ mod messages;
 mod readers;
 mod registries;
 mod reproducible;
+mod rungs;
 mod running;
 mod scanning;
 mod second_builder;

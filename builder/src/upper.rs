@@ -5,9 +5,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use kiln_layer::{ArchivePath, Changes, Entry, Item, Listing, Metadata, Ownership, Tree};
-use kiln_sandbox::OWNER_ATTRIBUTE;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+use kiln_layer::{ArchivePath, Changes, Device, Entry, Item, Kind, Listing, Metadata, Ownership, Tree};
+use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, fstat,
+    futimens, openat, openat2, unlinkat,
+};
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
@@ -22,6 +25,8 @@ pub fn dress_root(upper: &Path, tree: &Tree, ownership: Ownership) -> io::Result
     let found = fs_err::symlink_metadata(upper)?;
     if ownership == Ownership::Real && (found.uid(), found.gid()) != (root.uid, root.gid) {
         std::os::unix::fs::lchown(upper, Some(root.uid), Some(root.gid))?;
+    } else {
+        write_owner(upper, &Entry::directory(root.clone()))?;
     }
     if found.mode() & 0o7777 == root.mode {
         return Ok(());
@@ -60,14 +65,18 @@ pub fn settle(
     Ok(())
 }
 
-/// Writes the owners of an unpacked layer beside its files, where the kernel would not set them.
+/// Writes the owners of an unpacked layer beside its files, where the kernel would not set them, and makes the files that
+/// stand for devices.
 ///
 /// # Errors
 /// With the path, when the file system refuses.
 pub fn write_owners(directory: &Path, listing: &Listing) -> io::Result<()> {
     for (path, item) in &listing.items {
-        if let Item::Entry(entry) = item {
-            write_owner(&directory.join(path.as_path()), entry)?;
+        let Item::Entry(entry) = item else { continue };
+        match entry.kind {
+            Kind::CharDevice(device) => write_device(directory, path, entry, ('c', device))?,
+            Kind::BlockDevice(device) => write_device(directory, path, entry, ('b', device))?,
+            _ => write_owner(&directory.join(path.as_path()), entry)?,
         }
     }
     Ok(())
@@ -79,6 +88,69 @@ pub fn write_owners(directory: &Path, listing: &Listing) -> io::Result<()> {
 /// With the path, when the file system refuses.
 pub fn write_owners_of(directory: &Path, tree: &Tree) -> io::Result<()> {
     tree.iter().try_for_each(|(path, entry)| write_owner(&directory.join(path.as_path()), entry))
+}
+
+/// Writes the owners of a part of a tree that was copied aside to `copy`, where the kernel would not set them.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn write_owners_of_copy(tree: &Tree, part: &ArchivePath, copy: &Path) -> io::Result<()> {
+    for (path, entry) in tree.within(part) {
+        let Metadata { uid, gid, ref xattrs, .. } = entry.metadata;
+        if (uid, gid) == (0, 0) && xattrs.get(OWNER_ATTRIBUTE.as_bytes()).is_none() {
+            continue;
+        }
+        let below = path.as_path().strip_prefix(part.as_path()).map_err(io::Error::other)?;
+        // Joining an empty path would say that a file is a directory.
+        let place = if below.as_os_str().is_empty() { copy.to_owned() } else { copy.join(below) };
+        write_owner(&place, entry)?;
+    }
+    Ok(())
+}
+
+/// Writes the owner of a directory that is mounted into steps.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn write_directory_owner(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let metadata = Metadata { uid, gid, ..Metadata::with_mode(0) };
+    write_owner(directory, &Entry::directory(metadata))
+}
+
+/// Makes the empty file that stands for a device, as the sandbox makes it. Where the layer says nothing of the directory
+/// around it there is none to put it in, and steps see none.
+fn write_device(
+    directory: &Path,
+    path: &ArchivePath,
+    entry: &Entry,
+    device: (char, Device),
+) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let root = fs_err::File::open(directory)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let below = if parent.is_root() { Path::new(".") } else { parent.as_path() };
+    let parent = match openat2(&root, below, flags, Mode::empty(), beneath) {
+        Ok(parent) => parent,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let before = fstat(&parent)?;
+    // The mark that hides what lower layers have there.
+    match unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(&parent, name, new, Mode::empty())?;
+    let Metadata { uid, gid, mode, mtime, .. } = entry.metadata;
+    let (letter, Device { major, minor }) = device;
+    fsetxattr(&file, OWNER_ATTRIBUTE, format!("{uid}:{gid}").as_bytes(), XattrFlags::empty())?;
+    fsetxattr(&file, DEVICE_ATTRIBUTE, format!("{letter}:{major}:{minor}").as_bytes(), XattrFlags::empty())?;
+    fchmod(&file, Mode::from_raw_mode(mode))?;
+    futimens(&file, &times(mtime.seconds, mtime.nanoseconds))?;
+    let nanoseconds = u32::try_from(before.st_mtime_nsec).map_err(io::Error::other)?;
+    Ok(futimens(&parent, &times(before.st_mtime, nanoseconds))?)
 }
 
 /// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
@@ -108,8 +180,11 @@ pub fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
 /// # Errors
 /// With the path, when the file system refuses.
 pub fn set_time(path: &Path, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
-    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
-    let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+    rustix::fs::utimensat(CWD, path, &times(seconds, nanoseconds), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|errno| io::Error::other(format!("cannot set the time of `{}`: {errno}", path.display())))
+}
+
+fn times(seconds: i64, nanoseconds: u32) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+    Timestamps { last_access: time, last_modification: time }
 }

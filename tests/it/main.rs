@@ -36,6 +36,7 @@ mod readers;
 mod registries;
 mod reproducible;
 mod roots;
+mod rungs;
 mod running;
 mod scanning;
 mod second_builder;

@@ -1,4 +1,5 @@
-//! Runs one command in a root: `step [-n] [-s] [-u UID] ROOT COMMAND…`, or `step -b N ROOT COMMAND…` to time it.
+//! Runs one command in a root: `step [-n] [-s] [-r] [-u UID] ROOT COMMAND…`, or `step -b N ROOT COMMAND…` to time it.
+//! `-s` uses a single id, and `-r` says that files of the root have remembered owners.
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -13,10 +14,12 @@ fn main() {
     run_if_child();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let (mut network, mut mapping, mut repeat, mut uid) = (Network::Host, IdMapping::Best, 1, 0);
+    let mut has_remembered = false;
     while arguments.first().is_some_and(|argument| argument.starts_with('-')) {
         match arguments.remove(0).as_str() {
             "-n" => network = Network::None,
             "-s" => mapping = IdMapping::Single,
+            "-r" => has_remembered = true,
             "-u" => uid = arguments.remove(0).parse().expect("a user id"),
             "-b" => repeat = arguments.remove(0).parse().expect("a number"),
             other => panic!("unknown option {other}"),
@@ -29,6 +32,7 @@ fn main() {
     let mut spec = RunSpec::new(arguments);
     spec.network = network;
     spec.user.uid = uid;
+    spec.remembered.has_any = has_remembered;
     let cancel = CancelToken::new().expect("an event");
     let mut times = Vec::new();
     for _ in 0..repeat {

@@ -14,8 +14,8 @@ use rustix::thread::UnshareFlags;
 
 use crate::error::Operation;
 use crate::ids::IdMap;
-use crate::ownership::Supervisor;
-use crate::spec::{ExitStatus, OwnershipRecord, User};
+use crate::ownership::{Supervisor, notified};
+use crate::spec::{ExitStatus, OwnershipRecord, RunSpec};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
 use crate::wire::{Failure, Finished, Job, Report, Root, StepMessage, StreamKind, receive, send};
@@ -81,12 +81,15 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         step::become_step(job, &ids, channel_end, listeners_end);
     };
     drop((channel_end, listeners_end));
-    let (footprint, started) = await_start(&mut channel, control);
-    let records = match started {
-        Ok(()) if ids.is_single() => supervise(step, control, &listeners, &changes, &job.spec.user),
-        Ok(()) => watch(step, control, None).map(|()| Vec::new()),
-        Err(failure) => Err(failure),
+    let supervise = || match notified(&job.spec, &ids).is_empty() {
+        true => Ok(None),
+        false => supervisor(&listeners, &changes, &job.spec, &ids),
     };
+    let (footprint, started) = await_start(&mut channel, control, supervise);
+    let records = started.and_then(|mut supervisor| {
+        watch(step, control, supervisor.as_mut())?;
+        Ok(supervisor.map(Supervisor::into_records).unwrap_or_default())
+    });
     if records.is_err() {
         // It may still run, and nobody watches it any more; if it is gone already, so much the better.
         rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
@@ -98,40 +101,74 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     Ok(finished(&footprint, ownership, &waited))
 }
 
-/// Answers the step's system calls until it has ended; returns what had to be remembered.
-fn supervise(
-    step: Pid,
-    control: &UnixStream,
+/// Returns who answers the step's system calls; `None` when the step failed before it had any to ask.
+fn supervisor<'a>(
     listeners: &UnixStream,
-    changes: &OwnedFd,
-    user: &User,
-) -> Result<Vec<OwnershipRecord>, Failure> {
+    changes: &'a OwnedFd,
+    spec: &RunSpec,
+    ids: &IdMap,
+) -> Result<Option<Supervisor<'a>>, Failure> {
     let supervising = Failure::during(Operation::Supervise);
-    let Some(listener) = handover::take(listeners).map_err(&supervising)? else {
-        return watch(step, control, None).map(|()| Vec::new());
-    };
+    let Some(listener) = handover::take(listeners).map_err(&supervising)? else { return Ok(None) };
     // A `/proc` for this pid namespace can be made only where mounts belong to us.
     let supervisor =
-        sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, changes, user));
-    let mut supervisor = supervisor.map_err(&supervising)?;
-    watch(step, control, Some(&mut supervisor))?;
-    Ok(supervisor.into_records())
+        sys::unshare(UnshareFlags::NEWNS).and_then(|()| Supervisor::new(listener, changes, spec, ids));
+    supervisor.map(Some).map_err(supervising)
 }
 
-/// Waits until the step's program runs or cannot; returns what its mounts left behind in either case.
-fn await_start(channel: &mut UnixStream, control: &UnixStream) -> (Footprint, Result<(), Failure>) {
+/// Waits until the step's program runs or cannot; returns what its mounts left behind in either case. Becoming a program is
+/// a call that is supervised, too.
+fn await_start<'a>(
+    channel: &mut UnixStream,
+    control: &UnixStream,
+    supervise: impl Fn() -> Result<Option<Supervisor<'a>>, Failure>,
+) -> (Footprint, Result<Option<Supervisor<'a>>, Failure>) {
     let (mut footprint, mut started) =
         (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
     loop {
-        if let Err(errno) = wait_beside_caller(&*channel, control) {
-            return (footprint, Err(Failure::during(Operation::Talk)(errno)));
+        let waited = match &mut started {
+            Ok(Some(supervisor)) => serve_until_readable(supervisor, channel, control),
+            _ => wait_beside_caller(&*channel, control).map_err(Failure::during(Operation::Talk)),
+        };
+        if let Err(failure) = waited {
+            return (footprint, Err(failure));
         }
         match receive(&mut *channel) {
-            Ok(Some(StepMessage::Mounted(left))) => (footprint, started) = (left, Ok(())),
+            Ok(Some(StepMessage::Mounted(left))) => (footprint, started) = (left, supervise()),
             Ok(Some(StepMessage::Failed(failure))) => return (footprint, Err(failure)),
             // Closed by `execve`, or by death before anything was mounted.
             Ok(None) => return (footprint, started),
             Err(error) => return (footprint, Err(Failure::during_io(Operation::Talk)(error))),
+        }
+        if started.is_err() {
+            return (footprint, started);
+        }
+    }
+}
+
+fn serve_until_readable(
+    supervisor: &mut Supervisor<'_>,
+    channel: &UnixStream,
+    control: &UnixStream,
+) -> Result<(), Failure> {
+    loop {
+        let mut polled = [
+            PollFd::new(channel, PollFlags::IN),
+            PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+        ];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Failure::during(Operation::Wait)(errno)),
+        }
+        let [channel_is, listener_is, control_is] = polled.map(|polled| polled.revents());
+        if !control_is.is_empty() {
+            sys::exit_now(PROTOCOL_BROKEN);
+        }
+        if listener_is.contains(PollFlags::IN) {
+            supervisor.serve().map_err(Failure::during(Operation::Supervise))?;
+        } else if !channel_is.is_empty() {
+            return Ok(());
         }
     }
 }

@@ -1,73 +1,95 @@
 //! Who the processes of a single-id step believe to be. The kernel knows only one id there, so changing it is pretended:
 //! `apt` drops to `_apt`, `su` becomes somebody, and both see what they asked for. Permissions are not checked by it.
 
-use std::collections::BTreeMap;
-
 use rustix::io::Errno;
 
-use crate::spec::User;
+use crate::spec::{Owner, User};
 
 /// Real, effective and saved ids, and supplementary groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) user: [u32; 3],
     pub(crate) group: [u32; 3],
+    /// Sorted, as the kernel keeps them.
     pub(crate) groups: Vec<u32>,
+    /// Whether the process asked to keep its capabilities when it stops being root, to change more ids after that.
+    pub(crate) keeps_capabilities: bool,
 }
 
-/// A process as long as it lives: ids are used again, start times are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) id: u32,
-    pub(crate) started: u64,
-}
+/// Everything that any process of a step believes. What a process carries is a number: its place in this list.
+pub(crate) struct Beliefs(Vec<Credentials>);
 
-/// Looks into the process table: who a process is and who its parent is.
-pub(crate) trait ProcessTable {
-    /// Returns a process and its parent's id; `None` when it is gone.
-    fn look_up(&self, id: u32) -> Option<(Process, u32)>;
-}
-
-/// What every process believes. A child believes what its parent believes until it says otherwise.
-pub(crate) struct Beliefs {
-    first: Credentials,
-    changed: BTreeMap<u32, (u64, Credentials)>,
-}
-
-/// Generations looked back; deeper chains have ended up at process 1 long before.
-const ANCESTORS_MAX: u32 = 64;
+/// Different beliefs in one step; a step that wants more is refused.
+const BELIEFS_MAX: usize = 1 << 16;
 const UNCHANGED: u32 = u32::MAX;
 
 impl Beliefs {
+    /// Returns the beliefs of a step that starts as `user`, which has the number 0.
     pub(crate) fn new(user: &User) -> Self {
         let mut groups = vec![user.gid];
         groups.extend(user.groups.iter().filter(|id| **id != user.gid));
-        let first = Credentials { user: [user.uid; 3], group: [user.gid; 3], groups };
-        Beliefs { first, changed: BTreeMap::new() }
+        groups.sort_unstable();
+        let (user, group) = ([user.uid; 3], [user.gid; 3]);
+        Beliefs(vec![Credentials { user, group, groups, keeps_capabilities: false }])
     }
 
-    /// Returns what a process believes.
-    pub(crate) fn of(&self, id: u32, table: &impl ProcessTable) -> Credentials {
-        let mut id = id;
-        for _ in 0..ANCESTORS_MAX {
-            // Most steps never change ids: then nobody is looked up.
-            if self.changed.is_empty() {
-                break;
-            }
-            let Some((process, parent)) = table.look_up(id) else { break };
-            match self.changed.get(&process.id) {
-                Some((started, credentials)) if *started == process.started => return credentials.clone(),
-                _ => id = parent,
-            }
-        }
-        self.first.clone()
+    /// Returns what a process with this number believes; with one that was never given, what the step started with.
+    pub(crate) fn at(&self, number: u64) -> &Credentials {
+        usize::try_from(number).ok().and_then(|number| self.0.get(number)).unwrap_or(&self.0[0])
     }
 
-    /// Changes what a process believes.
-    pub(crate) fn set(&mut self, id: u32, credentials: Credentials, table: &impl ProcessTable) {
-        if let Some((process, _)) = table.look_up(id) {
-            self.changed.insert(process.id, (process.started, credentials));
+    /// Returns the number of a belief.
+    pub(crate) fn number(&mut self, belief: Credentials) -> Result<u64, Errno> {
+        // The last ones are asked for again: a process goes back and forth between its user and root.
+        if let Some(number) = self.0.iter().rposition(|known| *known == belief) {
+            return Ok(number as u64);
         }
+        if self.0.len() >= BELIEFS_MAX {
+            return Err(Errno::AGAIN);
+        }
+        self.0.push(belief);
+        Ok(self.0.len() as u64 - 1)
+    }
+}
+
+impl Credentials {
+    /// Whether the effective user is root.
+    pub(crate) fn is_root(&self) -> bool {
+        self.user[1] == 0
+    }
+
+    /// Whether any ids may be taken.
+    pub(crate) fn may_take_ids(&self) -> bool {
+        self.is_root() || self.keeps_capabilities
+    }
+
+    /// Returns whom new files belong to.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { uid: self.user[1], gid: self.group[1] }
+    }
+
+    /// Whether a file that belongs to `now` may be given to `wanted`, by the rules of chown(2); `None` is unchanged.
+    pub(crate) fn may_give(&self, now: Owner, wanted: (Option<u32>, Option<u32>)) -> bool {
+        let is_own = now.uid == self.user[1];
+        let is_member = |gid: u32| gid == now.gid || gid == self.group[1] || self.groups.contains(&gid);
+        let user_fits = wanted.0.is_none_or(|uid| is_own && uid == now.uid);
+        let group_fits = wanted.1.is_none_or(|gid| is_own && is_member(gid));
+        self.is_root() || (user_fits && group_fits)
+    }
+
+    /// Returns what a process believes when it has become a program that belongs to `owner` and has this mode.
+    pub(crate) fn after_exec(&self, mode: u32, owner: Owner) -> Self {
+        let mut new = self.clone();
+        if mode & libc::S_ISUID != 0 {
+            new.user[1] = owner.uid;
+        }
+        // Without the right to execute for the group, the bit means something else.
+        if mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP {
+            new.group[1] = owner.gid;
+        }
+        (new.user[2], new.group[2]) = (new.user[1], new.group[1]);
+        new.keeps_capabilities = false;
+        new
     }
 }
 
@@ -122,24 +144,48 @@ mod tests {
         }
     }
 
-    struct Table(Vec<(u32, u64, u32)>);
+    #[test]
+    fn a_number_is_a_belief_and_an_unknown_one_is_the_first() {
+        let mut beliefs = Beliefs::new(&User { uid: 7, gid: 8, groups: vec![9, 8] });
+        let first = beliefs.at(0).clone();
+        assert_eq!((first.owner(), first.groups.as_slice()), (Owner { uid: 7, gid: 8 }, [8, 9].as_slice()));
+        let dropped = Credentials { user: [42; 3], group: [42; 3], ..Credentials::default() };
+        assert_eq!(beliefs.number(dropped.clone()), Ok(1));
+        assert_eq!((beliefs.number(first.clone()), beliefs.number(dropped.clone())), (Ok(0), Ok(1)));
+        assert_eq!((beliefs.at(1), beliefs.at(2), beliefs.at(u64::MAX)), (&dropped, &first, &first));
+    }
 
-    impl ProcessTable for Table {
-        fn look_up(&self, id: u32) -> Option<(Process, u32)> {
-            let row = self.0.iter().find(|row| row.0 == id)?;
-            Some((Process { id, started: row.1 }, row.2))
+    #[test]
+    fn files_are_given_away_by_root_and_handed_to_own_groups_by_their_owner() {
+        let root = Credentials { user: [0; 3], group: [0; 3], ..Credentials::default() };
+        let user = Credentials { user: [5; 3], group: [6; 3], groups: vec![7], ..Credentials::default() };
+        let (own, other) = (Owner { uid: 5, gid: 6 }, Owner { uid: 1, gid: 1 });
+        let rows = [
+            (&root, other, (Some(9), Some(9)), true),
+            (&user, own, (Some(9), None), false),
+            (&user, own, (Some(5), Some(7)), true),
+            (&user, own, (None, Some(8)), false),
+            (&user, other, (Some(1), Some(1)), false),
+            (&user, other, (None, None), true),
+        ];
+        for (who, now, wanted, expected) in rows {
+            assert_eq!(who.may_give(now, wanted), expected, "{who:?} {now:?} {wanted:?}");
         }
     }
 
     #[test]
-    fn a_child_believes_its_parent_and_a_reused_id_does_not() {
-        let mut beliefs = Beliefs::new(&User::default());
-        let table = Table(vec![(1, 10, 0), (2, 20, 1), (3, 30, 2)]);
-        let dropped = Credentials { user: [42; 3], group: [42; 3], groups: vec![] };
-        beliefs.set(2, dropped.clone(), &table);
-        assert_eq!(beliefs.of(3, &table), dropped);
-        assert_eq!(beliefs.of(1, &table).user, [0; 3]);
-        let later = Table(vec![(1, 10, 0), (2, 99, 1)]);
-        assert_eq!(beliefs.of(2, &later).user, [0; 3]);
+    fn a_program_with_set_id_bits_runs_as_its_owner() {
+        let user = Credentials { user: [5; 3], group: [6; 3], ..Credentials::default() };
+        let owner = Owner { uid: 0, gid: 9 };
+        let rows = [
+            (0o755, [5, 5, 5], [6, 6, 6]),
+            (0o4755, [5, 0, 0], [6, 6, 6]),
+            (0o2755, [5, 5, 5], [6, 9, 9]),
+            (0o2745, [5, 5, 5], [6, 6, 6]),
+        ];
+        for (mode, users, groups) in rows {
+            let new = user.after_exec(mode, owner);
+            assert_eq!((new.user, new.group), (users, groups), "{mode:o}");
+        }
     }
 }

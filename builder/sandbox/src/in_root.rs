@@ -15,7 +15,24 @@ const TRIES_MAX: usize = 10_000;
 /// by another build for example (openat2(2)): it could not be sure to have stayed inside.
 pub(crate) fn open(root: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> Result<OwnedFd, Errno> {
     // The first implies the second as kernels are today.
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    open_by(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens `path` below `directory`; `EXDEV` where it leads out of it, even for a moment.
+pub(crate) fn open_below(
+    directory: impl AsFd,
+    path: impl Arg + Copy,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    open_by(directory, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
+fn open_by(
+    root: impl AsFd,
+    path: impl Arg + Copy,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let mut tries = 0;
     loop {
         match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {

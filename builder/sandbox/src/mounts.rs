@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
 
 use crate::ids::IdMap;
+use crate::ownership;
 use crate::root::{
     self, Layers, MountedRoot, attach, clone_tree, empty_directory, make, open_host, open_source, restrict,
 };
@@ -173,7 +174,9 @@ impl Mounter<'_> {
         let name = self.written.to_string();
         self.written += 1;
         let file = root::write_file(self.mounted, &name, content, mode)?;
-        if owner != Owner::default() && self.ids.has_user(owner.uid) && self.ids.has_group(owner.gid) {
+        if self.ids.is_single() {
+            ownership::remember(&file, owner)?;
+        } else if owner != Owner::default() && self.ids.has_user(owner.uid) && self.ids.has_group(owner.gid) {
             let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
             chownat(&file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }

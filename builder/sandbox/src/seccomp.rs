@@ -18,6 +18,7 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCHITECTURE: u32 = 4;
 const OFFSET_ARGUMENT_0: u32 = 16;
+const ARGUMENT_BYTES: u32 = 8;
 #[cfg(target_endian = "big")]
 compile_error!("the offsets of seccomp arguments are those of little-endian machines");
 
@@ -31,6 +32,24 @@ const NAMESPACES: u32 = 0x7e02_0000;
 /// `personality` values that change nothing of interest: `PER_LINUX`, `PER_LINUX32`, `UNAME26`, both, and a query.
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 const AF_VSOCK: u32 = 40;
+
+/// A call of the machine's own ABI that is handed to a supervisor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notified {
+    pub(crate) number: i64,
+    pub(crate) when: When,
+}
+
+/// Which of its invocations are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// All of them.
+    Always,
+    /// Those that have any of these bits in the argument with this position, counted from 0.
+    AnyBit(u32, u32),
+    /// Those that have this value in the argument with this position.
+    Is(u32, u32),
+}
 
 /// The machine's own ABI.
 struct Abi {
@@ -183,7 +202,7 @@ const ABIS: [Abi; 1] = [Abi {
 }];
 
 /// Returns the filter; calls of the machine's own ABI in `notified` are handed to a supervisor.
-pub(crate) fn filter(notified: &[i64]) -> Vec<sock_filter> {
+pub(crate) fn filter(notified: &[Notified]) -> Vec<sock_filter> {
     let mut program = Vec::with_capacity(512);
     for (index, abi) in ABIS.iter().enumerate() {
         let block = abi_block(abi, if index == 0 { notified } else { &[] });
@@ -200,16 +219,23 @@ pub(crate) fn filter(notified: &[i64]) -> Vec<sock_filter> {
 /// A call and the instructions that decide about it; they end in a return.
 type Rule = (u32, Vec<sock_filter>);
 
-fn abi_block(abi: &Abi, notified: &[i64]) -> Vec<sock_filter> {
+fn abi_block(abi: &Abi, notified: &[Notified]) -> Vec<sock_filter> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut add = |number: i64, code: Vec<sock_filter>| rules.push((number as u32, code));
     abi.refused.iter().for_each(|number| add(*number, vec![statement(RETURN, REFUSE)]));
-    notified.iter().for_each(|number| add(*number, vec![statement(RETURN, NOTIFY)]));
+    for call in notified {
+        let code = match call.when {
+            When::Always => vec![statement(RETURN, NOTIFY)],
+            When::Is(position, value) => on_argument(position, JUMP_EQUAL, &[value], NOTIFY, ALLOW),
+            When::AnyBit(position, bits) => on_argument(position, JUMP_ANY_BIT, &[bits], NOTIFY, ALLOW),
+        };
+        add(call.number, code);
+    }
     add(abi.clone3, vec![statement(RETURN, UNKNOWN)]);
-    add(abi.clone, on_argument(JUMP_ANY_BIT, &[NAMESPACES], REFUSE, ALLOW));
-    add(abi.personality, on_argument(JUMP_EQUAL, &PERSONALITIES, ALLOW, REFUSE));
+    add(abi.clone, on_argument(0, JUMP_ANY_BIT, &[NAMESPACES], REFUSE, ALLOW));
+    add(abi.personality, on_argument(0, JUMP_EQUAL, &PERSONALITIES, ALLOW, REFUSE));
     if let Some(socket) = abi.socket {
-        add(socket, on_argument(JUMP_EQUAL, &[AF_VSOCK], REFUSE, ALLOW));
+        add(socket, on_argument(0, JUMP_EQUAL, &[AF_VSOCK], REFUSE, ALLOW));
     }
     rules.sort_by_key(|(number, _)| *number);
     let mut block = vec![statement(LOAD, OFFSET_NUMBER)];
@@ -240,10 +266,16 @@ fn search(rules: &[Rule]) -> Vec<sock_filter> {
     code
 }
 
-/// Answers by the call's first argument.
-fn on_argument(test: u16, values: &[u32], when_one_fits: u32, otherwise: u32) -> Vec<sock_filter> {
+/// Answers by the low half of one of the call's arguments.
+fn on_argument(
+    position: u32,
+    test: u16,
+    values: &[u32],
+    when_one_fits: u32,
+    otherwise: u32,
+) -> Vec<sock_filter> {
     let tests = values.iter().flat_map(|value| [jump(test, *value, 0, 1), statement(RETURN, when_one_fits)]);
-    let mut code = vec![statement(LOAD, OFFSET_ARGUMENT_0)];
+    let mut code = vec![statement(LOAD, OFFSET_ARGUMENT_0 + position * ARGUMENT_BYTES)];
     code.extend(tests);
     code.push(statement(RETURN, otherwise));
     code
@@ -258,7 +290,7 @@ fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 /// Installs the filter for this process; returns the supervisor's descriptor when calls are `notified`.
-pub(crate) fn install(notified: &[i64]) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+pub(crate) fn install(notified: &[Notified]) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
     crate::sys::install_filter(&filter(notified), !notified.is_empty())
 }
 
@@ -268,7 +300,11 @@ mod tests {
 
     /// Runs the filter as the kernel would.
     fn answer(architecture: u32, number: i64, argument: u32) -> u32 {
-        let program = filter(&[libc::SYS_fchownat]);
+        let program = filter(&[
+            Notified { number: libc::SYS_fchownat, when: When::Always },
+            Notified { number: libc::SYS_openat, when: When::AnyBit(2, 0o100) },
+            Notified { number: libc::SYS_prctl, when: When::Is(0, 8) },
+        ]);
         let (mut accumulator, mut at) = (0, 0);
         loop {
             let instruction = program[at];
@@ -299,6 +335,10 @@ mod tests {
             (native, libc::SYS_mount, 0, REFUSE),
             (native, libc::SYS_vhangup, 0, REFUSE),
             (native, libc::SYS_fchownat, 0, NOTIFY),
+            (native, libc::SYS_openat, 0, ALLOW),
+            (native, libc::SYS_prctl, 9, ALLOW),
+            (native, libc::SYS_prctl, 8, NOTIFY),
+            (native, libc::SYS_openat, 0o101, NOTIFY),
             (native, libc::SYS_clone3, 0, UNKNOWN),
             (native, libc::SYS_clone, libc::SIGCHLD as u32, ALLOW),
             (native, libc::SYS_clone, libc::CLONE_NEWUSER as u32, REFUSE),

@@ -27,6 +27,8 @@ pub struct RunSpec {
     pub limits: Limits,
     /// Contents of the files that the sandbox puts over the root's own.
     pub files: SystemFiles,
+    /// What a single-id sandbox cannot see of the root's owners.
+    pub remembered: Remembered,
 }
 
 impl RunSpec {
@@ -42,6 +44,7 @@ impl RunSpec {
             mounts: Vec::new(),
             limits: Limits::default(),
             files: SystemFiles::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -193,6 +196,18 @@ pub struct SystemFiles {
     pub hosts: Option<Vec<u8>>,
 }
 
+/// What the maker of the root knows of it and the kernel does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Whether any file or directory carries an [`OWNER_ATTRIBUTE`](crate::OWNER_ATTRIBUTE). If none does, a step costs less.
+    pub has_any: bool,
+    /// Symlinks, FIFOs and sockets that do not belong to root: paths from the root without a slash before them.
+    pub links: Vec<(OsString, Owner)>,
+    /// Whether devices that the kernel refuses to make become empty files with a [`DEVICE_ATTRIBUTE`](crate::DEVICE_ATTRIBUTE).
+    /// With a single id they always do.
+    pub devices: bool,
+}
+
 /// Where the root of a step comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootPlan {
@@ -237,7 +252,7 @@ pub struct Exit {
     pub stubs: Vec<PathBuf>,
     /// Owners of symlinks, FIFOs and sockets that the kernel would not set and that the step believes are set. Those of
     /// files and directories, and devices, are in attributes beside them: [`OWNER_ATTRIBUTE`](crate::OWNER_ATTRIBUTE),
-    /// [`DEVICE_ATTRIBUTE`](crate::DEVICE_ATTRIBUTE). New files without it belong to the step's user.
+    /// [`DEVICE_ATTRIBUTE`](crate::DEVICE_ATTRIBUTE). What has neither belongs to root, or to whom it belonged before.
     pub ownership: Vec<OwnershipRecord>,
     /// What the step used.
     pub usage: ResourceUsage,

@@ -16,8 +16,9 @@ use rustix::thread::{
 use crate::error::Operation;
 use crate::ids::IdMap;
 use crate::mounts::Mounter;
-use crate::ownership::NOTIFIED;
+use crate::ownership::{notified, start_numbers};
 use crate::program::Program;
+use crate::seccomp::Notified;
 use crate::spec::{Network, RunSpec, User};
 use crate::stubs::Footprint;
 use crate::wire::{Failure, Job, Root, StepMessage, StreamKind, send};
@@ -59,10 +60,11 @@ fn prepare_and_execute(
     capabilities::bound(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
     set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
     if ids.is_single() {
-        // From here on the keeper answers for the ids, which the kernel cannot change.
-        install_supervised_filter(listeners)?;
-    } else {
-        seccomp::install(&[]).map_err(Failure::during(Operation::Filter))?;
+        start_numbers().map_err(Failure::during(Operation::Limits))?;
+    }
+    // From here on the keeper answers for what the kernel cannot do.
+    install_filter(notified(spec, ids), listeners)?;
+    if !ids.is_single() {
         let uid = Uid::from_raw(spec.user.uid);
         set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     }
@@ -72,10 +74,11 @@ fn prepare_and_execute(
     Err(program.execute())
 }
 
-fn install_supervised_filter(listeners: &UnixStream) -> Result<(), Failure> {
-    let listener = seccomp::install(NOTIFIED).map_err(Failure::during(Operation::Filter))?;
-    let listener = listener.expect("a filter that notifies has a listener");
-    handover::give(listeners, &listener).map_err(Failure::during(Operation::Talk))
+fn install_filter(notified: &[Notified], listeners: &UnixStream) -> Result<(), Failure> {
+    match seccomp::install(notified).map_err(Failure::during(Operation::Filter))? {
+        Some(listener) => handover::give(listeners, &listener).map_err(Failure::during(Operation::Talk)),
+        None => Ok(()),
+    }
 }
 
 /// With a single id any user can be pretended.

@@ -277,11 +277,25 @@ pub(crate) fn wait_with_usage(pid: Pid) -> Result<Waited, Errno> {
 pub(crate) fn install_filter(program: &[libc::sock_filter], notify: bool) -> Result<Option<OwnedFd>, Errno> {
     let length = u16::try_from(program.len()).expect("filters are far below 65536 instructions");
     let code = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    let flags = if notify { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
-    // SAFETY: `code` describes `program`, which the kernel only reads.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const code) };
-    let fd = check(result as c_int)?;
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: `code` describes `program`, which the kernel only reads.
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const code)
+        };
+        check(result as c_int)
+    };
+    let fd = match notify {
+        false => install(0)?,
+        // A call that is being answered is not interrupted by signals, else it would be made twice. Linux before 5.19
+        // does not know that.
+        true => {
+            install(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+                .or_else(|errno| match errno {
+                    Errno::INVAL => install(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER),
+                    errno => Err(errno),
+                })?
+        }
+    };
     // SAFETY: with NEW_LISTENER the result is a new descriptor that nothing else owns.
     Ok(notify.then(|| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
@@ -296,14 +310,25 @@ pub(crate) struct Notification {
 }
 
 /// What a supervisor says to a system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Answer {
     /// It returns this value; nothing else happens.
     Return(i64),
+    /// It returns a new descriptor of this file.
+    Open(OwnedFd, Inheritance),
     /// It fails.
     Fail(Errno),
     /// The kernel carries it out as if nobody had looked.
     Continue,
+}
+
+/// Whether a program that the caller becomes keeps a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inheritance {
+    /// It does.
+    Kept,
+    /// It does not (`O_CLOEXEC`).
+    Closed,
 }
 
 /// Receives one notification; `ENOENT` when its caller died meanwhile.
@@ -324,12 +349,32 @@ pub(crate) fn receive_notification(listener: impl AsFd) -> Result<Notification, 
     })
 }
 
+/// Whether the caller of a notification still waits for its answer.
+pub(crate) fn is_waiting(listener: impl AsFd, id: u64) -> bool {
+    // SAFETY: the request reads one `u64`.
+    let result = unsafe {
+        libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id)
+    };
+    result == 0
+}
+
+/// Lets caller and supervisor hand the processor to each other instead of waking another one (Linux 6.6).
+pub(crate) fn wake_in_turn(listener: impl AsFd) -> Result<(), Errno> {
+    const SYNC_WAKE_UP: u64 = 1;
+    // SAFETY: the request takes its flags by value.
+    let result = unsafe {
+        libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP)
+    };
+    check(result).map(drop)
+}
+
 /// Answers a notification; `ENOENT` when its caller died meanwhile.
 pub(crate) fn answer_notification(listener: impl AsFd, id: u64, answer: Answer) -> Result<(), Errno> {
     let (val, error, flags) = match answer {
         Answer::Return(value) => (value, 0, 0),
         Answer::Fail(errno) => (0, -errno.raw_os_error(), 0),
         Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Open(file, inheritance) => return hand_over(listener, id, &file, inheritance),
     };
     let response = libc::seccomp_notif_resp { id, val, error, flags };
     // SAFETY: the request reads a `seccomp_notif_resp`.
@@ -338,3 +383,118 @@ pub(crate) fn answer_notification(listener: impl AsFd, id: u64, answer: Answer) 
     };
     check(result).map(drop)
 }
+
+/// Gives the caller a descriptor of `file`, and its number as the answer.
+fn hand_over(listener: impl AsFd, id: u64, file: &OwnedFd, inheritance: Inheritance) -> Result<(), Errno> {
+    let add = |flags: u32| {
+        let newfd_flags = if inheritance == Inheritance::Closed { libc::O_CLOEXEC as u32 } else { 0 };
+        let request =
+            libc::seccomp_notif_addfd { id, flags, srcfd: file.as_raw_fd() as u32, newfd: 0, newfd_flags };
+        // SAFETY: the request reads a `seccomp_notif_addfd`, whose source is open.
+        check(unsafe {
+            libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request)
+        })
+    };
+    let answer = match add(libc::SECCOMP_ADDFD_FLAG_SEND as u32) {
+        Ok(_) => return Ok(()),
+        Err(Errno::NOENT) => return Err(Errno::NOENT),
+        // Linux before 5.14 answers separately.
+        Err(Errno::INVAL) => add(0).map_or_else(Answer::Fail, |number| Answer::Return(i64::from(number))),
+        Err(errno) => Answer::Fail(errno),
+    };
+    answer_notification(listener, id, answer)
+}
+
+/// Reads memory of another process: fewer bytes where its memory ends, `EFAULT` when there is none at `address`.
+pub(crate) fn read_memory(process: u32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: address as usize as *mut c_void, iov_len: into.len() };
+    // SAFETY: the kernel writes at most `into.len()` bytes to `into`; the other address is not one of this process.
+    let count = unsafe {
+        libc::process_vm_readv(process as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if count < 0 { Err(last_errno()) } else { Ok(count.unsigned_abs()) }
+}
+
+/// Writes memory of another process where that process itself could.
+pub(crate) fn write_memory(process: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as usize as *mut c_void, iov_len: bytes.len() };
+    // SAFETY: the kernel only reads `bytes`; the other address is not one of this process.
+    let count = unsafe {
+        libc::process_vm_writev(process as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if usize::try_from(count) == Ok(bytes.len()) { Ok(()) } else { Err(Errno::FAULT) }
+}
+
+/// Returns what `stat` says of an open file, in the form of the machine's own programs.
+pub(crate) fn stat(file: impl AsFd) -> Result<libc::stat, Errno> {
+    // SAFETY: all bytes zero is a valid `stat`.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the call fills a `stat`.
+    check(unsafe { libc::fstat(file.as_fd().as_raw_fd(), &raw mut found) })?;
+    Ok(found)
+}
+
+/// Returns what `statx` says of an open file.
+pub(crate) fn statx(file: impl AsFd, flags: c_int, mask: u32) -> Result<libc::statx, Errno> {
+    // SAFETY: all bytes zero is a valid `statx`.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = flags | libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty C string, and the call fills a `statx`.
+    let result = unsafe {
+        libc::syscall(libc::SYS_statx, file.as_fd().as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut found)
+    };
+    check(result as c_int)?;
+    Ok(found)
+}
+
+/// A structure of the kernel's that programs get as bytes.
+pub(crate) trait Plain: Copy {
+    /// Returns its bytes.
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: implementors have no bytes between their fields (asserted below), so all of them are initialized.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}
+
+impl Plain for libc::stat {}
+impl Plain for libc::statx {}
+const _: () = assert!(size_of::<libc::stat>() == if cfg!(target_arch = "x86_64") { 144 } else { 128 });
+const _: () = assert!(size_of::<libc::statx>() == 256);
+
+/// Returns the soft and hard limit `resource` of another process.
+pub(crate) fn limits_of(process: u32, resource: ResourceKind) -> Result<(u64, u64), Errno> {
+    let mut found = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills an `rlimit64` and sets nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            process as libc::pid_t,
+            resource,
+            std::ptr::null::<libc::rlimit64>(),
+            &raw mut found,
+        )
+    };
+    check(result as c_int)?;
+    Ok((found.rlim_cur, found.rlim_max))
+}
+
+/// Sets the soft and hard limit `resource` of another process.
+pub(crate) fn limit(process: u32, resource: ResourceKind, (soft, hard): (u64, u64)) -> Result<(), Errno> {
+    let wanted = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the call reads an `rlimit64` and fills nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            process as libc::pid_t,
+            resource,
+            &raw const wanted,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    };
+    check(result as c_int).map(drop)
+}
+
+/// One of libc's `RLIMIT_*`.
+pub(crate) type ResourceKind = u32;

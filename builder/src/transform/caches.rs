@@ -11,6 +11,7 @@ use super::mount_files::host_path;
 use super::{Bench, Given, StepError, StepOutput};
 use crate::plan::{MountKind, RunMount, RunOp, Sharing};
 use crate::root_kind::is_chroot;
+use crate::upper;
 
 /// The cache mounts of a step, each with its place among all mounts; dropping them frees them.
 pub(super) struct Caches(Vec<(usize, CacheMount)>);
@@ -73,7 +74,9 @@ fn open_cache(bench: &Bench, mount: &RunMount, read: Option<&StepOutput>) -> Res
     let single = has_single_id(bench);
     Ok(bench.workshop.store.cache_mount(id, sharing, &mut |directory: &Path| {
         make_directory(directory, *mode)?;
-        if !single {
+        if single {
+            upper::write_directory_owner(directory, *uid, *gid)?;
+        } else {
             std::os::unix::fs::chown(directory, Some(*uid), Some(*gid))?;
         }
         match &seed {

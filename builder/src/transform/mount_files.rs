@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_layer::Tree;
+use kiln_layer::{Ownership, Tree};
 use kiln_store::Scratch;
 
 use super::selection::mount_source;
 use super::{Bench, StepError, StepOutput};
 use crate::layers;
 use crate::rootfs::Layer;
+use crate::upper;
 
 /// Returns the files that a mount reads, and the layers they lie in.
 pub(super) fn tree_of(bench: &Bench, read: &StepOutput) -> Result<(Arc<Tree>, Vec<Vec<Layer>>), StepError> {
@@ -43,7 +44,11 @@ pub(super) fn host_path(
         devices: layers::devices(&bench.workshop),
         time: if live.is_some() { None } else { bench.timestamp.files() },
     };
+    let failed = |reason| StepError::Mount { target: target.to_owned(), reason };
     let shown = kiln_layer::materialize(tree, &path, scratch.path(), &directories, options)
-        .map_err(|error| StepError::Mount { target: target.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| failed(error.to_string()))?;
+    if options.ownership == Ownership::Recorded {
+        upper::write_owners_of_copy(tree, &path, &shown).map_err(|error| failed(error.to_string()))?;
+    }
     Ok((shown, scratch))
 }

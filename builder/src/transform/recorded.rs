@@ -5,17 +5,18 @@
 //! | attribute [`OWNER_ATTRIBUTE`] of a file or directory | its owner, where that is not root |
 //! | attribute [`DEVICE_ATTRIBUTE`] of an empty file | that it is a device |
 //! | record of the sandbox | owner of a symlink or FIFO |
-//! | nothing, and the name is new | that it belongs to the user of the step |
+//! | nothing, and it is a symlink or FIFO that was there before | that it belongs to whom it belonged |
+//! | nothing else | that it belongs to root |
 //!
-//! Unpacked layers carry the same attributes, so that files which are copied up keep their owners.
+//! Unpacked layers carry the same attributes, so that files which are copied up keep their owners; what carries none is told
+//! to the sandbox with the step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use kiln_layer::owner::Owner;
-use kiln_layer::{ArchivePath, Changes, Device, DirectoryOrigin, Kind, Metadata, Ownership, Tree};
-use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, OwnershipRecord};
+use kiln_layer::{ArchivePath, Changes, Device, Devices, DirectoryOrigin, Kind, Metadata, Ownership, Tree};
+use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Remembered};
 
 use crate::layers;
 use crate::workshop::Workshop;
@@ -23,22 +24,44 @@ use crate::workshop::Workshop;
 /// What was remembered during one step.
 pub(super) struct Recorded {
     is_needed: bool,
+    has_devices: bool,
     links: HashMap<(u64, u64), (u32, u32)>,
-    user: Owner,
     directory: Arc<DirectoryOrigin>,
+}
+
+/// Returns what the sandbox must be told of a file system whose owners are recorded.
+pub(super) fn remembered(workshop: &Workshop, tree: &Tree) -> Remembered {
+    let devices = layers::devices(workshop) == Devices::Record;
+    let mut remembered = Remembered { devices, ..Remembered::default() };
+    if layers::ownership(workshop) != Ownership::Recorded {
+        return remembered;
+    }
+    for (path, entry) in tree.iter() {
+        let owner = Owner { uid: entry.metadata.uid, gid: entry.metadata.gid };
+        if is_link_like(&entry.kind) && owner != Owner::default() {
+            remembered.links.push((path.as_path().as_os_str().to_owned(), owner));
+        }
+        remembered.has_any |= owner != Owner::default() || entry.kind.is_device();
+    }
+    remembered
+}
+
+/// Whether a file of this kind carries no attributes.
+fn is_link_like(kind: &Kind) -> bool {
+    matches!(kind, Kind::Symlink(_) | Kind::Fifo)
 }
 
 impl Recorded {
     pub(super) fn new(
         workshop: &Workshop,
         records: &[OwnershipRecord],
-        user: Owner,
         directory: &Arc<DirectoryOrigin>,
     ) -> Self {
         let owner = |record: &OwnershipRecord| (record.owner.uid, record.owner.gid);
         let links = records.iter().map(|record| ((record.device, record.inode), owner(record))).collect();
         let is_needed = layers::ownership(workshop) == Ownership::Recorded;
-        Self { is_needed, links, user, directory: Arc::clone(directory) }
+        let has_devices = layers::devices(workshop) == Devices::Record;
+        Self { is_needed, has_devices, links, directory: Arc::clone(directory) }
     }
 
     /// Whether what is on disk is not the whole truth.
@@ -49,46 +72,48 @@ impl Recorded {
     /// Returns the metadata that an entry has for the step.
     pub(super) fn metadata(&self, path: &ArchivePath, mut found: Metadata, lower: &Tree) -> Metadata {
         let written = found.xattrs.remove(OWNER_ATTRIBUTE.as_bytes()).and_then(|value| parse_owner(&value));
-        let below = lower.get(path);
-        (found.uid, found.gid) = match (written, self.link_owner(path), below) {
-            (Some(owner), _, _) | (None, Some(owner), _) => owner,
-            // What carries attributes and has none belongs to root; the others keep what they had.
-            (None, None, Some(below)) if below.content().is_some() || below.is_directory() => (0, 0),
-            (None, None, Some(below)) => (below.metadata.uid, below.metadata.gid),
-            (None, None, None) => (self.user.uid, self.user.gid),
-        };
+        let owner = written.or_else(|| self.link_owner(path, lower)).unwrap_or_default();
+        (found.uid, found.gid) = owner;
         found
     }
 
     /// Turns the files that stand for devices into devices.
     pub(super) fn apply_devices(&self, changes: &mut Changes) {
-        if !self.is_needed {
+        if !self.has_devices {
             return;
         }
-        let device = |value: &[u8]| {
-            let text = std::str::from_utf8(value).ok()?;
+        let device = |value: Vec<u8>| {
+            let text = std::str::from_utf8(&value).ok()?;
             let mut parts = text.split(':');
             let letter = parts.next()?;
             let device = Device { major: parts.next()?.parse().ok()?, minor: parts.next()?.parse().ok()? };
             Some(if letter == "b" { Kind::BlockDevice(device) } else { Kind::CharDevice(device) })
         };
-        let found: Vec<_> = changes
-            .entries
-            .iter()
-            .filter_map(|(path, entry)| {
-                let kind = device(entry.metadata.xattrs.get(DEVICE_ATTRIBUTE.as_bytes())?)?;
-                Some((path.clone(), entry.clone(), kind))
-            })
-            .collect();
-        for (path, mut entry, kind) in found {
-            entry.metadata.xattrs.remove(DEVICE_ATTRIBUTE.as_bytes());
+        let mut found: BTreeMap<_, Vec<ArchivePath>> = BTreeMap::new();
+        for (path, inode) in changes.entries.names() {
+            if changes.entries.entry(inode).metadata.xattrs.get(DEVICE_ATTRIBUTE.as_bytes()).is_some() {
+                found.entry(inode).or_default().push(path.clone());
+            }
+        }
+        for (inode, names) in found {
+            let mut entry = changes.entries.entry(inode).clone();
+            let Some(kind) = entry.metadata.xattrs.remove(DEVICE_ATTRIBUTE.as_bytes()).and_then(device)
+            else {
+                continue;
+            };
             entry.kind = kind;
-            changes.entries.insert(path, entry);
+            let [first, others @ ..] = names.as_slice() else { continue };
+            changes.entries.insert(first.clone(), entry);
+            for other in others {
+                changes.entries.link(other.clone(), first).expect("the first name was just inserted");
+            }
         }
     }
 
-    fn link_owner(&self, path: &ArchivePath) -> Option<(u32, u32)> {
-        if self.links.is_empty() {
+    /// Returns the owner of what carries no attributes.
+    fn link_owner(&self, path: &ArchivePath, lower: &Tree) -> Option<(u32, u32)> {
+        let below = lower.get(path).filter(|below| is_link_like(&below.kind));
+        if self.links.is_empty() && below.is_none() {
             return None;
         }
         // What is gone since the walk has no record either.
@@ -96,7 +121,8 @@ impl Recorded {
         if metadata.is_file() || metadata.is_dir() {
             return None;
         }
-        self.links.get(&(metadata.dev(), metadata.ino())).copied()
+        let recorded = self.links.get(&(metadata.dev(), metadata.ino())).copied();
+        recorded.or_else(|| below.map(|below| (below.metadata.uid, below.metadata.gid)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_layer::owner::{Owner, User, resolve_user};
+use kiln_layer::owner::{User, resolve_user};
 use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
 use kiln_oci::Digest;
 use kiln_sandbox::{Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation};
@@ -13,7 +13,7 @@ use super::caches::open_caches;
 use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
-use super::recorded::Recorded;
+use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::run_root::{Made, RootForm, StepRoot};
 use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError};
@@ -155,7 +155,6 @@ struct Ran {
     tree: Arc<Tree>,
     stack: Vec<Layer>,
     exit: Exit,
-    user: Owner,
 }
 
 fn run_blocking(
@@ -166,7 +165,7 @@ fn run_blocking(
     given: &Given,
     agents: &Arc<Vec<AgentSocket>>,
 ) -> Result<Ran, StepError> {
-    let Prepared { tree, user, open } = prepare(bench, op, stack, given, agents)?;
+    let Prepared { tree, open } = prepare(bench, op, stack, given, agents)?;
     let name = log_name(id);
     let mut log = bench.workshop.store.logs().writer(&bench.build_id, &name)?;
     let log_path = log.path().to_owned();
@@ -197,7 +196,7 @@ fn run_blocking(
         return Err(left(bench, failure.into(), open));
     }
     let root = open.end()?;
-    Ok(Ran { root, tree, stack: stack.to_vec(), exit, user: user.owner })
+    Ok(Ran { root, tree, stack: stack.to_vec(), exit })
 }
 
 /// Leaves a step that failed as it is, where somebody wants to enter it.
@@ -214,7 +213,6 @@ fn left(bench: &Bench, error: StepError, open: OpenStep) -> StepError {
 /// A step that is ready to run.
 struct Prepared {
     tree: Arc<Tree>,
-    user: User,
     open: OpenStep,
 }
 
@@ -235,10 +233,11 @@ fn prepare(
     let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op), form.is_overlay())?;
     let mounts = prepare_mounts(bench, op, given, &user, &caches, &live, agents)?;
     let root = form.make(bench, stack, &tree, &live)?;
-    let spec = spec(bench, op, &user, &mounts);
+    let mut spec = spec(bench, op, &user, &mounts);
+    spec.remembered = remembered(workshop, &tree);
     let (shell, agents) = (op.shell.clone(), Arc::clone(agents));
     let open = OpenStep { spec, root, shell, agents, mounts, live, caches };
-    Ok(Prepared { tree, user, open })
+    Ok(Prepared { tree, open })
 }
 
 /// Prepares a step that somebody enters instead of running its command.
@@ -376,7 +375,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
     let workshop = &bench.workshop;
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
     let directory = Arc::new(DirectoryOrigin::open(ran.root.plan().changes()).map_err(opened)?);
-    let recorded = Recorded::new(workshop, &ran.exit.ownership, ran.user, &directory);
+    let recorded = Recorded::new(workshop, &ran.exit.ownership, &directory);
     let stubs = stub_paths(&ran.exit);
     let is_stub = |path: &ArchivePath, _is_directory: bool| stubs.contains(path);
     let metadata = |path: &ArchivePath, found: Metadata| recorded.metadata(path, found, &ran.tree);

@@ -25,7 +25,7 @@ impl Disk<'_> {
         rustix::fs::fchmod(handle, Mode::from_raw_mode(metadata.mode & 0o7777))
             .map_err(|error| self.fail("set the mode of", path, error))?;
         for (name, value) in metadata.xattrs.iter().filter(|(name, _)| !crate::walk::is_overlay_xattr(name)) {
-            let wanted = self.options.ownership == Ownership::Real || name.starts_with(b"user.");
+            let wanted = self.options.ownership == Ownership::Real || is_for_all(name);
             match wanted.then(|| rustix::fs::fsetxattr(handle, name, value, XattrFlags::empty())) {
                 Some(Ok(())) => {}
                 Some(Err(error)) if !is_refusal(error) => {
@@ -61,6 +61,12 @@ impl Disk<'_> {
     }
 }
 
+/// Whether an attribute is set where owners are only recorded: what a layer can carry, but for names that speak of owners there.
+/// A capability belongs to the user namespace that it is set in, and so needs no more than that namespace's root.
+fn is_for_all(name: &[u8]) -> bool {
+    crate::walk::is_layer_xattr(name) && !name.starts_with(b"user.kiln.")
+}
+
 /// Whether a file system said no to this attribute, and not that it is broken: it has none of the kind, does not allow it to this
 /// process, finds its name or value malformed or too long, or has no room for attributes of that size.
 pub(crate) fn is_refusal(error: Errno) -> bool {
@@ -79,4 +85,23 @@ pub(crate) fn is_refusal(error: Errno) -> bool {
 fn times(mtime: Timestamp) -> Timestamps {
     let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_cannot_say_what_kiln_records() {
+        let rows: [(&[u8], bool); 5] = [
+            (b"security.capability", true),
+            (b"user.note", true),
+            (b"user.kiln.owner", false),
+            (b"user.overlay.opaque", false),
+            (b"trusted.note", false),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(is_for_all(name), expected, "{}", name.escape_ascii());
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) const ALL: &[Case] = &[
     ("an_overlay_is_tried_without_a_trace", an_overlay_is_tried),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
     ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
+    ("what_is_remembered_is_seen_in_the_step", remembered_is_seen),
+    ("errors_of_new_names_are_the_kernels", errors_of_new_names),
     ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
 ];
 
@@ -278,7 +280,7 @@ fn tmpfs_and_files() {
     let tmpfs = MountKind::Tmpfs { size_bytes: Some(2 << 20) };
     let script = "df -k /t | awk 'NR==2{print $2}'; stat -c %a /t; echo x > /t/x";
     assert_eq!(space.output(&mounted("/t", tmpfs, script)), "2048\n1777\n");
-    let owner = if rung() == "single" { Owner::default() } else { Owner { uid: 5, gid: 6 } };
+    let owner = Owner { uid: 5, gid: 6 };
     let secret = MountKind::File { content: b"s3cret\0\n".to_vec(), mode: 0o440, owner };
     let script = "wc -c < /run/secrets/token; stat -c '%a %u %g' /run/secrets/token; echo 2>/dev/null >> /run/secrets/token || echo refused";
     let expected = format!("8\n440 {} {}\nrefused\n", owner.uid, owner.gid);
@@ -431,6 +433,51 @@ fn single_id_remembers() {
     let owner = Owner { uid: 8, gid: 9 };
     let link = OwnershipRecord { path: "/l".into(), device: found.dev(), inode: found.ino(), owner };
     assert_eq!(outcome.exit.ownership, [link]);
+}
+
+fn remembered_is_seen() {
+    if rung() != "single" {
+        return;
+    }
+    let space = Space::new();
+    fs::write(space.path("base/old"), "").unwrap();
+    set_attribute(&space.path("base/old"), OWNER_ATTRIBUTE, "7:8");
+    symlink("old", space.path("base/link")).unwrap();
+    let rows = [
+        ("stat -c '%u %g' /old; stat -Lc '%u %g' /link; cd /; stat -c '%u' ./bin/../old", "7 8\n7 8\n7\n"),
+        (
+            "stat -c '%u %g' /link; mv /link /l2; stat -c '%u %g' /l2; ln -s x /link; stat -c %u /link",
+            "9 9\n9 9\n0\n",
+        ),
+        ("chown 1 /old; stat -c '%u %g' /old; stat /none 2>/dev/null || echo missing", "1 8\nmissing\n"),
+        ("mknod /c c 4 5; stat -c '%F %t %T' /c; touch /plain; stat -c '%F %u' /plain", CHARACTER_DEVICE),
+    ];
+    for (script, expected) in rows {
+        let mut spec = script_spec(script);
+        spec.remembered.has_any = true;
+        spec.remembered.links = vec![("link".into(), Owner { uid: 9, gid: 9 })];
+        assert_eq!(space.output(&spec), expected, "{script}");
+    }
+}
+
+fn errors_of_new_names() {
+    let space = Space::new();
+    let script = "cd /tmp; mkdir d/; mkdir d; mkdir d/.; mkdir none/d; ln -s x l/; mknod p/ p; echo > f/; echo > d; ln -s l l; echo > l; \
+                  echo out > /dev/stdout; echo err > /dev/fd/2; echo > none/f; set -C; echo > g; echo > g; ls | tr '\\n' ' '";
+    let mut spec = RunSpec::new(["/bin/sh", "-c", &format!("exec 2>&1; {script}")]);
+    let expected = space.output(&spec);
+    assert!(expected.ends_with("d g l "), "{expected}");
+    if rung() == "single" {
+        let other = Space::new();
+        (spec.user.uid, spec.user.gid) = (1000, 1000);
+        assert_eq!(other.output(&spec), expected);
+    }
+}
+
+const CHARACTER_DEVICE: &str = "character special file 4 5\nregular empty file 0\n";
+
+fn set_attribute(path: &std::path::Path, name: &str, value: &str) {
+    rustix::fs::setxattr(path, name, value.as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
 }
 
 fn ids_are_pretended() {

@@ -24,6 +24,8 @@ pub(crate) const ALL: &[Case] = &[
     ("device_nodes_reach_no_device", device_nodes),
     ("the_standard_devices_of_the_machine_cannot_be_changed", standard_devices),
     ("steps_run_side_by_side", side_by_side),
+    ("calls_cut_short_by_a_kill_harm_nobody", calls_cut_short),
+    ("new_files_stay_inside_the_root_whatever_links_say", new_files_stay_inside),
 ];
 
 /// A step whose processes hold a FIFO open: its reader sees the end when the last of them is gone.
@@ -186,4 +188,32 @@ fn side_by_side() {
         }
     });
     println!("{}: 40 steps, 4 at a time: {:?}", rung(), begin.elapsed());
+}
+
+fn calls_cut_short() {
+    let space = Space::new();
+    let script = "cd /tmp; i=0; while [ $i -lt 60 ]; do (while :; do touch f; stat f; mknod d p; chown 1 f; rm -f f d; done) >/dev/null 2>&1 & \
+                  p=$!; echo > x; kill -9 $p; wait $p; i=$((i+1)); done 2>/dev/null; touch last; stat -c %u last";
+    let mut spec = script_spec(script);
+    spec.remembered.has_any = true;
+    (spec.user.uid, spec.user.gid) = if rung() == "single" { (1000, 1000) } else { (0, 0) };
+    let expected = format!("{}\n", spec.user.uid);
+    assert_eq!(space.output(&spec), expected);
+}
+
+fn new_files_stay_inside() {
+    let space = Space::new();
+    let outside = space.path("outside");
+    let up = "../".repeat(30);
+    let script = format!(
+        "cd /tmp; for to in {up}{outside} {outside}; do ln -s $to l; mkdir -p {parent}; echo > l; readlink -f l; rm l; done; \
+         ln -s l l; (echo > l) 2>/dev/null || echo loop; mkdir {up}{up}d; stat -c %n /d",
+        outside = outside.display(),
+        parent = space.path("").display(),
+    );
+    let mut spec = script_spec(&script);
+    (spec.user.uid, spec.user.gid) = if rung() == "single" { (1000, 1000) } else { (0, 0) };
+    let expected = format!("{0}\n{0}\nloop\n/d\n", outside.display());
+    assert_eq!(space.output(&spec), expected);
+    assert!(!outside.exists());
 }

@@ -1,0 +1,204 @@
+//! The same steps as root, as a user with subordinate ids, and as a user with a single id: one digest each.
+
+mod debian;
+
+use std::path::Path;
+
+use crate::support::users::{self, User};
+use crate::support::{TestSpace, busybox, requires};
+
+/// A step, or several, after `FROM`.
+struct Row {
+    name: &'static str,
+    steps: &'static str,
+    rungs: Rungs,
+}
+
+/// Where a row can be run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rungs {
+    All,
+    /// Not with subordinate ids, which end somewhere, and where a device looks like an empty file.
+    RootAndSingle,
+}
+
+const fn row(name: &'static str, steps: &'static str) -> Row {
+    Row { name, steps, rungs: Rungs::All }
+}
+
+const fn row_without_subordinate(name: &'static str, steps: &'static str) -> Row {
+    Row { name, steps, rungs: Rungs::RootAndSingle }
+}
+
+/// The small base, with more of its program's names and with users.
+const BUSYBOX: &str = "FROM busybox AS base\n\
+    RUN for name in chgrp chroot mkfifo mknod setsid su tar; do ln -s busybox /bin/$name; done\n\
+    RUN echo app:x:1000:1000:app:/home:/bin/sh >> /etc/passwd && echo 'app:*:1::::::' > /etc/shadow\n\
+    RUN echo mail:x:8:app >> /etc/group && echo app:x:1000: >> /etc/group && echo more:x:2001:app >> /etc/group\n\
+    FROM base\n";
+
+/// Files, a directory, a symlink and a FIFO of different owners in `/o`.
+macro_rules! owned {
+    ($rest:literal) => {
+        concat!(
+            "RUN mkdir -p /o/d && echo a > /o/f && echo b > /o/d/g && ln -s f /o/l && mkfifo /o/p && chown 1:2 /o/f \
+             && chown 3:4 /o/d && chown 65534:7 /o/d/g && chown -h 5:6 /o/l && chown 8:9 /o/p && chmod 640 /o/f",
+            $rest
+        )
+    };
+}
+
+const BUSYBOX_ROWS: &[Row] = &[
+    row("copied in the same step", owned!(" && cp -a /o /p\n")),
+    row(
+        "copied in a later step",
+        owned!("\nRUN cp -a /o /p && stat -c '%n %u %g %a %F' /o /o/* /o/d/* > /s\n"),
+    ),
+    row(
+        "packed and unpacked",
+        owned!(
+            "\nRUN tar -cf /t.tar -C /o f d l && mkdir /x && tar -xpf /t.tar -C /x && tar -tvf /t.tar | wc -l > /n && rm /t.tar\n"
+        ),
+    ),
+    row(
+        "found by owner, changed, linked and renamed",
+        owned!(
+            "\nRUN for id in 1 3 5; do find / -xdev -user $id; done > /f; find /o -group 4 >> /f\n\
+             RUN touch /o/f && chmod 600 /o/d/g && mv /o/l /o/l2 && ln /o/f /o/h\n"
+        ),
+    ),
+    row(
+        "symlinks made again, given away and put over others",
+        owned!(
+            "\nRUN rm /o/l && ln -s f /o/l\nRUN chown -h 5:6 /o/l && chown 9:9 /o/l && ln -s nowhere /o/n && chown -h 4:4 /o/n\n\
+             RUN mv /o/n /o/n2 && ln -s x /tmp/a && mv /tmp/a /o/l\n"
+        ),
+    ),
+    row(
+        "hard links",
+        owned!(
+            "\nRUN ln /o/f /o/h && chown 44:45 /o/h && ln /o/l /o/ll\nRUN chown 46 /o/f && stat -c '%n %h %u %g' /o/* > /s\n"
+        ),
+    ),
+    row(
+        "set-id bits that a change of owner clears, and ids that stay",
+        "RUN mkdir /o && cd /o && touch a b c d e && chmod 4755 a && chmod 2755 b && chmod 2745 c && chmod 6777 d && mkdir m \
+         && chmod 6755 m && chown 1 a && chown :2 b && chown 3:3 c && chown 0:0 d && chown 5:5 m && chmod u+s e \
+         && chown -R 7:8 m && stat -c '%n %a %u %g' * > s\n",
+    ),
+    row(
+        "set-group-id directories",
+        "RUN mkdir /g && chown 7:42 /g && chmod 2775 /g && cd /g && touch a && mkdir b && ln -s a c && mkfifo d && echo > b/e \
+         && cp -r /etc f && mv a a2\n\
+         RUN cd /g && echo > late && mkdir b/deep && touch /tmp/out && mv /tmp/out in && stat -c '%n %u %g %a' * b/* > s\n\
+         RUN chmod 2777 /g\nUSER 1000:1000\nRUN cd /g && touch mine && mkdir dir && ln -s x link && cp /etc/passwd .\n",
+    ),
+    row(
+        "files of a user, and what it may not give away",
+        "USER 1000:1001\nRUN cd /tmp && touch a && mkdir b && ln -s a c && mkfifo d && umask 027 && echo > b/e && mkdir b/f \
+         && id > g && (set -C; echo > x) && ln -s y z && echo > z\n\
+         RUN cd /tmp && cp -p /etc/passwd p && cp -a b q; for to in 0 :9; do chown $to a || echo refused; done > r 2>&1; \
+         chown 1000:1001 a; echo more >> p; mv c c2\n",
+    ),
+    row(
+        "supplementary groups",
+        "USER app\nRUN cd /tmp && id > i && touch a b && chown :8 a && (chown :9 b || echo refused) > r 2>&1; \
+         chgrp 2001 b && stat -c '%n %u %g' a b >> r\n",
+    ),
+    row(
+        "another user in a step, and a process of it that has lost its parent",
+        "RUN cd /tmp && su app -c \"touch a; id > b; mkdir c; (setsid sh -c 'sleep 0.2; id -u > daemon; touch mine; mv mine done' &)\" \
+         && touch root && while [ ! -e done ]; do sleep 0.1; done; su app -c 'cp -p /etc/passwd p' && chown -R app:more c\n",
+    ),
+    row(
+        "programs with set-id bits",
+        "RUN mkdir -m 777 /w && cp /bin/busybox /w/id && chmod 4755 /w/id && cp /bin/busybox /w/ash && chown 55:66 /w/ash \
+         && chmod 6755 /w/ash\nUSER 1000:1000\nRUN /w/id > /tmp/a; /w/ash -c 'id; touch /tmp/t' > /tmp/b 2>&1; id > /tmp/c\n",
+    ),
+    row(
+        "another root in a step",
+        "RUN mkdir -p /c/bin /c/d && cp /bin/busybox /c/bin/ && touch /c/d/f && ln -s /d/f /c/l && ln -s ../../../d/f /c/m \
+         && chroot /c /bin/busybox chown 5:6 /l && cd /c && chroot . /bin/busybox stat -c '%u %g' /d/f ../d/f /l /m > /s \
+         && chroot /c /bin/busybox chown 7 ../../d && chroot /c /bin/busybox sh -c 'cd d && busybox stat -c %u . ../d/f' >> /s\n",
+    ),
+    row(
+        "sticky directories",
+        "RUN mkdir -m 1777 /st && touch /st/a && chown 9:9 /st/a /st && chmod 1733 /st\nRUN touch /st/b && cp -a /st /st2\n",
+    ),
+    row(
+        "the root directory",
+        "RUN chown 3:4 / /tmp && chmod 755 /\nRUN touch /x && stat -c '%u %g' / /tmp > /x\n",
+    ),
+    row(
+        "a working directory",
+        "USER 1000:1000\nWORKDIR /wd/deep\nRUN id > /tmp/x && stat -c %u /wd /wd/deep >> /tmp/x\n",
+    ),
+    row("files of COPY", "COPY --chown=11:12 . /c\nRUN cp -a /c /d && stat -c '%u:%g %n' /c/* > /s\n"),
+    row(
+        "the highest ids of a subordinate range",
+        "RUN touch /a /b && chown 65534:65534 /a && mkdir /d && chown 65535:65535 /d && ln -s a /l && chown -h 65534:1 /l\n\
+         RUN cp -a /a /b && cp -a /l /l2\n",
+    ),
+    row_without_subordinate(
+        "ids above any subordinate range",
+        "RUN touch /a /b && chown 100000:4294967294 /a && mkdir /d && chown 4294967294:65536 /d && ln -s a /l \
+         && chown -h 4294967294 /l\nRUN cp -a /a /c && cp -a /d /e && stat -c '%n %u %g' /a /c /d /e /l > /s\n",
+    ),
+    row(
+        "devices, given away, renamed and copied",
+        "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\
+         RUN mv /dv/b /dv/b2 && chmod 600 /dv/c && rm /dv/p && ln /dv/c /dv/h\n",
+    ),
+    row_without_subordinate(
+        "devices, looked at, copied and packed",
+        "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\
+         RUN cd /dv && stat -c '%n %F %t %T %u' c b p > /s && cp -a /dv /dw && tar -cf /t -C /dv c b p && mkdir /dx \
+         && tar -xpf /t -C /dx && rm /t\n",
+    ),
+];
+
+/// Builds every row, which follows a base, on every rung and compares with root's digest.
+fn check(space: &TestSpace, rows: &[(&str, &Row)]) {
+    let (subordinate, single) = (users::with_subordinate_ids(space), users::with_single_id(space));
+    let context = |(number, (base, row)): (usize, &(&str, &Row))| {
+        let dockerfile = format!("{base}{}", row.steps);
+        space.context(&format!("row{number}"), &[("Dockerfile", &dockerfile), ("file", "x")])
+    };
+    let contexts: Vec<_> = rows.iter().enumerate().map(context).collect();
+    let build_all = |user: Option<&User>| -> Vec<Option<String>> {
+        let is_wanted =
+            |row: &Row| row.rungs == Rungs::All || user.is_none_or(|user| user.name == single.name);
+        let pairs = rows.iter().zip(&contexts);
+        pairs.map(|((_, row), context)| is_wanted(row).then(|| digest(space, user, context))).collect()
+    };
+    let [root, subordinate, single] = std::thread::scope(|scope| {
+        [None, Some(&subordinate), Some(&single)]
+            .map(|user| scope.spawn(move || build_all(user)))
+            .map(|thread| thread.join().unwrap())
+    });
+    let differing: Vec<_> = (0..rows.len())
+        .filter(|at| {
+            single[*at] != root[*at] || (subordinate[*at].is_some() && subordinate[*at] != root[*at])
+        })
+        .map(|at| (rows[at].1.name, &root[at], &subordinate[at], &single[at]))
+        .collect();
+    assert!(differing.is_empty(), "as root, with subordinate ids, with a single id: {differing:#?}");
+}
+
+fn digest(space: &TestSpace, user: Option<&User>, context: &Path) -> String {
+    let call = space.build(context);
+    let call = match user {
+        Some(user) => call.user(user).store(&user.path("store")),
+        None => call,
+    };
+    call.run().success().digest()
+}
+
+#[test]
+fn steps_of_a_small_base_have_one_digest_on_all_rungs() {
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    let server = busybox::serve(&space);
+    check(&space, &BUSYBOX_ROWS.iter().map(|row| (BUSYBOX, row)).collect::<Vec<_>>());
+    drop(server);
+}

@@ -100,9 +100,9 @@ pub fn write_owners_of_copy(tree: &Tree, part: &ArchivePath, copy: &Path) -> io:
         if (uid, gid) == (0, 0) && xattrs.get(OWNER_ATTRIBUTE.as_bytes()).is_none() {
             continue;
         }
-        let below = path.as_path().strip_prefix(part.as_path()).map_err(io::Error::other)?;
-        // Joining an empty path would say that a file is a directory.
-        let place = if below.as_os_str().is_empty() { copy.to_owned() } else { copy.join(below) };
+        let below = path.strip_prefix(part).filter(|below| !below.is_root());
+        // What is copied alone has a name of its own there.
+        let place = below.map_or_else(|| copy.to_owned(), |below| copy.join(below.as_path()));
         write_owner(&place, entry)?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::case::{Build, Case, NamedContext, Secret, Verdict};
 use super::compare::{Aspect, Comparison, Deliberate, Difference};
 use super::place::Place;
 use crate::support::image::{self, Image, LayerCache};
-use crate::support::{Invocation, Outcome, TestSpace};
+use crate::support::{Invocation, Outcome, TestSpace, users};
 
 /// What every case of a run shares.
 pub(crate) struct Shared<'a> {
@@ -19,6 +19,17 @@ pub(crate) struct Shared<'a> {
     pub(crate) config: &'a str,
     /// Every deliberate difference.
     pub(crate) deliberate: &'a [Deliberate],
+    /// Who builds.
+    pub(crate) builder: Builder,
+}
+
+/// Who builds the cases.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// Whoever runs the tests.
+    Root,
+    /// A user with subordinate ids.
+    OrdinaryUser,
 }
 
 /// The most time one build may take before it counts as hanging.
@@ -32,7 +43,7 @@ pub(crate) fn check(
     cache: &mut LayerCache,
 ) -> Vec<Difference> {
     let place = Place::new(case);
-    let fresh = needs_own_store(case).then(TestSpace::new);
+    let fresh = needs_own_store(case).then(TestSpace::shared);
     let space = fresh.as_ref().unwrap_or(space);
     space.config(shared.config);
     let deliberate: Vec<Deliberate> =
@@ -42,7 +53,7 @@ pub(crate) fn check(
     let mut earlier = None;
     for (index, build) in case.recipe.before.iter().enumerate() {
         let layout = place.path(&format!("before{index}"));
-        let outcome = run(case, build, &place, space, &layout);
+        let outcome = run(case, build, &place, (space, shared.builder), &layout);
         if !outcome.status.success() {
             return vec![Difference {
                 aspect: Aspect::Image,
@@ -53,7 +64,7 @@ pub(crate) fn check(
         earlier = Some(image::read_all(&layout, cache));
     }
     let layout = place.path("result");
-    let outcome = run(case, &case.recipe.build, &place, space, &layout);
+    let outcome = run(case, &case.recipe.build, &place, (space, shared.builder), &layout);
     let mut found =
         judge(case, &comparison, &outcome, || image::read_all(&layout, cache), earlier.as_deref());
     excuse(&deliberate, &mut found);
@@ -162,7 +173,13 @@ fn excuse(deliberate: &[Deliberate], found: &mut Vec<Difference>) {
     }
 }
 
-fn run(case: &Case, build: &Build, place: &Place, space: &TestSpace, layout: &Path) -> Outcome {
+fn run(
+    case: &Case,
+    build: &Build,
+    place: &Place,
+    (space, builder): (&TestSpace, Builder),
+    layout: &Path,
+) -> Outcome {
     let (context, dockerfile) = place.lay_out(case, build);
     let output = format!("type=oci,tar=false,dest={}", layout.display());
     let mut call = space.kiln(["build", "--progress=plain", "--compat=buildkit", "-o", &output]).under([
@@ -179,8 +196,13 @@ fn run(case: &Case, build: &Build, place: &Place, space: &TestSpace, layout: &Pa
     if build.dockerfile_outside_context || build.dockerfile_path != "Dockerfile" {
         call = call.arg("-f").arg(dockerfile);
     }
-    call = flags(call, case, build, place);
-    call.arg(context).run()
+    call = flags(call, case, build, place).arg(context);
+    if builder == Builder::OrdinaryUser {
+        let user = users::with_subordinate_ids(space);
+        place.give_to(&user);
+        call = call.user(&user).store(&user.path("store"));
+    }
+    call.run()
 }
 
 fn flags(mut call: Invocation, case: &Case, build: &Build, place: &Place) -> Invocation {

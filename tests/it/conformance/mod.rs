@@ -24,7 +24,7 @@ use crate::support::requires::skip;
 use crate::support::served::mirror_config;
 use crate::support::space::{kept, repository};
 use crate::support::{TestSpace, requires};
-use build::{Shared, check};
+use build::{Builder, Shared, check};
 use case::Case;
 use compare::{Aspect, Deliberate, Difference};
 use known::{Known, key, show};
@@ -43,7 +43,7 @@ fn recorded_cases_come_out_as_expected_or_are_listed_with_a_reason() {
     let all = case::read_all(&folder, &case::read::<Vec<case::LostLink>>(&list("links.json")));
     let cases: Vec<Case> = all.into_iter().filter(|case| chosen(&case.id)).collect();
     let deliberate: Vec<Deliberate> = case::read(&list("deliberate.json"));
-    let failures = run(&folder, &cases, &deliberate);
+    let failures = run(&folder, &cases, &deliberate, Builder::Root);
     if !filter.is_empty() {
         failures.iter().for_each(|(key, differences)| eprintln!("{key}\n{}", show(differences)));
     }
@@ -52,6 +52,27 @@ fn recorded_cases_come_out_as_expected_or_are_listed_with_a_reason() {
     if std::env::var_os("CONFORMANCE_UPDATE").is_some() && filter.is_empty() {
         return known.write(&path, &failures);
     }
+    let wrong = known.check(&failures, |id| cases.iter().any(|case| case.id == id));
+    assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Categories of cases about RUN: what it sees, mounts and may do.
+const ABOUT_RUN: [&str; 4] = ["run/", "mounts/", "heredoc/", "variables/"];
+
+#[test]
+fn cases_about_run_come_out_the_same_for_an_ordinary_user() {
+    let folder = folder();
+    if !folder.join("index.json").is_file() {
+        return skip(&format!("the conformance cases are not at {}", folder.display()));
+    }
+    requires!("root", "tar", "git", "busybox", "setpriv", "newuidmap");
+    let all = case::read_all(&folder, &case::read::<Vec<case::LostLink>>(&list("links.json")));
+    let is_about_run = |case: &Case| ABOUT_RUN.iter().any(|category| case.id.starts_with(category));
+    let cases: Vec<Case> = all.into_iter().filter(is_about_run).collect();
+    assert!(cases.len() > 100);
+    let failures =
+        run(&folder, &cases, &case::read::<Vec<Deliberate>>(&list("deliberate.json")), Builder::OrdinaryUser);
+    let known = Known::read(&list("known-failures-of-users.txt"));
     let wrong = known.check(&failures, |id| cases.iter().any(|case| case.id == id));
     assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -66,17 +87,17 @@ fn list(name: &str) -> PathBuf {
 }
 
 /// Runs the cases on as many workers as there are cores, each with a store of its own.
-fn run(folder: &std::path::Path, cases: &[Case], deliberate: &[Deliberate]) -> Failures {
+fn run(folder: &std::path::Path, cases: &[Case], deliberate: &[Deliberate], builder: Builder) -> Failures {
     let (bases, served) = bases::prepare(folder);
     let server = served.start();
     let config = mirror_config(&server.host());
-    let shared = Shared { bases: &bases, config: &config, deliberate };
+    let shared = Shared { bases: &bases, config: &config, deliberate, builder };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Failures::new()));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let (space, mut cache) = (TestSpace::new(), LayerCache::new());
+                let (space, mut cache) = (TestSpace::shared(), LayerCache::new());
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let found = check_safely(case, &shared, &space, &mut cache);
                     let mut failures = failures.lock().unwrap();

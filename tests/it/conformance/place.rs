@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::case::{Build, Case, Recipe};
 use crate::support::git::{self, GitServer};
 use crate::support::http::{HttpServer, Response};
+use crate::support::users::User;
 
 /// The time of everything in a context that is given as a directory.
 const CONTEXT_TIME: Duration = Duration::from_secs(1_577_934_245);
@@ -56,6 +57,12 @@ impl Place {
     /// Returns a path inside the place.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
+    }
+
+    /// Gives everything in the place to a user.
+    pub(crate) fn give_to(&self, user: &User) {
+        fs::set_permissions(self.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        user.own(self.root.path());
     }
 
     /// Replaces placeholders by what they stand for here.

@@ -275,9 +275,7 @@ fn unpack(
         upper::write_owners(scratch.path(), &unpacked.listing).map_err(LayerError::Open)?;
     }
     let id = directory_id(workshop, &unpacked.listing, below_tree)?;
-    if known_listing(workshop, &layer.diff_id).is_none() {
-        remember_listing(workshop, unpacked.listing)?;
-    }
+    remember_listing(workshop, unpacked.listing)?;
     Ok(workshop.store.publish_snapshot(scratch, &id)?)
 }
 

@@ -23,10 +23,10 @@ pub fn dress_root(upper: &Path, tree: &Tree, ownership: Ownership) -> io::Result
         tree.get(&ArchivePath::root()).map_or_else(Metadata::implied_directory, |root| root.metadata.clone());
     // Mostly it is as it should be, and no disk need hear of it.
     let found = fs_err::symlink_metadata(upper)?;
-    if ownership == Ownership::Real && (found.uid(), found.gid()) != (root.uid, root.gid) {
-        std::os::unix::fs::lchown(upper, Some(root.uid), Some(root.gid))?;
-    } else {
-        write_owner(upper, &Entry::directory(root.clone()))?;
+    match ownership {
+        Ownership::Recorded => write_owner(upper, &Entry::directory(root.clone()))?,
+        Ownership::Real if (found.uid(), found.gid()) == (root.uid, root.gid) => {}
+        Ownership::Real => std::os::unix::fs::lchown(upper, Some(root.uid), Some(root.gid))?,
     }
     if found.mode() & 0o7777 == root.mode {
         return Ok(());
@@ -82,19 +82,11 @@ pub fn write_owners(directory: &Path, listing: &Listing) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the owners of a tree beside its files, where the kernel would not set them.
-///
-/// # Errors
-/// With the path, when the file system refuses.
-pub fn write_owners_of(directory: &Path, tree: &Tree) -> io::Result<()> {
-    tree.iter().try_for_each(|(path, entry)| write_owner(&directory.join(path.as_path()), entry))
-}
-
 /// Writes the owners of a part of a tree that was copied aside to `copy`, where the kernel would not set them.
 ///
 /// # Errors
 /// With the path, when the file system refuses.
-pub fn write_owners_of_copy(tree: &Tree, part: &ArchivePath, copy: &Path) -> io::Result<()> {
+pub fn write_owners_of(tree: &Tree, part: &ArchivePath, copy: &Path) -> io::Result<()> {
     for (path, entry) in tree.within(part) {
         let Metadata { uid, gid, ref xattrs, .. } = entry.metadata;
         if (uid, gid) == (0, 0) && xattrs.get(OWNER_ATTRIBUTE.as_bytes()).is_none() {

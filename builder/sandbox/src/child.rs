@@ -126,11 +126,8 @@ fn await_start<'a>(
     let (mut footprint, mut started) =
         (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
     loop {
-        let waited = match &mut started {
-            Ok(Some(supervisor)) => serve_until_readable(supervisor, channel, control),
-            _ => wait_beside_caller(&*channel, control).map_err(Failure::during(Operation::Talk)),
-        };
-        if let Err(failure) = waited {
+        let supervisor = started.as_mut().ok().and_then(Option::as_mut);
+        if let Err(failure) = wait_beside_caller(&*channel, control, supervisor) {
             return (footprint, Err(failure));
         }
         match receive(&mut *channel) {
@@ -146,71 +143,28 @@ fn await_start<'a>(
     }
 }
 
-fn serve_until_readable(
-    supervisor: &mut Supervisor<'_>,
-    channel: &UnixStream,
-    control: &UnixStream,
-) -> Result<(), Failure> {
-    loop {
-        let mut polled = [
-            PollFd::new(channel, PollFlags::IN),
-            PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN),
-            PollFd::new(control, PollFlags::IN),
-        ];
-        match poll(&mut polled, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Failure::during(Operation::Wait)(errno)),
-        }
-        let [channel_is, listener_is, control_is] = polled.map(|polled| polled.revents());
-        if !control_is.is_empty() {
-            sys::exit_now(PROTOCOL_BROKEN);
-        }
-        if listener_is.contains(PollFlags::IN) {
-            supervisor.serve().map_err(Failure::during(Operation::Supervise))?;
-        } else if !channel_is.is_empty() {
-            return Ok(());
-        }
-    }
+/// Returns when the step has ended.
+fn watch(step: Pid, control: &UnixStream, supervisor: Option<&mut Supervisor<'_>>) -> Result<(), Failure> {
+    let ended = pidfd_open(step, PidfdFlags::empty()).map_err(Failure::during(Operation::Wait))?;
+    wait_beside_caller(&ended, control, supervisor)
 }
 
-/// Waits until something can be read. When the caller goes away first, so does this process. (No death signal: that would come
-/// when the *thread* ends that started this process, and the caller may have used another one since.)
-fn wait_beside_caller(from: &impl AsFd, control: &UnixStream) -> Result<(), Errno> {
-    loop {
-        let mut polled = [PollFd::new(from, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
-        match poll(&mut polled, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        if !polled[1].revents().is_empty() {
-            sys::exit_now(PROTOCOL_BROKEN);
-        }
-        if !polled[0].revents().is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-/// Returns when the step has ended. When the caller goes away first, so does this process, and the kernel kills the
-/// step with it.
-fn watch(
-    step: Pid,
+/// Waits until something can be read, and answers the step's calls meanwhile. When the caller goes away first, so does this process,
+/// and the kernel kills the step with it. (No death signal: that would come when the *thread* ends that started this process, and
+/// the caller may have used another one since.)
+fn wait_beside_caller(
+    from: &impl AsFd,
     control: &UnixStream,
     mut supervisor: Option<&mut Supervisor<'_>>,
 ) -> Result<(), Failure> {
-    let waiting = Failure::during(Operation::Wait);
-    let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty()).map_err(&waiting)?;
     loop {
-        let mut polled = vec![
-            PollFd::new(&ended, PollFlags::IN),
-            PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
-        ];
+        let mut polled = vec![PollFd::new(from, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
         if let Some(supervisor) = &supervisor {
             polled.push(PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN));
         }
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(waiting(errno)),
+            Err(errno) => return Err(Failure::during(Operation::Wait)(errno)),
         }
         let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
         if !happened[1].is_empty() {

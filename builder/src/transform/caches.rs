@@ -4,11 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use kiln_layer::{ArchivePath, NoLayers, Ownership, Tree};
-use kiln_sandbox::Identity;
 use kiln_store::{CacheMount, Sharing as StoreSharing};
 
 use super::mount_files::host_path;
 use super::{Bench, Given, StepError, StepOutput};
+use crate::layers;
 use crate::plan::{MountKind, RunMount, RunOp, Sharing};
 use crate::root_kind::is_chroot;
 use crate::upper;
@@ -71,10 +71,10 @@ fn open_cache(bench: &Bench, mount: &RunMount, read: Option<&StepOutput>) -> Res
         Sharing::Private => StoreSharing::Private,
         Sharing::Locked => StoreSharing::Locked,
     };
-    let single = has_single_id(bench);
+    let is_recorded = layers::ownership(&bench.workshop) == Ownership::Recorded;
     Ok(bench.workshop.store.cache_mount(id, sharing, &mut |directory: &Path| {
         make_directory(directory, *mode)?;
-        if single {
+        if is_recorded {
             upper::write_directory_owner(directory, *uid, *gid)?;
         } else {
             std::os::unix::fs::chown(directory, Some(*uid), Some(*gid))?;
@@ -97,11 +97,6 @@ pub(super) fn copy_into(seed: &Path, directory: &Path, ownership: Ownership) -> 
     kiln_layer::materialize(&tree, &ArchivePath::root(), directory, &NoLayers, options)
         .map(drop)
         .map_err(std::io::Error::other)
-}
-
-/// Whether this process is root of a namespace where only its own id exists.
-pub(super) fn has_single_id(bench: &Bench) -> bool {
-    matches!(bench.workshop.identity, Ok(Identity::Single { .. }))
 }
 
 /// Makes a directory that the step may use, with the mode given, whatever the umask.

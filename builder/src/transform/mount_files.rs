@@ -25,8 +25,8 @@ pub(super) fn tree_of(bench: &Bench, read: &StepOutput) -> Result<(Arc<Tree>, Ve
 
 /// Returns a path of this machine that shows `source` of what is read, while the scratch lives.
 ///
-/// The files of a context are copied aside unless the context is shown whole as it is: what the ignore file hides must not
-/// be seen, owners are root's, and times are the layer's, or those of `live`, the same tree with times of its own.
+/// The files are copied aside: what an ignore file hides must not be seen, owners of a context are root's, and times are the
+/// layer's, or those of `live`, the same tree with times of its own.
 pub(super) fn host_path(
     bench: &Bench,
     target: &str,
@@ -48,7 +48,7 @@ pub(super) fn host_path(
     let shown = kiln_layer::materialize(tree, &path, scratch.path(), &directories, options)
         .map_err(|error| failed(error.to_string()))?;
     if options.ownership == Ownership::Recorded {
-        upper::write_owners_of_copy(tree, &path, &shown).map_err(|error| failed(error.to_string()))?;
+        upper::write_owners_of(tree, &path, &shown).map_err(|error| failed(error.to_string()))?;
     }
     Ok((shown, scratch))
 }

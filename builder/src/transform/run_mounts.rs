@@ -9,11 +9,12 @@ use kiln_layer::owner::User;
 use kiln_sandbox::{Mount, MountKind, Owner};
 use kiln_store::{CacheMount, Scratch};
 
-use super::caches::{Caches, copy_into, has_single_id};
+use super::caches::{Caches, copy_into};
 use super::live_times::LiveTimes;
 use super::mount_files::host_path;
 use super::{Bench, Given, StepError};
 use crate::agents::AgentSocket;
+use crate::layers;
 use crate::plan::{MountKind as PlanMount, RunMount, RunOp};
 use crate::root_kind::{is_chroot, root_kind};
 use crate::secrets;
@@ -159,7 +160,7 @@ pub(super) fn open_agents(bench: &Bench, op: &RunOp) -> Result<Vec<AgentSocket>,
         };
         let place = bench.workshop.store.scratch("agent")?;
         let socket = AgentSocket::open(&mount.target, place, agent, *mode).map_err(failed)?;
-        if (*uid, *gid) != (0, 0) && !has_single_id(bench) {
+        if (*uid, *gid) != (0, 0) && layers::ownership(&bench.workshop) == Ownership::Real {
             fs_err::os::unix::fs::chown(socket.path(), Some(*uid), Some(*gid)).map_err(failed)?;
         }
         sockets.push(socket);

@@ -101,7 +101,7 @@ fn write(
         |source| StepError::Io { what: "cannot write the files that have live times".to_owned(), source };
     written.map_err(|error| failed(std::io::Error::other(error)))?;
     if ownership == Ownership::Recorded {
-        upper::write_owners_of(&root, tree).map_err(failed)?;
+        upper::write_owners_of(tree, &ArchivePath::root(), &root).map_err(failed)?;
     }
     Ok(())
 }

@@ -13,14 +13,14 @@ use kiln_oci::Digest;
 use kiln_sandbox::ExitStatus;
 
 use super::inputs::Inputs;
-use super::{BuildError, lower, prepare, unless_raised};
+use super::{BuildError, keyed, lower, unless_raised};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
 use crate::lower::{Dockerfile, Source, parse};
 use crate::plan::{Network, Op, Origin, Plan, RunOp, StepId};
 use crate::progress::{Progress, ProgressEvent, ShellReason};
 use crate::request::{Attendant, BuildRequest};
-use crate::solve::{SolveError, definition_keys, solve};
+use crate::solve::{SolveError, solve};
 use crate::transform::{Bench, Command, Given, OpenStep, StepError, open_step};
 use crate::workshop::Workshop;
 
@@ -118,16 +118,8 @@ async fn ready(
     let (planned, timestamp) = unless_raised(interrupt, lowering).await?;
     let plan = Arc::new(planned.lowered.plan);
     let place = choose(&plan, &parsed.file, &inputs.source, entry)?;
-    let needed = plan.reachable();
-    progress.on(&ProgressEvent::Planned { plan: &plan, needed: &needed });
-    let prepared = prepare(workshop, request, &inputs, &plan, timestamp, progress, interrupt);
-    let bench = Arc::new(unless_raised(interrupt, prepared).await?);
-    let keys = {
-        let (bench, plan) = (Arc::clone(&bench), Arc::clone(&plan));
-        workshop.lanes.cpu(move || definition_keys(&bench, &plan, &needed)).await
-    };
+    let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
     let failed = |error| BuildError::solve(error, &plan, &inputs.source);
-    let keys = keys.map_err(failed)?;
     let reads = Op::Run(Box::new(place.run.clone())).reads();
     let wanted: Vec<StepId> = std::iter::once(place.root).chain(reads.iter().copied()).collect();
     let solution = solve(&bench, &plan, &keys, &wanted, interrupt).await.map_err(failed)?;

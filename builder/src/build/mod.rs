@@ -31,7 +31,7 @@ use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
-use crate::solve::{Solution, definition_keys, solve};
+use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
 use crate::transform::{Bench, MountPoints, SpareRoots};
@@ -109,22 +109,7 @@ async fn attempt(
     warnings.extend(lowered.warnings);
     let warnings = report(&inputs.source, warnings, linted, progress)?;
     let plan = Arc::new(lowered.plan);
-    let needed = plan.reachable();
-    progress.on(&ProgressEvent::Planned { plan: &plan, needed: &needed });
-
-    let prepared = prepare(workshop, request, &inputs, &plan, timestamp, progress, interrupt);
-    let bench = Arc::new(unless_raised(interrupt, prepared).await?);
-    let keys = {
-        let (bench, plan) = (Arc::clone(&bench), Arc::clone(&plan));
-        let work = move || {
-            let keys = definition_keys(&bench, &plan, &needed)?;
-            // Without this the next build finds out again, which is no reason to fail.
-            bench.contexts.values().for_each(|context| drop(context.remember_selections()));
-            Ok(keys)
-        };
-        workshop.lanes.cpu(work).await
-    };
-    let keys = keys.map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
+    let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
     let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
     let solution = match solve(&bench, &plan, &keys, &wanted, interrupt).await {
         Ok(solution) => solution,
@@ -151,6 +136,34 @@ async fn attempt(
         })
         .collect();
     Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+}
+
+/// Reads what the plan needs, and computes the keys of its steps.
+async fn keyed(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    plan: &Arc<Plan>,
+    timestamp: Timestamp,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<(Arc<Bench>, Keys), BuildError> {
+    let needed = plan.reachable();
+    progress.on(&ProgressEvent::Planned { plan, needed: &needed });
+    let prepared = prepare(workshop, request, inputs, plan, timestamp, progress, interrupt);
+    let bench = Arc::new(unless_raised(interrupt, prepared).await?);
+    let work = {
+        let (bench, plan) = (Arc::clone(&bench), Arc::clone(plan));
+        move || {
+            let keys = definition_keys(&bench, &plan, &needed)?;
+            // Without this the next build finds out again, which is no reason to fail.
+            bench.contexts.values().for_each(|context| drop(context.remember_selections()));
+            Ok(keys)
+        }
+    };
+    let keys = workshop.lanes.cpu(work).await;
+    let keys = keys.map_err(|error| BuildError::solve(error, plan, &inputs.source))?;
+    Ok((bench, keys))
 }
 
 /// Does work until it is done or somebody stops it: what blocks on a pipe or a slow disk is left behind.

@@ -13,10 +13,11 @@ use super::caches::open_caches;
 use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
+use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::run_root::{Made, RootForm, StepRoot};
-use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError};
+use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
 use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -33,11 +34,8 @@ pub(super) async fn run(
     reuse: Reuse,
 ) -> Result<Rootfs, StepError> {
     let parent = given.parent.clone().unwrap_or_default();
-    fetch_unlisted(bench, &parent.layers).await?;
-    for read in &given.reads {
-        if let super::StepOutput::Rootfs(rootfs) = read {
-            fetch_unlisted(bench, &rootfs.layers).await?;
-        }
+    for rootfs in file_systems(&parent, &given) {
+        fetch_unlisted(bench, &rootfs.layers).await?;
     }
     let (op, own, inputs) = (op.clone(), Arc::clone(bench), given.clone());
     let probe = {
@@ -57,11 +55,8 @@ pub(super) async fn run(
         return Err(StepError::Impossible { reason: reason.clone() });
     }
     refuse_foreign(bench, &op, &parent)?;
-    fetch_unpacked(bench, &parent.layers).await?;
-    for read in &given.reads {
-        if let super::StepOutput::Rootfs(rootfs) = read {
-            fetch_unpacked(bench, &rootfs.layers).await?;
-        }
+    for rootfs in file_systems(&parent, &given) {
+        fetch_unpacked(bench, &rootfs.layers).await?;
     }
     let stack = parent.layers.clone();
     let agents = Arc::new(open_agents(bench, &op)?);
@@ -74,6 +69,15 @@ pub(super) async fn run(
         never = serve(&served) => match never {},
     };
     Ok(parent.with(Some(layer)))
+}
+
+/// Returns the file systems that a step is over or reads.
+fn file_systems<'a>(parent: &'a Rootfs, given: &'a Given) -> impl Iterator<Item = &'a Rootfs> {
+    let read = given.reads.iter().filter_map(|read| match read {
+        StepOutput::Rootfs(rootfs) => Some(rootfs),
+        StepOutput::Files(_) | StepOutput::File(_) => None,
+    });
+    std::iter::once(parent).chain(read)
 }
 
 /// Refuses a step whose programs are for a machine that neither this one is nor emulates. Where that cannot be told, the step
@@ -114,14 +118,11 @@ fn probe(
     let kinds = op.mounts.iter().filter(|mount| mount.kind.reads().is_some());
     for (mount, read) in kinds.zip(&given.reads) {
         reads.push(match read {
-            super::StepOutput::Rootfs(rootfs) => {
-                let tree = layers::tree(&bench.workshop, &rootfs.layers)?;
+            StepOutput::File(download) => download.announced.digest,
+            files => {
+                let (tree, _) = tree_of(bench, files)?;
                 super::mount_selection(&tree, mount.kind.source().unwrap_or("/"))?
             }
-            super::StepOutput::Files(tree) => {
-                super::mount_selection(tree, mount.kind.source().unwrap_or("/"))?
-            }
-            super::StepOutput::File(download) => download.announced.digest,
         });
     }
     let inputs = Inputs { parent: Some(parent.chain()), reads };
@@ -249,11 +250,7 @@ pub async fn open(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<OpenSt
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
-    let read = given.reads.iter().filter_map(|read| match read {
-        super::StepOutput::Rootfs(rootfs) => Some(rootfs),
-        super::StepOutput::Files(_) | super::StepOutput::File(_) => None,
-    });
-    for rootfs in std::iter::once(&parent).chain(read) {
+    for rootfs in file_systems(&parent, &given) {
         fetch_unlisted(bench, &rootfs.layers).await?;
         fetch_unpacked(bench, &rootfs.layers).await?;
     }

@@ -68,10 +68,7 @@ fn context(space: &TestSpace, dockerfile: &str) -> PathBuf {
 
 fn build(space: &TestSpace, user: Option<&User>, dockerfile: &str) -> Invocation {
     let call = space.build(&context(space, dockerfile));
-    match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    }
+    call.by(user)
 }
 
 const BASE: &str = "FROM busybox\nCOPY root /\n";

@@ -7,10 +7,7 @@ use crate::support::{Invocation, Outcome, TestSpace, requires};
 
 fn doctor(space: &TestSpace, user: Option<&User>) -> Invocation {
     let call = space.kiln(["doctor", "--format=json"]);
-    match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    }
+    call.by(user)
 }
 
 fn report(outcome: &Outcome) -> Value {

@@ -103,10 +103,7 @@ fn a_step_that_fails_is_shown_in_a_shell_as_it_left_it() {
 }
 
 fn as_user(call: Invocation, user: Option<&User>) -> Invocation {
-    match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    }
+    call.by(user)
 }
 
 fn shown(modes: &rustix::termios::Termios) -> String {

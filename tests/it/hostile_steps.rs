@@ -15,10 +15,7 @@ use crate::support::{Invocation, TestSpace, busybox, requires};
 fn build_as(space: &TestSpace, user: Option<&User>, dockerfile: &str) -> Invocation {
     let context = space.context("context", &[("Dockerfile", dockerfile)]);
     let call = space.build(&context).arg("--no-cache");
-    match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    }
+    call.by(user)
 }
 
 /// Returns a text that nothing else on this machine mentions.

@@ -11,10 +11,7 @@ const DOCKERFILE: &str = "FROM busybox\nRUN mkdir /out && echo made > /out/file 
 fn build_as(space: &TestSpace, user: Option<&User>, dockerfile: &str) -> Invocation {
     let context = space.context("context", &[("Dockerfile", dockerfile)]);
     let call = space.build(&context);
-    match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    }
+    call.by(user)
 }
 
 #[test]

@@ -126,10 +126,7 @@ fn every_user_gives_steps_the_surroundings_that_docker_gives_them() {
         let context = space.context("context", &[("Dockerfile", &dockerfile(rows))]);
         for user in [None, Some(&granted), Some(&single)] {
             let call = space.build(&context).args(flags());
-            let call = match user {
-                Some(user) => call.user(user).store(&user.path("store")),
-                None => call,
-            };
+            let call = call.by(user);
             let outcome = call.run().success();
             let name = user.map_or("root", |user: &User| &user.name);
             let found = printed(&outcome, rows.len());

@@ -187,10 +187,7 @@ fn check(space: &TestSpace, rows: &[(&str, &Row)]) {
 
 fn digest(space: &TestSpace, user: Option<&User>, context: &Path) -> String {
     let call = space.build(context);
-    let call = match user {
-        Some(user) => call.user(user).store(&user.path("store")),
-        None => call,
-    };
+    let call = call.by(user);
     call.run().success().digest()
 }
 

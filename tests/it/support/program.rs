@@ -102,6 +102,14 @@ impl Invocation {
         self.under(user.prefix()).env("HOME", &user.home).env("TMPDIR", "/tmp").env("USER", &user.name)
     }
 
+    /// Runs the program as this user if there is one, with a store of the user's own.
+    pub(crate) fn by(self, user: Option<&User>) -> Self {
+        match user {
+            Some(user) => self.user(user).store(&user.path("store")),
+            None => self,
+        }
+    }
+
     /// Starts the program with a terminal as its standard streams.
     pub(crate) fn start_on(self, terminal: &OwnedFd) -> Child {
         let stream = || Stdio::from(terminal.try_clone().unwrap());

@@ -11,7 +11,7 @@ use kiln_layer::{
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, await_blobs, fetch, known_layer, on_cpu, write_layer};
 use super::make_dir::fetch_unlisted;
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
@@ -35,6 +35,9 @@ pub(super) async fn copy(
         if let StepOutput::Rootfs(rootfs) = read {
             fetch_unlisted(bench, &rootfs.layers).await?;
         }
+    }
+    if copy.chown.as_deref().is_some_and(accounts::are_needed) {
+        await_blobs(bench).await;
     }
     let Given { reads, selections, .. } = given;
     let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };

@@ -80,11 +80,15 @@ fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {
     bench.made.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits for the blobs that this build has made, which may be on their way: for whoever reads files of them.
+pub(super) async fn await_blobs(bench: &Bench) {
+    bench.aside.done().await;
+}
+
 /// Brings the blobs of layers into the store, where they are not.
 pub(super) async fn fetch(bench: &Bench, layers: &[Layer]) -> Result<(), StepError> {
     if !layers.is_empty() {
-        // Those that this build has made may be on their way.
-        bench.aside.done().await;
+        await_blobs(bench).await;
     }
     Ok(blobs::fetch_layers(&bench.workshop, layers, &bench.progress).await?)
 }

@@ -6,7 +6,7 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch, on_cpu, write_layer};
+use super::finish::{NewLayer, await_blobs, fetch, on_cpu, write_layer};
 use super::{Bench, Given, Reuse, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::{MakeDirOp, Op, StepId};
@@ -20,6 +20,9 @@ pub(super) async fn make_dir(
 ) -> Result<Rootfs, StepError> {
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
+    if accounts::are_needed(&op.user) {
+        await_blobs(bench).await;
+    }
     let (op, stack) = (op.clone(), parent.layers.clone());
     let layer = on_cpu(bench, move |bench| {
         let tree = layers::tree(&bench.workshop, &stack)?;

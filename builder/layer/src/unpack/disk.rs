@@ -19,6 +19,8 @@ use crate::entry::{Device, Entry, Kind, Metadata};
 use crate::holes::HoleWriter;
 use crate::path::ArchivePath;
 
+/// `NAME_MAX` of Linux.
+const NAME_BYTES_MAX: usize = 255;
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// A directory that is being filled.
@@ -339,7 +341,15 @@ impl<'d> Disk<'d> {
     }
 
     pub(super) fn fail(&self, verb: &'static str, path: &ArchivePath, error: Errno) -> UnpackError {
-        UnpackError::Write { verb, path: self.root.display(path), source: error.into() }
+        let length = path.file_name().unwrap_or_default().len();
+        let source = match error {
+            Errno::NAMETOOLONG if length > NAME_BYTES_MAX => io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                format!("it has {length} bytes, more than the {NAME_BYTES_MAX} of a name"),
+            ),
+            error => error.into(),
+        };
+        UnpackError::Write { verb, path: self.root.display(path), source }
     }
 }
 

@@ -6,7 +6,10 @@
 //!
 //! ```text
 //! step ──► /run/buildkit/ssh_agent.0 = scratch/agent-…/socket ──► serve() in this process ──► $SSH_AUTH_SOCK
+//!                                                                 lists and signs only
 //! ```
+
+mod protocol;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,7 +23,6 @@ use futures_util::StreamExt;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
 use kiln_store::Scratch;
-use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The id that is meant where none is named; git repositories are fetched with this agent.
@@ -94,7 +96,7 @@ pub async fn serve(sockets: &[AgentSocket]) -> Infallible {
 /// Passes on one connection. What fails here ends it, and the step sees that.
 async fn pass_on(mut stream: UnixStream, agent: &Path) {
     if let Ok(mut agent) = UnixStream::connect(agent).await {
-        copy_bidirectional(&mut stream, &mut agent).await.ok();
+        protocol::pass_on(&mut stream, &mut agent).await.ok();
     }
 }
 
@@ -118,10 +120,12 @@ mod tests {
         let mode = std::fs::metadata(sockets[0].path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
         let echo = async {
-            for (listener, answer) in listeners.iter().zip([b"1", b"2"]) {
+            for (listener, answer) in listeners.iter().zip([b'1', b'2']) {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                assert_eq!(stream.read_u8().await.unwrap(), b'?');
-                stream.write_all(answer).await.unwrap();
+                let mut asked = [0; 5];
+                stream.read_exact(&mut asked).await.unwrap();
+                assert_eq!(asked, [0, 0, 0, 1, 11]);
+                stream.write_all(&[0, 0, 0, 1, answer]).await.unwrap();
             }
         };
         let ask = async {
@@ -129,8 +133,10 @@ mod tests {
                 let place = std::fs::File::open(socket.path().parent().unwrap()).unwrap();
                 let short = format!("/proc/self/fd/{}/socket", place.as_raw_fd());
                 let mut stream = UnixStream::connect(short).await.unwrap();
-                stream.write_all(b"?").await.unwrap();
-                assert_eq!(stream.read_u8().await.unwrap(), answer);
+                stream.write_all(&[0, 0, 0, 1, 11]).await.unwrap();
+                let mut heard = [0; 5];
+                stream.read_exact(&mut heard).await.unwrap();
+                assert_eq!(heard, [0, 0, 0, 1, answer]);
             }
         };
         tokio::select! {

@@ -13,6 +13,7 @@
 use std::error::Error;
 use std::io;
 
+use kiln_builder::agents::{AgentError, KeyError};
 use kiln_builder::build::{BuildError, EnterError};
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
@@ -207,9 +208,9 @@ fn hint_of_step(error: &StepError) -> Option<String> {
             "tried {}; `kiln enter STAGE:LINE -- PROGRAM` runs a program that is there",
             tried.join(", ")
         )),
-        StepError::AgentMissing { id } => {
-            Some(format!("`--ssh {id}` hands on the agent of SSH_AUTH_SOCK, `--ssh {id}=SOCKET` another"))
-        }
+        StepError::AgentMissing { id } => Some(format!(
+            "`--ssh {id}` hands on the agent of SSH_AUTH_SOCK, `--ssh {id}=SOCKET` another, `--ssh {id}=KEY` the key of a file"
+        )),
         StepError::Owner { source: OwnerError::NoFile { .. }, .. } => {
             Some("a number needs no list".to_owned())
         }
@@ -293,6 +294,10 @@ impl From<BuildError> for Failure {
                 }
             }
             BuildError::Git(error) => of_git(&error),
+            BuildError::Agent(error) => match hint_of_agent(&error) {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            },
             BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
             _ => failure,
@@ -317,6 +322,21 @@ impl From<EnterError> for Failure {
             EnterError::NoStep => failure,
         }
     }
+}
+
+fn hint_of_agent(error: &AgentError) -> Option<String> {
+    let AgentError::Keys { id, source } = error else { return None };
+    Some(match source {
+        KeyError::Open { path, .. } => format!("`chmod 600 {}`", path.display()),
+        KeyError::Passphrase { path } => {
+            format!("an agent asks for it: `ssh-add {}`, then `--ssh {id}`", path.display())
+        }
+        KeyError::Refused { .. } => "a private key is wanted, not the file that ends in `.pub`".to_owned(),
+        KeyError::Program { .. } | KeyError::NoAgent { .. } => {
+            format!("install OpenSSH's client; or hand on an agent that runs: `--ssh {id}=SOCKET`")
+        }
+        KeyError::Unreadable(_) => return None,
+    })
 }
 
 /// Returns the failure of a step, under its line of the Dockerfile.

@@ -12,7 +12,7 @@ use kiln_oci::{Platform, Reference};
 pub use kiln_registry::WebUrl;
 use kiln_sandbox::Streams;
 
-use crate::agents::Agents;
+use crate::agents::AgentSources;
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
@@ -42,7 +42,7 @@ pub struct BuildRequest {
     /// Secrets by id.
     pub secrets: Secrets,
     /// Agents of the secure shell by id.
-    pub agents: Agents,
+    pub agents: AgentSources,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
     /// Whether names are resolved again at the registry.
@@ -82,7 +82,7 @@ impl BuildRequest {
             platforms: Vec::new(),
             named_contexts: BTreeMap::new(),
             secrets: Secrets::default(),
-            agents: Agents::default(),
+            agents: AgentSources::default(),
             no_cache: NoCache::default(),
             pull: false,
             outputs: Vec::new(),

@@ -39,8 +39,8 @@ pub(crate) struct BuildArgs {
     /// A secret that steps can mount: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
-    /// An agent of the secure shell that steps can mount, and git repositories are fetched with: default, or ID=SOCKET
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// An agent of the secure shell that steps can mount, and git repositories are fetched with: default, ID=SOCKET, or ID=KEY[,KEY...]
+    #[arg(long, value_name = "ID[=PLACE]")]
     pub(crate) ssh: Vec<String>,
     /// Take nothing from the cache, or nothing of these stages
     #[arg(long, value_name = "STAGE,…", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

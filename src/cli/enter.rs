@@ -14,7 +14,7 @@ pub(crate) struct EnterArgs {
     /// A secret that the step mounts, besides those of the build that still are where they were
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
-    /// An agent of the secure shell that the step mounts: default, or ID=SOCKET
-    #[arg(long, value_name = "ID[=SOCKET]")]
+    /// An agent of the secure shell that the step mounts: default, ID=SOCKET, or ID=KEY[,KEY...]
+    #[arg(long, value_name = "ID[=PLACE]")]
     pub(crate) ssh: Vec<String>,
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use kiln_builder::agents::Agents;
+use kiln_builder::agents::AgentSources;
 use kiln_builder::plan::Network;
 use kiln_builder::request::{
     BuildRequest, Compat, Compression, ContextPlace, DEFAULT_EPOCH, Destination, DockerfilePlace,
@@ -331,11 +331,11 @@ pub(crate) fn secrets(lines: &[String], settings: &Settings) -> Result<Secrets, 
 }
 
 /// Reads agents of the secure shell, each id once.
-pub(crate) fn agents(lines: &[String], settings: &Settings) -> Result<Agents, Failure> {
+pub(crate) fn agents(lines: &[String], settings: &Settings) -> Result<AgentSources, Failure> {
     let mut agents = BTreeMap::new();
     for line in lines {
-        let (id, socket) = ssh::parse(line, &settings.working_directory, &settings.environment)?;
-        if agents.insert(id.clone(), socket).is_some() {
+        let (id, source) = ssh::parse(line, &settings.working_directory, &settings.environment)?;
+        if agents.insert(id.clone(), source).is_some() {
             return Err(Failure::usage(format!("two agents have the id `{id}`")));
         }
     }

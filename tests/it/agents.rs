@@ -53,7 +53,7 @@ impl Drop for Agent {
 }
 
 /// Writes a context with `ssh-add` and the libraries that it needs.
-fn context(space: &TestSpace, dockerfile: &str) -> PathBuf {
+pub(crate) fn context(space: &TestSpace, dockerfile: &str) -> PathBuf {
     let context = space.context("context", &[("Dockerfile", dockerfile)]);
     let listed = peers::output("ldd", ["/usr/bin/ssh-add"]);
     let listed = String::from_utf8(listed.stdout).unwrap();
@@ -71,7 +71,7 @@ fn build(space: &TestSpace, user: Option<&User>, dockerfile: &str) -> Invocation
     call.by(user)
 }
 
-const BASE: &str = "FROM busybox\nCOPY root /\n";
+pub(crate) const BASE: &str = "FROM busybox\nCOPY root /\n";
 
 #[test]
 fn a_step_of_root_and_of_a_user_asks_the_agent_whoever_builds() {
@@ -124,7 +124,7 @@ fn an_agent_that_is_missing_is_an_error_only_where_it_is_required() {
     outcome.fails_with(1).says(&[
         "ssh agent `git` is required, but the build was not given it",
         "Dockerfile:2:1",
-        "help: `--ssh git` hands on the agent of SSH_AUTH_SOCK, `--ssh git=SOCKET` another",
+        "help: `--ssh git` hands on the agent of SSH_AUTH_SOCK, `--ssh git=SOCKET` another, `--ssh git=KEY` the key of a file",
     ]);
     drop(server);
 }

@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
+mod agent_keys;
 mod agents;
 mod chrooted;
 mod conformance;

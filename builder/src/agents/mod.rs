@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! step ──► /run/buildkit/ssh_agent.0 = scratch/agent-…/socket ──► serve() in this process ──► $SSH_AUTH_SOCK
-//!                                                                 lists and signs only
 //! ```
 
+mod keys;
 mod protocol;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -22,14 +23,82 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
-use kiln_store::Scratch;
+use kiln_store::{Scratch, Store, StoreError};
 use tokio::net::{UnixListener, UnixStream};
+
+use keys::KeyAgent;
+pub use keys::KeyError;
 
 /// The id that is meant where none is named; git repositories are fetched with this agent.
 pub const DEFAULT_AGENT: &str = "default";
 
-/// The sockets of the agents that a build may use, by id.
-pub type Agents = BTreeMap<String, PathBuf>;
+/// Where an agent comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSource {
+    /// The socket of one that runs.
+    Socket(PathBuf),
+    /// Files of keys, for which one is started.
+    Keys(Vec<PathBuf>),
+}
+
+/// The agents that a build may use, by id.
+pub type AgentSources = BTreeMap<String, AgentSource>;
+
+/// Agents that answer as long as this is kept.
+#[derive(Debug, Default)]
+pub struct Agents {
+    sockets: BTreeMap<String, PathBuf>,
+    _started: Vec<KeyAgent>,
+}
+
+/// Why an agent of `--ssh` cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its keys cannot be served.
+    #[error("cannot hand on the keys of the ssh agent `{id}`")]
+    Keys {
+        /// Its id.
+        id: String,
+        /// What failed.
+        source: KeyError,
+    },
+    /// There is no place for its socket.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Agents {
+    /// Starts agents for those that are files of keys. Their programs are looked up in `search_path`.
+    ///
+    /// # Errors
+    /// [`AgentError`]: a key cannot be used, or there is no `ssh-agent`.
+    pub async fn start(
+        sources: &AgentSources,
+        store: &Store,
+        search_path: &OsStr,
+    ) -> Result<Self, AgentError> {
+        let mut agents = Self::default();
+        for (id, source) in sources {
+            let socket = match source {
+                AgentSource::Socket(path) => path.clone(),
+                AgentSource::Keys(keys) => {
+                    let started = KeyAgent::start(store.scratch("keys")?, keys, search_path).await;
+                    let started = started.map_err(|source| AgentError::Keys { id: id.clone(), source })?;
+                    let socket = started.socket();
+                    agents._started.push(started);
+                    socket
+                }
+            };
+            agents.sockets.insert(id.clone(), socket);
+        }
+        Ok(agents)
+    }
+
+    /// Returns the socket of an agent.
+    pub fn socket(&self, id: &str) -> Option<&Path> {
+        self.sockets.get(id).map(PathBuf::as_path)
+    }
+}
 
 /// Connections that are passed on at once; further ones wait in the socket's queue.
 const CONNECTIONS_MAX: usize = 64;

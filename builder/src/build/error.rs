@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kiln_oci::validate::ValidationError;
 use kiln_store::StoreError;
 
+use crate::agents::AgentError;
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan, StepId};
@@ -82,6 +83,9 @@ pub enum BuildError {
     /// The context is a git repository, and could not be had.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// An agent of the secure shell cannot be had.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// The result could not be handed on.
     #[error(transparent)]
     Export(#[from] ExportError),

@@ -9,6 +9,7 @@ use kiln_layer::NoLayers;
 use kiln_oci::Digest;
 
 use super::BuildError;
+use crate::agents::Agents;
 use crate::ignore::Matcher;
 use crate::lanes::blocking;
 use crate::lower::{MAIN_CONTEXT, Source};
@@ -37,6 +38,8 @@ pub(crate) struct Inputs {
     pub(crate) web: Arc<Web>,
     /// The git repositories that it wants.
     pub(crate) git: Arc<GitSources>,
+    /// The agents of the secure shell that it may use.
+    pub(crate) agents: Arc<Agents>,
 }
 
 /// A context that can be read.
@@ -54,7 +57,8 @@ impl Inputs {
         progress: &Arc<dyn Progress>,
     ) -> Result<Self, BuildError> {
         let web = Arc::new(Web::new(workshop, &request.secrets, progress));
-        let git = Arc::new(GitSources::new(workshop, &request.secrets, &request.agents, progress));
+        let agents = Agents::start(&request.agents, &workshop.store, &workshop.git.search_path).await?;
+        let git = Arc::new(GitSources::new(workshop, &request.secrets, &agents, progress));
         let (main, text) = open_main(workshop, request, &web, &git).await?;
         let text = match (text, &request.dockerfile) {
             (None, DockerfilePlace::Web(url)) => Some(text_of(url, &web.fetch(url).await?)?),
@@ -66,7 +70,15 @@ impl Inputs {
             None => blocking(move || read_dockerfile(&place, &context)).await?,
         };
         let ignore_file = path.as_deref().map(context::ignore_file_of);
-        Ok(Self { source, main, named: request.named_contexts.clone(), ignore_file, web, git })
+        Ok(Self {
+            source,
+            main,
+            named: request.named_contexts.clone(),
+            ignore_file,
+            web,
+            git,
+            agents: Arc::new(agents),
+        })
     }
 
     /// Returns the patterns of the main context's ignore file. Archives have none.

@@ -285,7 +285,7 @@ async fn prepare(
         git: Arc::clone(&inputs.git),
         commits,
         secrets: request.secrets.clone(),
-        agents: request.agents.clone(),
+        agents: Arc::clone(&inputs.agents),
         timestamp,
         compression: request.compression,
         leaves_failed: request.on_error.is_some(),

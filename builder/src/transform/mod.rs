@@ -75,7 +75,7 @@ pub struct Bench {
     /// Secrets by id.
     pub secrets: Secrets,
     /// Agents of the secure shell by id.
-    pub agents: Agents,
+    pub agents: Arc<Agents>,
     /// Times of files.
     pub timestamp: Timestamp,
     /// Compression of new layers.

@@ -148,7 +148,7 @@ pub(super) fn open_agents(bench: &Bench, op: &RunOp) -> Result<Vec<AgentSocket>,
     let mut sockets = Vec::new();
     for mount in &op.mounts {
         let PlanMount::Agent { id, required, mode, uid, gid } = &mount.kind else { continue };
-        let Some(agent) = bench.agents.get(id) else {
+        let Some(agent) = bench.agents.socket(id) else {
             if *required {
                 return Err(StepError::AgentMissing { id: id.clone() });
             }

@@ -135,16 +135,20 @@ fn the_secure_shell_uses_the_agent() {
     let mut command = Command::new("ssh-add");
     command.arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null());
     assert!(command.status().unwrap().success());
-    std::fs::remove_file(&key).unwrap();
+    let moved = scene.space.path("moved-key");
+    std::fs::rename(&key, &moved).unwrap();
     let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
     let url = format!("ssh://{user}@127.0.0.1:{port}{}", scene.space.path("srv/repo").display());
     scene.add(&format!("{url} /d/")).env("SSH_AUTH_SOCK", &socket).run().success();
     assert!(scene.listing()[0].starts_with("d/README first"));
     std::fs::remove_dir_all(scene.space.store().join("repositories")).unwrap();
-    let chosen = format!("--ssh=default={}", socket.display());
-    let call = scene.add(&format!("{url} /e/")).args(["--no-cache", &chosen]);
-    call.env("SSH_AUTH_SOCK", "/nowhere").run().success();
-    assert!(scene.listing()[0].starts_with("e/README first"));
+    for chosen in [&socket, &moved] {
+        let flag = format!("--ssh=default={}", chosen.display());
+        let call = scene.add(&format!("{url} /e/")).args(["--no-cache", &flag]);
+        call.env("SSH_AUTH_SOCK", "/nowhere").run().success();
+        assert!(scene.listing()[0].starts_with("e/README first"));
+        std::fs::remove_dir_all(scene.space.store().join("repositories")).unwrap();
+    }
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl GitSources {
         agents: &Agents,
         progress: &Arc<dyn Progress>,
     ) -> Self {
-        let agent = agents.get(DEFAULT_AGENT);
+        let agent = agents.socket(DEFAULT_AGENT);
         Self {
             surroundings: agent.map_or_else(|| workshop.git.clone(), |agent| workshop.git.with_agent(agent)),
             workshop: Arc::clone(workshop),

@@ -90,6 +90,33 @@ fn without_a_handler_a_step_is_refused_before_it_runs_and_copy_needs_none() {
 }
 
 #[test]
+fn what_is_refused_for_one_platform_is_so_before_a_step_of_another_runs() {
+    requires!("root", "unshare", "qemu-aarch64-static", "busybox");
+    if !has_own_handlers() {
+        return crate::support::requires::skip("needs handlers of a user namespace's own");
+    }
+    let space = TestSpace::new();
+    let base = "FROM scratch AS common\nARG TARGETARCH\nCOPY --chmod=755 $TARGETARCH /busybox\n";
+    let many: String = (0..9).map(|number| format!("COPY Dockerfile /{number}\n")).collect();
+    // The step of amd64 is ready long before it is known that that of arm64 must run.
+    let dockerfile = format!(
+        "{base}FROM common AS for-amd64\nRUN [\"/busybox\", \"echo\", \"it\", \"ran\"]\n\
+         FROM common AS for-arm64\n{many}RUN [\"/busybox\", \"echo\"]\n\
+         FROM for-$TARGETARCH\nCOPY Dockerfile /end\n"
+    );
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    std::fs::write(context.join("arm64"), arm64_program()).unwrap();
+    std::fs::copy("/bin/busybox", context.join("amd64")).unwrap();
+    let call = |platforms: &str| space.build(&context).arg(format!("--platform={platforms}"));
+    let outcome = call("linux/amd64,linux/arm64").under(with_handler("none")).run().fails_with(4);
+    outcome.says(&["programs of `linux/arm64` cannot run"]).never_says(&["for-amd64 1/1]", " it ran\n"]);
+    // What is known needs no handler.
+    call("linux/arm64").under(with_handler("F")).run().success();
+    let outcome = call("linux/amd64,linux/arm64").under(with_handler("none")).run().success();
+    outcome.says(&[" it ran\n"]);
+}
+
+#[test]
 fn where_handlers_cannot_be_read_the_program_itself_tells() {
     requires!("root", "setpriv");
     let space = TestSpace::shared();

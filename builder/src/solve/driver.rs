@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use kiln_sandbox::ExecError;
+use kiln_sandbox::{Emulation, ExecError, emulation};
 
+use super::foreign::RunsLeft;
 use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
 use crate::aside::Aside;
@@ -80,6 +81,8 @@ pub async fn solve(
         cache: LocalCache::new(&bench.workshop.store),
         scheduler: Scheduler::new(plan, wanted),
         outputs: vec![None; plan.len()],
+        ready: Vec::new(),
+        runs_left: RunsLeft::default(),
         interrupt,
         failure: None,
     };
@@ -90,8 +93,11 @@ pub async fn solve(
         while let Some(action) = driver.scheduler.next_action() {
             match action {
                 Action::Probe(step) => driver.probe(step),
-                Action::Execute(step) => running.push(driver.start(step)),
+                Action::Execute(step) => driver.ready.push(step),
             }
+        }
+        for step in driver.startable() {
+            running.push(driver.start(step));
         }
         if running.is_empty() {
             break;
@@ -144,6 +150,8 @@ struct Driver<'a> {
     cache: LocalCache,
     scheduler: Scheduler,
     outputs: Vec<Option<StepOutput>>,
+    ready: Vec<StepId>,
+    runs_left: RunsLeft,
     interrupt: &'a Interrupt,
     failure: Option<SolveError>,
 }
@@ -159,14 +167,28 @@ impl Driver<'_> {
         let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
         let is_transform = self.plan.step(step).op.parent().is_some();
         let hit = hit.filter(|_| is_transform);
-        if hit.is_none() && matches!(self.plan.step(step).op, Op::Run(_)) {
+        if let (None, Op::Run(op)) = (&hit, &self.plan.step(step).op) {
             self.bench.spare.expect(1);
+            let is_impossible = matches!(emulation(&op.platform.architecture), Emulation::Missing(_));
+            self.runs_left.add(step, !is_impossible);
         }
         if let Some(rootfs) = &hit {
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
             self.bench.progress.on(&ProgressEvent::StepCached { step });
         }
         self.scheduler.on(Event::Probed { step, hit: hit.is_some() });
+    }
+
+    /// Returns what is ready and need not wait; nothing once something failed.
+    fn startable(&mut self) -> Vec<StepId> {
+        if self.failure.is_some() {
+            self.ready.clear();
+        }
+        if self.ready.is_empty() {
+            return Vec::new();
+        }
+        let waiting = self.runs_left.waiting(self.plan, |step| self.scheduler.is_done(step));
+        self.ready.extract_if(.., |step| !waiting.contains(step)).collect()
     }
 
     fn start(&mut self, step: StepId) -> impl Future<Output = Finished> + use<> {
@@ -203,6 +225,7 @@ impl Driver<'_> {
     fn finished(&mut self, finished: Finished) {
         let Finished { step, took, outcome } = finished;
         let is_transform = self.plan.step(step).op.parent().is_some();
+        self.runs_left.remove(step);
         self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
         match outcome {
             Ok(done) => {

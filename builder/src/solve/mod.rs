@@ -4,6 +4,8 @@ mod driver;
 mod keys;
 mod scheduler;
 
+mod foreign;
+
 pub use driver::{Solution, SolveError, solve};
 pub use keys::{Keys, definition_keys};
 pub use scheduler::{Action, Event, Scheduler};

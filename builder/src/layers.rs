@@ -285,11 +285,18 @@ fn unpack(
 /// have below: overlayfs shows the topmost one. So the name covers them; a layer that lists all its parents has its own.
 pub fn snapshot_id(listing: &Listing, below: &Tree) -> DiffId {
     let mut hasher = None;
-    let mut seen: HashSet<ArchivePath> = listing.items.iter().map(|(path, _)| path.clone()).collect();
+    let listed: HashSet<&ArchivePath> = listing.items.iter().map(|(path, _)| path).collect();
+    let mut met: HashSet<ArchivePath> = HashSet::new();
     for (path, _) in &listing.items {
-        for parent in path.ancestors() {
-            let known = !seen.insert(parent.clone());
-            let Some(entry) = below.get(&parent).filter(|_| !known && !parent.is_root()) else { continue };
+        // Upwards, until one that was met before: its own parents were, too. So deep directories cost what their names do.
+        let is_new = |parent: &ArchivePath| !parent.is_root() && !met.contains(parent);
+        let parents =
+            std::iter::successors(path.parent().filter(is_new), |path| path.parent().filter(is_new));
+        let parents: Vec<ArchivePath> = parents.collect();
+        for parent in parents.into_iter().rev() {
+            met.insert(parent.clone());
+            let entry = if listed.contains(&parent) { None } else { below.get(&parent) };
+            let Some(entry) = entry else { continue };
             let hasher = hasher.get_or_insert_with(|| {
                 let mut hasher = Hasher::new();
                 hasher.update(listing.diff_id.0.as_bytes());

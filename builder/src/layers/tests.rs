@@ -68,3 +68,53 @@ fn a_stage_of_many_steps_costs_one_tree() {
         assert_eq!(locked(&workshop.trees).len(), 1);
     }
 }
+
+#[test]
+fn the_name_of_a_directory_covers_the_parents_that_its_layer_leaves_as_they_are() {
+    let path = |text: &str| ArchivePath::parse(text.as_bytes()).unwrap();
+    let mut below = Tree::new();
+    for (number, name) in
+        ["a", "a/b", "a/b/c", "a/b/c/d", "e", "e/f", "g", "g/h", "i"].into_iter().enumerate()
+    {
+        let mode = 0o700 + u32::try_from(number).unwrap();
+        below.insert(path(name), Entry::directory(Metadata { uid: 7, ..Metadata::with_mode(mode) }));
+    }
+    let directory = || Item::Entry(Entry::implied_directory());
+    let id = |lines: &[(&str, Item)]| {
+        let items = lines.iter().map(|(name, item)| (path(name), item.clone())).collect();
+        snapshot_id(&Listing { diff_id: DiffId(Digest::of(b"layer")), items }, &below)
+    };
+    let own = DiffId(Digest::of(b"layer"));
+    assert_eq!(
+        id(&[("a", directory()), ("a/b", directory()), ("new", directory()), ("new/x", Item::Opaque)]),
+        own
+    );
+    // Names that stores have: of `a`, `a/b`, `a/b/c/d`, `e` and `e/f`, `g`.
+    let lines = [
+        ("a/b/c", directory()),
+        ("a/b/c/d/x", Item::Whiteout),
+        ("a/b/c/d/y", directory()),
+        ("e/f/x", Item::Whiteout),
+        ("g/h", directory()),
+        ("g/h/new/x", Item::Whiteout),
+    ];
+    assert_eq!(
+        id(&lines).0.to_string(),
+        "sha256:2c625750b998a011e946069e236813f6aa9c2df613a1f1bec325625eaab14a44"
+    );
+    assert_ne!(id(&lines[1..]), id(&lines));
+}
+
+#[test]
+fn the_name_of_a_deep_directory_costs_little_more_than_its_paths() {
+    let steps: Vec<String> = (1..1800).map(|depth| vec!["d"; depth].join("/")).collect();
+    let mut below = Tree::new();
+    let items = steps.iter().map(|step| {
+        let path = ArchivePath::parse(step.as_bytes()).unwrap();
+        below.insert(path.clone(), Entry::implied_directory());
+        (path, Item::Entry(Entry::implied_directory()))
+    });
+    let listing = Listing { diff_id: DiffId(Digest::of(b"layer")), items: items.collect() };
+    // All parents of all paths would be some five billion bytes to compare.
+    assert_eq!(snapshot_id(&listing, &below), listing.diff_id);
+}

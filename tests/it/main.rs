@@ -15,6 +15,7 @@
 mod agents;
 mod chrooted;
 mod conformance;
+mod containers;
 mod copying;
 mod debian;
 mod doctor;

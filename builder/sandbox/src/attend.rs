@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use crate::cancel::CancelToken;
 use crate::error::{ExecError, Operation};
 use crate::handover;
-use crate::run::{Keeper, Kept, may_start, outcome, setup};
+use crate::kept::{Kept, run_as_allowed};
+use crate::run::{Keeper, may_start, outcome, setup};
 use crate::spec::{Exit, RootPlan, RunSpec};
 use crate::terminal::{Ended, Terminal, pass_on};
 use crate::wire::{JobRef, Root, StreamKind, receive, send};
@@ -40,8 +41,18 @@ pub fn attend(
     streams: &Streams,
 ) -> Result<Exit, ExecError> {
     may_start(spec, cancel)?;
+    run_as_allowed(root, |kept| attend_once(spec, root, kept, cancel, streams))
+}
+
+fn attend_once(
+    spec: &RunSpec,
+    root: &RootPlan,
+    kept: Kept,
+    cancel: &CancelToken,
+    streams: &Streams,
+) -> Result<Exit, ExecError> {
     let started = Instant::now();
-    let mut keeper = start(streams, root)?;
+    let mut keeper = start(streams, kept)?;
     let kind = match streams {
         Streams::Own(_) => StreamKind::Own,
         Streams::Terminal(terminal) => {
@@ -49,7 +60,7 @@ pub fn attend(
             StreamKind::Terminal((size.ws_row, size.ws_col))
         }
     };
-    let job = JobRef { spec, root: Root::from(root), streams: kind };
+    let job = JobRef { spec, root: Root::from(root), streams: kind, kept };
     let talk = |source| ExecError::Setup { operation: Operation::Talk, source };
     let report = match send(&keeper.control, &job) {
         Ok(()) => {
@@ -67,8 +78,7 @@ pub fn attend(
     outcome(report, status, started.elapsed())
 }
 
-fn start(streams: &Streams, root: &RootPlan) -> Result<Keeper, ExecError> {
-    let kept = Kept::of(root);
+fn start(streams: &Streams, kept: Kept) -> Result<Keeper, ExecError> {
     match streams {
         Streams::Own(own) => Keeper::start([&own[0], &own[1], &own[2]], kept),
         Streams::Terminal(_) => {

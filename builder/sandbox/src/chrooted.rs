@@ -137,6 +137,8 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, mounted: &MountedRoot) -> Result<
     let uid = Uid::from_raw(spec.user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     capabilities::limit(without).map_err(Failure::during(Operation::Capabilities))?;
+    // The kernel has forgotten it with the change of user.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())

@@ -33,6 +33,11 @@ impl IdMap {
         matches!(self.users[..], [Range { inside: 0, outside: 0, count: ALL_IDS }])
     }
 
+    /// Whether root here is root of the namespace around this one.
+    pub(crate) fn has_outer_root(&self) -> bool {
+        self.users.iter().any(|range| (range.inside, range.outside) == (0, 0))
+    }
+
     /// Whether there is only one user id.
     pub(crate) fn is_single(&self) -> bool {
         self.user_count() == 1

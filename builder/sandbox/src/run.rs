@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
+use crate::kept::{Kept, run_as_allowed};
 use crate::own_program;
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{self, Spawn};
@@ -56,12 +57,23 @@ pub fn run_with(
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ExecError> {
     may_start(spec, cancel)?;
+    run_as_allowed(root, |kept| run_once(spare, spec, root, kept, cancel, output))
+}
+
+fn run_once(
+    spare: &Spare,
+    spec: &RunSpec,
+    root: &RootPlan,
+    kept: Kept,
+    cancel: &CancelToken,
+    output: &mut dyn FnMut(&[u8]),
+) -> Result<Exit, ExecError> {
     let started = Instant::now();
-    let (mut keeper, pipe) = match Kept::of(root) {
+    let (mut keeper, pipe) = match kept {
         Kept::ByDescent => start(Kept::ByDescent)?,
         Kept::ByNamespace => spare.take_or_start()?,
     };
-    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured };
+    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured, kept };
     let report = match send(&keeper.control, &job) {
         Ok(()) => {
             spare.refill();
@@ -129,25 +141,6 @@ impl Spare {
     fn locked(&self) -> MutexGuard<'_, Option<(Keeper, OwnedFd)>> {
         // A keeper is there or not, so a panic elsewhere left no half of one.
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How the processes of a step are held together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// By a pid namespace, which ends with its keeper.
-    ByNamespace,
-    /// By being descendants of the keeper, which ends them.
-    ByDescent,
-}
-
-impl Kept {
-    /// By which of them a step is kept that has this root.
-    pub(crate) fn of(root: &RootPlan) -> Self {
-        match root {
-            RootPlan::Chroot { .. } => Self::ByDescent,
-            RootPlan::Overlay { .. } | RootPlan::Directory(_) => Self::ByNamespace,
-        }
     }
 }
 

@@ -69,6 +69,8 @@ fn prepare_and_execute(
         set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     }
     capabilities::limit(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
+    // The kernel has forgotten it with the change of user.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())
@@ -117,7 +119,8 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
     // Directories found there later are our copies only if there is nothing yet.
     let is_fresh = matches!(job.root, Root::Overlay { .. }) && root::is_empty(job.root.changes())?;
     let mounted = root::prepare(&job.root, !ids.is_initial())?;
-    let mut mounter = Mounter { mounted: &mounted, ids, footprint: Footprint::default(), written: 0 };
+    let kept = job.kept;
+    let mut mounter = Mounter { mounted: &mounted, ids, kept, footprint: Footprint::default(), written: 0 };
     let mounts = mounter.all(&job.spec);
     let mut footprint = mounter.footprint;
     footprint.seal(&changes, is_fresh).map_err(Failure::during(Operation::Stubs))?;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, getegid, geteuid, getpid};
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
+use crate::confinement::try_mounting;
 use crate::ids::IdMap;
 use crate::probe::id_map_tool;
 use crate::{capabilities, sys};
@@ -47,9 +48,9 @@ pub enum Identity {
         /// How many group ids are mapped, from 0 on.
         gid_count: u64,
     },
-    /// Root of a container that may neither make namespaces nor mount; no namespace was made. Steps run by `chroot`.
+    /// Root of a container that may not make namespaces, or not mount in them; none was made. Steps run by `chroot`.
     Chroot {
-        /// What the kernel said about a namespace.
+        /// What the kernel said about namespaces and mounts.
         refused: io::Error,
     },
     /// Root of a new user namespace in which only the caller's own id exists.
@@ -138,14 +139,22 @@ pub enum SubordinateError {
 pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceError> {
     let unknown = |errno: rustix::io::Errno| UserNamespaceError::Unknown(errno.into());
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    if uid == 0 && capabilities::may_administer().map_err(unknown)? {
-        return Ok(Identity::Root);
+    if uid == 0 {
+        // What it cannot have with these rights it cannot have with those of a new namespace either.
+        let is_able = capabilities::may_administer().map_err(unknown)?;
+        let others = if is_able { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
+        match try_mounting(others) {
+            Ok(()) if is_able => return Ok(Identity::Root),
+            Ok(()) => {}
+            Err(errno) => return without_namespaces(uid, errno.into()),
+        }
     }
     let helpers = match options.mapping {
         IdMapping::Best => Some(Helpers::start(uid, gid)),
         IdMapping::Single => None,
     };
     if let Err(errno) = sys::unshare(UnshareFlags::NEWUSER) {
+        helpers.into_iter().flatten().for_each(Helpers::dismiss);
         return without_namespaces(uid, errno.into());
     }
     let reason = match helpers {
@@ -229,6 +238,14 @@ impl Helpers {
                 Err(error)
             }
         }
+    }
+
+    /// Sends both home.
+    fn dismiss(self) {
+        // The second one holds the first one's pipe, too.
+        let [users, groups] = self.0;
+        groups.dismiss();
+        users.dismiss();
     }
 
     /// Lets both write their map and waits for them.

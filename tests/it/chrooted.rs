@@ -2,11 +2,13 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::entering::runs;
 use crate::faults::{assert_nothing_left, start_sleeping_under};
 use crate::roots::CHANGES;
 use crate::running::processes_mentioning;
 use crate::support::image::{check_blobs, read_one};
 use crate::support::layer::Kind;
+use crate::support::terminal::Terminal;
 use crate::support::{Invocation, TestSpace, busybox, confined, peers, requires};
 
 fn build(space: &TestSpace, store: &str, dockerfile: &str) -> Invocation {
@@ -144,5 +146,28 @@ fn a_step_by_chroot_does_without_devices_that_it_may_not_make() {
     call.run().success();
     let flat = read_one(&layout).flatten();
     assert!(flat.get(b"dev/null").is_none(), "what is written to /dev reaches no layer");
+    drop(server);
+}
+
+#[test]
+fn a_step_by_chroot_is_entered_on_a_terminal() {
+    requires!("root", "busybox", "setpriv", "python3", "setsid");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    build_confined(&space, "FROM busybox\nUSER nobody\nRUN echo a > /tmp/a\n").run().success();
+    let mut terminal = Terminal::start(space.kiln(["enter"]).under(confined::prefix(&[])));
+    terminal.shows("/ $ ");
+    terminal
+        .keys("test -t 0 && test -t 2 && echo o''n $(busybox stty size) $(busybox stat -c %u /dev/null)\n");
+    terminal.shows("on 24 80 0\r\n");
+    // Keys reach the foreground job.
+    let job = format!("sleep 78{}", std::process::id());
+    terminal.keys(&format!("{job}\n"));
+    runs(&job);
+    terminal.keys("\x03");
+    terminal.keys("echo al''ive $?; exit 4\n");
+    terminal.shows("alive 130\r\n");
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(4), "{screen}");
     drop(server);
 }

@@ -45,7 +45,7 @@ impl Scene {
 
 /// Waits until a process runs whose command line has a text.
 #[track_caller]
-fn runs(text: &str) {
+pub(crate) fn runs(text: &str) {
     let begun = Instant::now();
     while processes_mentioning(text).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(60), "`{text}` does not start");

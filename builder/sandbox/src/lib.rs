@@ -47,8 +47,6 @@ mod attend;
 
 mod run;
 
-mod own_program;
-
 mod terminal;
 
 mod child;
@@ -84,6 +82,8 @@ mod limits;
 mod userns;
 
 mod confinement;
+
+mod own_program;
 
 mod probe;
 

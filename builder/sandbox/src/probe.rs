@@ -66,7 +66,7 @@ pub fn probe() -> Machine {
     Machine {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         is_root: geteuid().is_root() && capabilities::may_administer().unwrap_or(false),
-        was_root: IdMap::of_this_process().is_ok_and(|ids| ids.has_outer_root()),
+        was_root: IdMap::of_this_process().is_ok_and(|ids| ids.has_outer_user(0)),
         user_namespaces_max: number("/proc/sys/user/max_user_namespaces"),
         unprivileged_clone: number("/proc/sys/kernel/unprivileged_userns_clone").map(|value| value != 0),
         apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::confinement::try_mounting;
 use crate::ids::IdMap;
 use crate::probe::id_map_tool;
-use crate::{capabilities, sys};
+use crate::{capabilities, own_program, sys};
 
 /// How ids are to be mapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +149,7 @@ pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceEr
             Err(errno) => return without_namespaces(uid, errno.into()),
         }
     }
+    let program = own_program::look();
     let helpers = match options.mapping {
         IdMapping::Best => Some(Helpers::start(uid, gid)),
         IdMapping::Single => None,
@@ -157,16 +158,25 @@ pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceEr
         helpers.into_iter().flatten().for_each(Helpers::dismiss);
         return without_namespaces(uid, errno.into());
     }
-    let reason = match helpers {
-        Some(Ok(helpers)) => match helpers.map() {
-            Ok(()) => return subordinate(),
-            Err(reason) => Some(reason),
-        },
-        Some(Err(reason)) => Some(reason),
-        None => None,
+    let reason = match helpers.map(|helpers| helpers.and_then(Helpers::map)) {
+        Some(Ok(())) => None,
+        Some(Err(reason)) => {
+            map_single(uid, gid)?;
+            Some(reason)
+        }
+        None => {
+            map_single(uid, gid)?;
+            None
+        }
     };
-    map_single(uid, gid)?;
-    Ok(Identity::Single { reason })
+    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
+    if let Some(program) = program {
+        program.judge(&ids);
+    }
+    Ok(match ids.is_single() {
+        false => Identity::Subordinate { uid_count: ids.user_count(), gid_count: ids.group_count() },
+        true => Identity::Single { reason },
+    })
 }
 
 /// Root of a container can still run steps by `chroot`.
@@ -181,11 +191,6 @@ fn without_namespaces(uid: u32, refused: io::Error) -> Result<Identity, UserName
         return Ok(Identity::Chroot { refused });
     }
     Err(UserNamespaceError::Powerless { missing: missing.join(", "), source: refused })
-}
-
-fn subordinate() -> Result<Identity, UserNamespaceError> {
-    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
-    Ok(Identity::Subordinate { uid_count: ids.user_count(), gid_count: ids.group_count() })
 }
 
 fn map_single(uid: u32, gid: u32) -> Result<(), UserNamespaceError> {

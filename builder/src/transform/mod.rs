@@ -14,6 +14,8 @@ mod live_times;
 
 mod caches;
 
+mod clock;
+
 mod mount_files;
 
 mod make_dir;

@@ -1,6 +1,5 @@
 //! The caller's side of a step that somebody attends: on a terminal, or with streams of the caller's own.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use crate::kept::{Kept, run_as_allowed};
 use crate::run::{Keeper, may_start, outcome, setup};
 use crate::spec::{Exit, RootPlan, RunSpec};
 use crate::terminal::{Ended, Terminal, pass_on};
-use crate::wire::{JobRef, Root, StreamKind, receive, send};
+use crate::wire::{JobRef, Report, Root, StreamKind, receive};
 
 /// What a step that is attended reads from and writes to.
 #[derive(Debug, Clone)]
@@ -61,20 +60,12 @@ fn attend_once(
         }
     };
     let job = JobRef { spec, root: Root::from(root), streams: kind, kept };
-    let talk = |source| ExecError::Setup { operation: Operation::Talk, source };
-    let report = match send(&keeper.control, &job) {
-        Ok(()) => {
-            if let Streams::Terminal(terminal) = streams {
-                show(&keeper, terminal, cancel)?;
-            }
-            await_report(&keeper, cancel)?;
-            receive(&keeper.control).map_err(talk)?
+    let (report, status) = keeper.see_through(&job, |keeper| {
+        if let Streams::Terminal(terminal) = streams {
+            show(keeper, terminal, cancel)?;
         }
-        // A keeper that is gone already is found out about just below.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
-        Err(source) => return Err(talk(source)),
-    };
-    let status = keeper.wait()?;
+        await_report(keeper, cancel)
+    })?;
     outcome(report, status, started.elapsed())
 }
 
@@ -109,10 +100,12 @@ fn show(keeper: &Keeper, terminal: &Terminal, cancel: &CancelToken) -> Result<()
     }
 }
 
-fn await_report(keeper: &Keeper, cancel: &CancelToken) -> Result<(), ExecError> {
+fn await_report(keeper: &Keeper, cancel: &CancelToken) -> Result<Option<Report>, ExecError> {
     match wait_for_any([keeper.control.as_fd(), cancel.as_fd()]).map_err(setup(Operation::Talk))? {
         [_, true] => Err(ExecError::Cancelled),
-        _ => Ok(()),
+        _ => {
+            receive(&keeper.control).map_err(|source| ExecError::Setup { operation: Operation::Talk, source })
+        }
     }
 }
 

@@ -74,16 +74,10 @@ fn run_once(
         Kept::ByNamespace => spare.take_or_start()?,
     };
     let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured, kept };
-    let report = match send(&keeper.control, &job) {
-        Ok(()) => {
-            spare.refill();
-            follow(&keeper, &pipe, cancel, output)?
-        }
-        // A keeper that is gone already is found out about just below.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
-        Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
-    };
-    let status = keeper.wait()?;
+    let (report, status) = keeper.see_through(&job, |keeper| {
+        spare.refill();
+        follow(keeper, &pipe, cancel, output)
+    })?;
     drain(&pipe, output)?;
     outcome(report, status, started.elapsed())
 }
@@ -173,8 +167,22 @@ impl Keeper {
         Ok(Self { pid: Some(pid), control, tidies_up: kept == Kept::ByDescent })
     }
 
-    /// Waits until the keeper and all it kept are gone.
-    pub(crate) fn wait(&mut self) -> Result<WaitStatus, ExecError> {
+    /// Sends it its job and waits until it and all it kept are gone; `stay` is with it until it reports.
+    pub(crate) fn see_through(
+        &mut self,
+        job: &JobRef<'_>,
+        stay: impl FnOnce(&Self) -> Result<Option<Report>, ExecError>,
+    ) -> Result<(Option<Report>, WaitStatus), ExecError> {
+        let report = match send(&self.control, job) {
+            Ok(()) => stay(self)?,
+            // How one ended that is gone already is found out just below.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
+            Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
+        };
+        Ok((report, self.wait()?))
+    }
+
+    fn wait(&mut self) -> Result<WaitStatus, ExecError> {
         let pid = self.pid.take().expect("waited for once");
         wait_for(pid).map_err(setup(Operation::Wait))
     }

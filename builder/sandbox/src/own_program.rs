@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use crate::ids::IdMap;
 
@@ -33,12 +34,16 @@ static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Seen {
     owner: (u32, u32),
     mode: u32,
+    /// Whether its owner or group is the caller's, who is in every namespace that it enters.
+    is_own: bool,
 }
 
 /// Looks at the program; `None` when it cannot be seen, and then it is copied.
 pub(crate) fn look() -> Option<Seen> {
     let found = std::fs::metadata(PROGRAM).ok()?;
-    Some(Seen { owner: (found.uid(), found.gid()), mode: found.mode() })
+    let owner = (found.uid(), found.gid());
+    let is_own = owner.0 == geteuid().as_raw() || owner.1 == getegid().as_raw();
+    Some(Seen { owner, mode: found.mode(), is_own })
 }
 
 impl Seen {
@@ -46,8 +51,10 @@ impl Seen {
     pub(crate) fn judge(&self, ids: &IdMap) {
         const WRITABLE_BY_OTHERS: u32 = 0o022;
         let (uid, gid) = self.owner;
-        let is_reached =
-            ids.has_outer_user(uid) || ids.has_outer_group(gid) || self.mode & WRITABLE_BY_OTHERS != 0;
+        let is_reached = self.is_own
+            || ids.has_outer_user(uid)
+            || ids.has_outer_group(gid)
+            || self.mode & WRITABLE_BY_OTHERS != 0;
         IS_OUT_OF_REACH.store(!is_reached, Ordering::Relaxed);
     }
 }

@@ -193,21 +193,38 @@ fn without_namespaces(uid: u32, refused: io::Error) -> Result<Identity, UserName
     Err(UserNamespaceError::Powerless { missing: missing.join(", "), source: refused })
 }
 
+const SETGROUPS: &str = "/proc/self/setgroups";
+const UID_MAP: &str = "/proc/self/uid_map";
+const GID_MAP: &str = "/proc/self/gid_map";
+
 fn map_single(uid: u32, gid: u32) -> Result<(), UserNamespaceError> {
-    let files = [
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("0 {uid} 1")),
-        ("/proc/self/gid_map", format!("0 {gid} 1")),
-    ];
-    for (file, content) in files {
-        // The kernel takes a map in one write only.
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .open(file)
-            .and_then(|mut map| map.write_all(content.as_bytes()));
-        written.map_err(|source| UserNamespaceError::Unmapped { file, source })?;
+    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
+    match (ids.user_count(), ids.group_count()) {
+        (0, 0) => {
+            write(SETGROUPS, "deny")?;
+            write(UID_MAP, &format!("0 {uid} 1"))?;
+            write(GID_MAP, &format!("0 {gid} 1"))
+        }
+        // One of the tools has written its map, and that stays. A namespace within this one is without yet.
+        (_, groups) => {
+            match groups {
+                0 => {
+                    write(SETGROUPS, "deny")?;
+                    write(GID_MAP, &format!("0 {gid} 1"))?;
+                }
+                _ => write(UID_MAP, &format!("0 {uid} 1"))?,
+            }
+            sys::unshare(UnshareFlags::NEWUSER).map_err(|errno| UserNamespaceError::Refused(errno.into()))?;
+            map_single(0, 0)
+        }
     }
-    Ok(())
+}
+
+/// Writes a map; the kernel takes one in one write only.
+fn write(file: &'static str, content: &str) -> Result<(), UserNamespaceError> {
+    let opened = fs::OpenOptions::new().write(true).open(file);
+    let written = opened.and_then(|mut map| map.write_all(content.as_bytes()));
+    written.map_err(|source| UserNamespaceError::Unmapped { file, source })
 }
 
 /// A kind of id: who maps it and where it is granted.

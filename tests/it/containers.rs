@@ -28,7 +28,7 @@ const fn row(name: &'static str, words: &'static [&'static str], rung: &'static 
 
 const FILTER: &str = "a system call filter surrounds this process";
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { words: None, ..row("privileged, as runners of GitLab have it", &[], "root") },
     row("docker run", &["covered"], "chroot"),
     Row { says: FILTER, ..row("docker run --user", &["covered", "user=4321"], "none") },
@@ -43,6 +43,10 @@ const ROWS: [Row; 11] = [
         ..row("seccomp=unconfined --user", &["covered", "filter=none", "user=4321", "fixed"], "single id")
     },
     row("seccomp=unconfined systempaths=unconfined", &["filter=none", "user=4321"], "single id"),
+    Row {
+        says: FILTER,
+        ..row("a profile of AppArmor --user", &["covered", "filter=mounts", "user=4321"], "none")
+    },
     row("seccomp=unconfined, a profile of AppArmor", &["covered", "filter=mounts"], "chroot"),
     Row {
         says: "something around it forbids mounts",

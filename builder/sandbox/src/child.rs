@@ -180,8 +180,8 @@ impl Caller<'_> {
 }
 
 /// Waits until something can be read, and answers the step's calls meanwhile. When the caller goes away first, so does this process,
-/// and the kernel or this process kills the step with it. (No death signal: that would come when the *thread* ends that started this process, and
-/// the caller may have used another one since.)
+/// and the kernel, or this process itself, ends the step with it. (No death signal: that would come when the *thread* ends that
+/// started this process, and the caller may have used another one since.)
 fn wait_beside_caller(
     from: &impl AsFd,
     caller: Caller<'_>,

@@ -1,5 +1,5 @@
-//! Whether a container around this process refuses root what its steps need, although its capabilities say otherwise: looked for
-//! first, and tried where something is found. Leaves nothing behind.
+//! Whether a container or a rule of the machine refuses this process what steps need, although its capabilities, or those that it
+//! would have in a user namespace, say otherwise: looked for first, and tried where something is found. Leaves nothing behind.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationF
 use rustix::mount::{fsconfig_create, fsmount, fsopen, mount_change};
 use rustix::thread::UnshareFlags;
 
-use crate::probe::is_filtered;
+use crate::probe::{apparmor_restricts, is_filtered};
 use crate::sys;
 
 /// Makes namespaces, together with `others`, and a mount in a process of its own, unless nothing confines this one: a machine without
@@ -17,7 +17,7 @@ use crate::sys;
 /// # Errors
 /// What the kernel said.
 pub(crate) fn try_mounting(others: UnshareFlags) -> Result<(), Errno> {
-    if !is_filtered() && !has_profile() {
+    if !is_filtered() && !has_profile() && apparmor_restricts() != Some(true) {
         return Ok(());
     }
     let Some(child) = sys::fork()? else {

@@ -62,19 +62,26 @@ pub enum Obstacle {
 
 /// Looks at this machine. What cannot be read counts as not there.
 pub fn probe() -> Machine {
-    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     Machine {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         is_root: geteuid().is_root() && capabilities::may_administer().unwrap_or(false),
         was_root: IdMap::of_this_process().is_ok_and(|ids| ids.has_outer_user(0)),
         user_namespaces_max: number("/proc/sys/user/max_user_namespaces"),
         unprivileged_clone: number("/proc/sys/kernel/unprivileged_userns_clone").map(|value| value != 0),
-        apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-            .map(|value| value != 0),
+        apparmor_restricts: apparmor_restricts(),
         is_filtered: is_filtered(),
         has_id_map_tools: id_map_tool("newuidmap").is_some() && id_map_tool("newgidmap").is_some(),
         has_overlay: has_overlay(),
     }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether AppArmor takes the capabilities of ordinary users in their user namespaces.
+pub(crate) fn apparmor_restricts() -> Option<bool> {
+    number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").map(|value| value != 0)
 }
 
 /// Whether a system call filter surrounds this process.

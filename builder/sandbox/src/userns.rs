@@ -73,7 +73,7 @@ pub enum UserNamespaceError {
         source: io::Error,
     },
     /// The kernel refused to make the namespace.
-    #[error("cannot make a user namespace")]
+    #[error("cannot make a user namespace, and mounts in it")]
     Refused(#[source] io::Error),
     /// The namespace was made and could not be given ids; this process can do little any more.
     #[error("cannot map ids in a new user namespace: {file}")]
@@ -139,15 +139,13 @@ pub enum SubordinateError {
 pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceError> {
     let unknown = |errno: rustix::io::Errno| UserNamespaceError::Unknown(errno.into());
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    if uid == 0 {
-        // What it cannot have with these rights it cannot have with those of a new namespace either.
-        let is_able = capabilities::may_administer().map_err(unknown)?;
-        let others = if is_able { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
-        match try_mounting(others) {
-            Ok(()) if is_able => return Ok(Identity::Root),
-            Ok(()) => {}
-            Err(errno) => return without_namespaces(uid, errno.into()),
-        }
+    let is_able = uid == 0 && capabilities::may_administer().map_err(unknown)?;
+    // What cannot be had with these rights cannot be had with those of a new namespace either.
+    let others = if is_able { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
+    match try_mounting(others) {
+        Ok(()) if is_able => return Ok(Identity::Root),
+        Ok(()) => {}
+        Err(errno) => return without_namespaces(uid, errno.into()),
     }
     let program = own_program::look();
     let helpers = match options.mapping {

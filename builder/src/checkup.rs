@@ -16,6 +16,8 @@ pub struct Checkup {
     pub step: Result<(), StepError>,
     /// What the roots of steps are; `None` when that could not be found out.
     pub roots: Option<RootKind>,
+    /// Whether steps see the processes around them, because no `/proc` of their own can be mounted.
+    pub shares_processes: bool,
     /// Free bytes where the store is, for this user; `None` when the file system does not say.
     pub free_bytes: Option<u64>,
 }
@@ -24,8 +26,10 @@ pub struct Checkup {
 /// runs, and all that could have failed on this machine has not.
 pub fn check_up(workshop: &Workshop) -> Checkup {
     let space = rustix::fs::statvfs(workshop.store.path()).ok();
+    let step = try_step(workshop);
     Checkup {
-        step: try_step(workshop),
+        step,
+        shares_processes: kiln_sandbox::shares_processes(),
         roots: root_kind(workshop).ok().cloned(),
         free_bytes: space.map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
     }

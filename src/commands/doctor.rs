@@ -8,7 +8,7 @@ use kiln_builder::RootKind;
 use kiln_builder::checkup::{Checkup, check_up};
 use kiln_builder::transform::StepError;
 use kiln_oci::Platform;
-use kiln_sandbox::{Identity, Obstacle, SubordinateError, emulated, id_map_tool, probe};
+use kiln_sandbox::{Identity, Machine, Obstacle, SubordinateError, emulated, id_map_tool, probe};
 use serde::Serialize;
 
 use super::{Context, print};
@@ -52,6 +52,8 @@ struct Report {
     reasons: Vec<String>,
     cures: Vec<String>,
     rungs: Vec<Rung>,
+    /// Whether steps see the processes around them.
+    shares_processes: bool,
     kernel: String,
     /// `overlay` or `copy`, when a step can be run.
     roots: Option<&'static str>,
@@ -104,9 +106,11 @@ struct Foreign {
 }
 
 fn report(rungs: Vec<Rung>, checkup: Result<Checkup, Failure>, settings: &Settings) -> Report {
-    let (outcome, roots, free_bytes) = match checkup {
-        Ok(checkup) => (checkup.step.map_err(|error| failure_of(&error)), checkup.roots, checkup.free_bytes),
-        Err(failure) => (Err(failure), None, None),
+    let (outcome, roots, shares_processes, free_bytes) = match checkup {
+        Ok(Checkup { step, roots, shares_processes, free_bytes }) => {
+            (step.map_err(|error| failure_of(&error)), roots, shares_processes, free_bytes)
+        }
+        Err(failure) => (Err(failure), None, false, None),
     };
     let is_run_possible = outcome.is_ok();
     let (roots, roots_reason) = match roots.filter(|_| is_run_possible) {
@@ -125,6 +129,7 @@ fn report(rungs: Vec<Rung>, checkup: Result<Checkup, Failure>, settings: &Settin
         reasons,
         cures,
         rungs,
+        shares_processes,
         kernel: probe().kernel,
         roots,
         roots_reason,
@@ -190,25 +195,32 @@ fn rungs(identity: &Result<Identity, String>) -> Vec<Rung> {
     ]
 }
 
+const ORDINARY: &str = "this process is an ordinary user's";
+
 fn why_not_root(identity: &Result<Identity, String>) -> (String, Option<String>) {
-    let no_rights = "this process is root without the right to mount";
-    match identity {
-        Ok(Identity::Root) => Default::default(),
-        Ok(Identity::Chroot { .. }) => {
-            (no_rights.to_owned(), Some("give the container the capability SYS_ADMIN".to_owned()))
+    let machine = probe();
+    let is_root = rustix::process::geteuid().is_root();
+    let (why, cure) = match identity {
+        Ok(Identity::Root) => return Default::default(),
+        Ok(Identity::Chroot { .. }) | Err(_) if machine.is_root => {
+            ("this process is root, and something around it forbids mounts", cure(Obstacle::Filtered))
         }
-        Err(_) if rustix::process::geteuid().is_root() => {
-            (no_rights.to_owned(), Some("give the container the capability SYS_ADMIN".to_owned()))
+        Ok(Identity::Subordinate { .. } | Identity::Single { .. }) if !machine.was_root => (ORDINARY, None),
+        Err(_) if !is_root => (ORDINARY, None),
+        _ => {
+            let cure =
+                "give the container the capability SYS_ADMIN, and unconfined seccomp and AppArmor profiles";
+            ("this process is root without the right to mount", Some(cure))
         }
-        _ => ("this process is an ordinary user's".to_owned(), None),
-    }
+    };
+    (why.to_owned(), cure.map(str::to_owned))
 }
 
 fn why_not_chroot(identity: &Result<Identity, String>) -> (String, Option<String>) {
     match identity {
         Ok(_) => ("steps have no /proc, and nothing but this container confines them".to_owned(), None),
         Err(reason) if rustix::process::geteuid().is_root() => (reason.clone(), None),
-        Err(_) => ("this process is an ordinary user's".to_owned(), None),
+        Err(_) => (ORDINARY.to_owned(), None),
     }
 }
 
@@ -244,7 +256,9 @@ fn cure_of_ids(reason: &SubordinateError) -> Option<String> {
 
 /// Returns what the kernel said to a new user namespace, and the cure of what is known to stand in the way.
 fn refusal(answer: Option<&String>) -> (String, Option<String>) {
-    let obstacle = probe().obstacles().into_iter().find(|obstacle| cure(*obstacle).is_some());
+    // It may be root in name.
+    let machine = Machine { is_root: false, ..probe() };
+    let obstacle = machine.obstacles().into_iter().find(|obstacle| cure(*obstacle).is_some());
     let why = match (obstacle, answer) {
         (Some(obstacle), _) => obstacle.to_string(),
         (None, answer) => answer.cloned().unwrap_or_default(),
@@ -302,6 +316,9 @@ fn facts(report: &Report) -> Vec<Vec<String>> {
             (Some(_), Some(reason)) => format!("copies of their files: {reason}"),
         },
     );
+    if report.shares_processes {
+        row("processes of steps", SHARED.to_owned());
+    }
     let free = report.store.free_bytes.map_or(String::new(), |free| format!(" ({} free)", human::size(free)));
     row("store", format!("{}{free}", report.store.path));
     for tool in &report.tools {
@@ -324,6 +341,10 @@ fn facts(report: &Report) -> Vec<Vec<String>> {
     );
     rows
 }
+
+/// What is said where no `/proc` can be mounted, with the cure.
+const SHARED: &str = "those around them, for parts of /proc are covered; with Docker's `--security-opt systempaths=unconfined` steps \
+    have their own";
 
 fn foreign_words(foreign: &Foreign) -> String {
     let without =

@@ -227,7 +227,8 @@ impl Display {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` where it was ignored when the program started: `nohup` means that a build goes on without its terminal.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -235,7 +236,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
@@ -243,9 +244,17 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = async { self.hangup.as_mut().expect("asked for where there is one").recv().await },
+                if self.hangup.is_some() => {}
         }
     }
+}
+
+fn is_hangup_ignored() -> bool {
+    // Where it cannot be told, the program ends with its terminal, as most do.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Returns the style of standard error.

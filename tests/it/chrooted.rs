@@ -2,12 +2,14 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::entering::runs;
 use crate::faults::{assert_nothing_left, start_sleeping_under};
 use crate::roots::CHANGES;
 use crate::running::processes_mentioning;
 use crate::support::image::{check_blobs, read_one};
 use crate::support::layer::Kind;
-use crate::support::{Invocation, TestSpace, busybox, confined, peers, requires};
+use crate::support::terminal::Terminal;
+use crate::support::{Invocation, Outcome, TestSpace, busybox, confined, peers, requires};
 
 fn build(space: &TestSpace, store: &str, dockerfile: &str) -> Invocation {
     space.build(&space.context("context", &[("Dockerfile", dockerfile)])).store(&space.path(store))
@@ -144,5 +146,106 @@ fn a_step_by_chroot_does_without_devices_that_it_may_not_make() {
     call.run().success();
     let flat = read_one(&layout).flatten();
     assert!(flat.get(b"dev/null").is_none(), "what is written to /dev reaches no layer");
+    drop(server);
+}
+
+#[test]
+fn a_step_by_chroot_is_entered_on_a_terminal() {
+    requires!("root", "busybox", "setpriv", "python3", "setsid");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    build_confined(&space, "FROM busybox\nUSER nobody\nRUN echo a > /tmp/a\n").run().success();
+    let mut terminal = Terminal::start(space.kiln(["enter"]).under(confined::prefix(&[])));
+    terminal.shows("/ $ ");
+    terminal
+        .keys("test -t 0 && test -t 2 && echo o''n $(busybox stty size) $(busybox stat -c %u /dev/null)\n");
+    terminal.shows("on 24 80 0\r\n");
+    // Keys reach the foreground job.
+    let job = format!("sleep 78{}", std::process::id());
+    terminal.keys(&format!("{job}\n"));
+    runs(&job);
+    terminal.keys("\x03");
+    terminal.keys("echo al''ive $?; exit 4\n");
+    terminal.shows("alive 130\r\n");
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(4), "{screen}");
+    drop(server);
+}
+
+/// Names, and where they lead.
+type Links = &'static [(&'static str, &'static str)];
+
+/// Roots in which the places of mounts lead elsewhere: links and files, and whether a step runs with namespaces, and by chroot.
+const HOSTILE: [(&str, Links, bool, bool); 9] = [
+    ("devices in /etc", &[("dev", "/etc")], true, true),
+    ("devices in /", &[("dev", "/")], false, false),
+    ("processes outside", &[("proc", "../../../../OUTSIDE")], true, true),
+    ("processes in /etc", &[("proc", "/etc")], false, true),
+    ("/etc in /proc", &[("etc", "/proc")], false, true),
+    ("/etc outside", &[("etc", "../../../../../OUTSIDE")], true, true),
+    (
+        "names outside",
+        &[("etc/resolv.conf", "/../../../OUTSIDE/file"), ("etc/hosts", "../../OUTSIDE/new")],
+        true,
+        true,
+    ),
+    ("a name that leads to itself", &[("etc/resolv.conf", "resolv.conf")], false, false),
+    ("a name that leads to another", &[("etc/hosts", "hostname"), ("etc/hostname", "/dev/null")], true, true),
+];
+
+#[test]
+fn what_is_put_into_a_root_stays_in_it_wherever_its_links_lead() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let outside = space.path("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("file"), "canary").unwrap();
+    for (name, links, runs, runs_by_chroot) in HOSTILE {
+        let root = space.path("context/root");
+        std::fs::remove_dir_all(&root).ok();
+        for directory in ["bin", "etc"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        std::fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+        for (link, target) in links {
+            std::fs::remove_dir(root.join(link)).ok();
+            let target = target.replace("/OUTSIDE", &outside.display().to_string());
+            std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+        }
+        let dockerfile = "FROM scratch\nCOPY root /\nRUN [\"/bin/sh\", \"-c\", \"echo > /after\"]\n";
+        let [free, confined] = [build(&space, "free", dockerfile), build_confined(&space, dockerfile)]
+            .map(|call| call.arg("--no-cache").run());
+        let outcome = |outcome: Outcome, runs: bool| match runs {
+            true => Some(outcome.success().digest()),
+            false => {
+                outcome.fails_with(1).says(&["cannot mount `/", "Dockerfile:3"]);
+                None
+            }
+        };
+        let found = (outcome(free, runs), outcome(confined, runs_by_chroot));
+        if let (Some(free), Some(confined)) = found {
+            assert_eq!(free, confined, "{name}");
+        }
+        let left: Vec<_> =
+            std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["file"], "{name}");
+        assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "canary", "{name}");
+    }
+    drop(server);
+}
+
+#[test]
+fn processes_that_multiply_are_ended_with_a_step_by_chroot() {
+    requires!("root", "busybox", "setpriv", "python3");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    // Some are never there for long, each is another process; the others fill their limit, in which the step's own shell makes none.
+    let dockerfile = "FROM busybox\nUSER 45454\n\
+        RUN chain() { chain & }; chain; chain; (while :; do (while :; do sh -c : & done) & done) 2>/dev/null & \\\n\
+        n=0; while [ $n -lt 100000 ]; do n=$((n + 1)); done\n";
+    build_confined(&space, dockerfile).arg("--ulimit=nproc=200").run().success();
+    let left = peers::output("pgrep", ["-u", "45454"]);
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     drop(server);
 }

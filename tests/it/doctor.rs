@@ -50,6 +50,27 @@ fn each_user_stands_on_a_rung_and_those_above_say_why_not() {
     assert!(text.starts_with("RUN works here, on the rung \"root\"\n"), "{text}");
 }
 
+#[test]
+fn a_tool_that_fails_is_named_and_leaves_a_single_id() {
+    requires!("root", "setpriv", "newuidmap", "unshare", "busybox");
+    let space = TestSpace::shared();
+    let server = crate::support::busybox::serve(&space);
+    let user = users::with_subordinate_ids(&space);
+    let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN chown 1:2 /bin\n")]);
+    for tool in ["newuidmap", "newgidmap"] {
+        let script = format!("mount --bind /bin/false \"$(command -v {tool})\" && exec \"$@\"");
+        let broken = || ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned);
+        let report = report(&doctor(&space, Some(&user)).under(broken()).run().success());
+        assert!(states(&report).contains(" single id=taken"), "{report}");
+        assert!(
+            report["rungs"][1]["why"].as_str().unwrap().contains(&format!("`{tool}` failed")),
+            "{report}"
+        );
+        space.build(&context).by(Some(&user)).under(broken()).arg("--no-cache").run().success();
+    }
+    drop(server);
+}
+
 /// Returns the words that run a program in a user namespace in which no other can be made, without its rights.
 fn without_namespaces() -> Vec<String> {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";

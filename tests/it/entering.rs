@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::running::{mounts_mentioning, processes_mentioning};
 use crate::support::http::HttpServer;
 use crate::support::terminal::Terminal;
@@ -45,7 +47,7 @@ impl Scene {
 
 /// Waits until a process runs whose command line has a text.
 #[track_caller]
-fn runs(text: &str) {
+pub(crate) fn runs(text: &str) {
     let begun = Instant::now();
     while processes_mentioning(text).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(60), "`{text}` does not start");
@@ -124,12 +126,42 @@ fn a_kiln_that_is_asked_to_end_ends_the_shell_and_gives_the_terminal_back() {
     terminal.shows("65534\r\n");
     terminal.shows("isdeaf\r\n");
     assert_ne!(shown(&terminal.modes()), shown(&before));
-    let kiln = rustix::process::Pid::from_child(&terminal.child);
-    rustix::process::kill_process(kiln, rustix::process::Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&terminal.child), Signal::TERM).unwrap();
     terminal.shows("interrupted");
     assert_eq!(shown(&terminal.modes()), shown(&before));
     let (status, screen) = terminal.end();
     assert_eq!(status.code(), Some(130), "{screen}");
+    scene.is_quiet();
+}
+
+#[test]
+fn a_terminal_is_raw_again_after_a_stop_and_ends_the_shell_when_it_goes() {
+    requires!("root", "busybox", "setsid");
+    let scene = Scene::new();
+    scene.build("FROM busybox\nRUN true\n").run().success();
+    // Nobody ends kiln by a signal then; the terminal alone says that nobody is there.
+    let deaf = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let mut terminal = Terminal::start(scene.enter(&[]).under(deaf));
+    let before = terminal.modes();
+    terminal.shows("/ # ");
+    let (raw, kiln) = (shown(&terminal.modes()), Pid::from_child(&terminal.child));
+    kill_process(kiln, Signal::STOP).unwrap();
+    // What an interactive shell does with its terminal meanwhile.
+    terminal.set_modes(&before);
+    kill_process(kiln, Signal::CONT).unwrap();
+    let begun = Instant::now();
+    while shown(&terminal.modes()) != raw {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", shown(&terminal.modes()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminal.keys("echo al''ive\n");
+    terminal.shows("alive\r\n");
+    terminal.hang_up();
+    let begun = Instant::now();
+    while terminal.child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the shell stays without a terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     scene.is_quiet();
 }
 

@@ -220,6 +220,27 @@ pub(crate) fn start_sleeping_under(space: &TestSpace, prefix: Vec<OsString>) -> 
 }
 
 #[test]
+fn a_build_under_nohup_goes_on_when_its_terminal_hangs_up() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let dockerfile = "FROM busybox\nRUN --mount=type=cache,target=/c until test -e /c/go; do sleep 0.05; done; echo wa''ited\n";
+    let context = space.context("context", &[("Dockerfile", dockerfile)]);
+    let go = space
+        .context("go", &[("Dockerfile", "FROM busybox\nRUN --mount=type=cache,target=/c touch /c/go\n")]);
+    let deaf = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let running = space.build(&context).under(deaf).start();
+    let mark = "until test -e /c/go";
+    while processes_mentioning(mark).is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&running.child), Signal::HUP).unwrap();
+    space.build(&go).run().success();
+    running.wait().success().says(&["waited"]);
+    drop(server);
+}
+
+#[test]
 fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
     requires!("root", "busybox");
     for signal in [Signal::INT, Signal::TERM] {

@@ -16,6 +16,7 @@ mod agent_keys;
 mod agents;
 mod chrooted;
 mod conformance;
+mod containers;
 mod copying;
 mod debian;
 mod doctor;

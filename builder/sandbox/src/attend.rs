@@ -1,6 +1,5 @@
 //! The caller's side of a step that somebody attends: on a terminal, or with streams of the caller's own.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,10 +12,11 @@ use rustix::io::Errno;
 use crate::cancel::CancelToken;
 use crate::error::{ExecError, Operation};
 use crate::handover;
-use crate::run::{Keeper, Kept, may_start, outcome, setup};
+use crate::kept::{Kept, run_as_allowed};
+use crate::run::{Keeper, may_start, outcome, setup};
 use crate::spec::{Exit, RootPlan, RunSpec};
 use crate::terminal::{Ended, Terminal, pass_on};
-use crate::wire::{JobRef, Root, StreamKind, receive, send};
+use crate::wire::{JobRef, Report, Root, StreamKind, receive};
 
 /// What a step that is attended reads from and writes to.
 #[derive(Debug, Clone)]
@@ -40,8 +40,18 @@ pub fn attend(
     streams: &Streams,
 ) -> Result<Exit, ExecError> {
     may_start(spec, cancel)?;
+    run_as_allowed(root, |kept| attend_once(spec, root, kept, cancel, streams))
+}
+
+fn attend_once(
+    spec: &RunSpec,
+    root: &RootPlan,
+    kept: Kept,
+    cancel: &CancelToken,
+    streams: &Streams,
+) -> Result<Exit, ExecError> {
     let started = Instant::now();
-    let mut keeper = start(streams, root)?;
+    let mut keeper = start(streams, kept)?;
     let kind = match streams {
         Streams::Own(_) => StreamKind::Own,
         Streams::Terminal(terminal) => {
@@ -49,26 +59,17 @@ pub fn attend(
             StreamKind::Terminal((size.ws_row, size.ws_col))
         }
     };
-    let job = JobRef { spec, root: Root::from(root), streams: kind };
-    let talk = |source| ExecError::Setup { operation: Operation::Talk, source };
-    let report = match send(&keeper.control, &job) {
-        Ok(()) => {
-            if let Streams::Terminal(terminal) = streams {
-                show(&keeper, terminal, cancel)?;
-            }
-            await_report(&keeper, cancel)?;
-            receive(&keeper.control).map_err(talk)?
+    let job = JobRef { spec, root: Root::from(root), streams: kind, kept };
+    let (report, status) = keeper.see_through(&job, |keeper| {
+        if let Streams::Terminal(terminal) = streams {
+            show(keeper, terminal, cancel)?;
         }
-        // A keeper that is gone already is found out about just below.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
-        Err(source) => return Err(talk(source)),
-    };
-    let status = keeper.wait()?;
+        await_report(keeper, cancel)
+    })?;
     outcome(report, status, started.elapsed())
 }
 
-fn start(streams: &Streams, root: &RootPlan) -> Result<Keeper, ExecError> {
-    let kept = Kept::of(root);
+fn start(streams: &Streams, kept: Kept) -> Result<Keeper, ExecError> {
     match streams {
         Streams::Own(own) => Keeper::start([&own[0], &own[1], &own[2]], kept),
         Streams::Terminal(_) => {
@@ -99,10 +100,12 @@ fn show(keeper: &Keeper, terminal: &Terminal, cancel: &CancelToken) -> Result<()
     }
 }
 
-fn await_report(keeper: &Keeper, cancel: &CancelToken) -> Result<(), ExecError> {
+fn await_report(keeper: &Keeper, cancel: &CancelToken) -> Result<Option<Report>, ExecError> {
     match wait_for_any([keeper.control.as_fd(), cancel.as_fd()]).map_err(setup(Operation::Talk))? {
         [_, true] => Err(ExecError::Cancelled),
-        _ => Ok(()),
+        _ => {
+            receive(&keeper.control).map_err(|source| ExecError::Setup { operation: Operation::Talk, source })
+        }
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, setsid};
 use rustix::thread::UnshareFlags;
 
+use crate::descendants::end_all;
 use crate::error::Operation;
 use crate::ids::IdMap;
+use crate::kept::Kept;
 use crate::ownership::{Supervisor, notified};
 use crate::spec::{ExitStatus, OwnershipRecord, RunSpec};
 use crate::stubs::Footprint;
@@ -75,7 +77,12 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
     let pair = || UnixStream::pair().map_err(Failure::during_io(Operation::Fork));
     let ((mut channel, channel_end), (listeners, listeners_end)) = (pair()?, pair()?);
-    sys::unshare(UnshareFlags::NEWPID).map_err(Failure::during(Operation::Unshare))?;
+    match job.kept {
+        Kept::ByNamespace => {
+            sys::unshare(UnshareFlags::NEWPID).map_err(Failure::during(Operation::Unshare))?;
+        }
+        Kept::ByDescent => set_child_subreaper(Some(getpid())).map_err(&start)?,
+    }
     let Some(step) = sys::fork().map_err(&start)? else {
         drop((channel, listeners));
         step::become_step(job, &ids, channel_end, listeners_end);
@@ -85,9 +92,10 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         true => Ok(None),
         false => supervisor(&listeners, &changes, &job.spec, &ids),
     };
-    let (footprint, started) = await_start(&mut channel, control, supervise);
+    let caller = Caller { control, kept: job.kept };
+    let (footprint, started) = await_start(&mut channel, caller, supervise);
     let records = started.and_then(|mut supervisor| {
-        watch(step, control, supervisor.as_mut())?;
+        watch(step, caller, supervisor.as_mut())?;
         Ok(supervisor.map(Supervisor::into_records).unwrap_or_default())
     });
     if records.is_err() {
@@ -95,9 +103,13 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
     }
     let waited = sys::wait_with_usage(step).map_err(Failure::during(Operation::Wait))?;
+    let ended = match job.kept {
+        Kept::ByNamespace => Ok(()),
+        Kept::ByDescent => end_all().map_err(Failure::during(Operation::Wait)),
+    };
     let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
     let ownership = records?;
-    removed?;
+    ended.and(removed)?;
     Ok(finished(&footprint, ownership, &waited))
 }
 
@@ -120,14 +132,14 @@ fn supervisor<'a>(
 /// a call that is supervised, too.
 fn await_start<'a>(
     channel: &mut UnixStream,
-    control: &UnixStream,
+    caller: Caller<'_>,
     supervise: impl Fn() -> Result<Option<Supervisor<'a>>, Failure>,
 ) -> (Footprint, Result<Option<Supervisor<'a>>, Failure>) {
     let (mut footprint, mut started) =
         (Footprint::default(), Err(Failure::during(Operation::Fork)(Errno::CHILD)));
     loop {
         let supervisor = started.as_mut().ok().and_then(Option::as_mut);
-        if let Err(failure) = wait_beside_caller(&*channel, control, supervisor) {
+        if let Err(failure) = wait_beside_caller(&*channel, caller, supervisor) {
             return (footprint, Err(failure));
         }
         match receive(&mut *channel) {
@@ -144,21 +156,39 @@ fn await_start<'a>(
 }
 
 /// Returns when the step has ended.
-fn watch(step: Pid, control: &UnixStream, supervisor: Option<&mut Supervisor<'_>>) -> Result<(), Failure> {
+fn watch(step: Pid, caller: Caller<'_>, supervisor: Option<&mut Supervisor<'_>>) -> Result<(), Failure> {
     let ended = pidfd_open(step, PidfdFlags::empty()).map_err(Failure::during(Operation::Wait))?;
-    wait_beside_caller(&ended, control, supervisor)
+    wait_beside_caller(&ended, caller, supervisor)
+}
+
+/// Whoever asked for the step, and how it ends when they have gone.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    control: &'a UnixStream,
+    kept: Kept,
+}
+
+impl Caller<'_> {
+    /// Ends this process and the step's.
+    fn has_gone(self) -> ! {
+        if self.kept == Kept::ByDescent {
+            // Nobody is there to hear that some could not be ended.
+            end_all().unwrap_or_default();
+        }
+        sys::exit_now(PROTOCOL_BROKEN)
+    }
 }
 
 /// Waits until something can be read, and answers the step's calls meanwhile. When the caller goes away first, so does this process,
-/// and the kernel kills the step with it. (No death signal: that would come when the *thread* ends that started this process, and
-/// the caller may have used another one since.)
+/// and the kernel, or this process itself, ends the step with it. (No death signal: that would come when the *thread* ends that
+/// started this process, and the caller may have used another one since.)
 fn wait_beside_caller(
     from: &impl AsFd,
-    control: &UnixStream,
+    caller: Caller<'_>,
     mut supervisor: Option<&mut Supervisor<'_>>,
 ) -> Result<(), Failure> {
     loop {
-        let mut polled = vec![PollFd::new(from, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(from, PollFlags::IN), PollFd::new(caller.control, PollFlags::IN)];
         if let Some(supervisor) = &supervisor {
             polled.push(PollFd::from_borrowed_fd(supervisor.as_fd(), PollFlags::IN));
         }
@@ -168,7 +198,7 @@ fn wait_beside_caller(
         }
         let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
         if !happened[1].is_empty() {
-            sys::exit_now(PROTOCOL_BROKEN);
+            caller.has_gone();
         }
         match supervisor.as_deref_mut() {
             Some(supervisor) if happened[2].contains(PollFlags::IN) => {

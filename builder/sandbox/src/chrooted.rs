@@ -27,8 +27,8 @@ use crate::root::{self, MountedRoot};
 use crate::spec::Network;
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
-use crate::wire::{Failure, Job, StepMessage, receive, send};
-use crate::{capabilities, step};
+use crate::wire::{Failure, Job, StepMessage, StreamKind, receive, send};
+use crate::{capabilities, pty, step};
 
 /// How a step and its processes ended, and what is left in the root.
 pub(crate) struct Ended {
@@ -123,9 +123,29 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, mounted: &MountedRoot) -> Result<
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     step::check_ids(&spec.user, ids)?;
     let program = Program::new(spec)?;
+    let terminal = match (job.streams, &job.terminal) {
+        (StreamKind::Terminal(size), Some(give_to)) => {
+            // Its root will have none.
+            Some((pty::open_new().map_err(Failure::during(Operation::Terminal))?, size, give_to))
+        }
+        _ => None,
+    };
     let entered = fchdir(&mounted.root).and_then(|()| chroot(c".")).and_then(|()| chdir(c"/"));
     entered.map_err(Failure::during(Operation::Chroot))?;
+    if job.streams == StreamKind::Captured {
+        match step::empty_input() {
+            // It was not allowed to be made; then the container's stays, as empty.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Failure::during(Operation::Input)(errno)),
+        }
+    }
     step::set_process_state(spec)?;
+    if let Some((master, size, give_to)) = terminal {
+        pty::take_control(&master, size, give_to).map_err(Failure::during(Operation::Terminal))?;
+    }
+    if job.streams != StreamKind::Own {
+        step::own_output(&spec.user).map_err(Failure::during(Operation::User))?;
+    }
     // Who may call `chroot` can leave one.
     let without = CapabilitySet::SYS_CHROOT;
     match capabilities::bound(without) {
@@ -137,6 +157,8 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, mounted: &MountedRoot) -> Result<
     let uid = Uid::from_raw(spec.user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     capabilities::limit(without).map_err(Failure::during(Operation::Capabilities))?;
+    // The kernel has forgotten it with the change of user.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())

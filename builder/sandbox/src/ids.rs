@@ -33,6 +33,16 @@ impl IdMap {
         matches!(self.users[..], [Range { inside: 0, outside: 0, count: ALL_IDS }])
     }
 
+    /// Whether a user of the namespace around this one has an id here.
+    pub(crate) fn has_outer_user(&self, id: u32) -> bool {
+        has_outer(&self.users, id)
+    }
+
+    /// Whether a group of the namespace around this one has an id here.
+    pub(crate) fn has_outer_group(&self, id: u32) -> bool {
+        has_outer(&self.groups, id)
+    }
+
     /// Whether there is only one user id.
     pub(crate) fn is_single(&self) -> bool {
         self.user_count() == 1
@@ -60,6 +70,11 @@ fn has(ranges: &[Range], id: u32) -> bool {
     ranges.iter().any(|range| range.inside <= id && id < range.inside + range.count)
 }
 
+fn has_outer(ranges: &[Range], id: u32) -> bool {
+    let id = u64::from(id);
+    ranges.iter().any(|range| range.outside <= id && id < range.outside + range.count)
+}
+
 fn parse(text: &str) -> Vec<Range> {
     let mut ranges = Vec::new();
     for line in text.lines() {
@@ -76,6 +91,16 @@ fn parse(text: &str) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_outside_are_found_where_they_are_mapped() {
+        let users = parse("0 1000 1\n1 100000 65536\n");
+        for (id, expected) in
+            [(0, false), (1000, true), (1001, false), (100_000, true), (165_535, true), (165_536, false)]
+        {
+            assert_eq!(has_outer(&users, id), expected, "{id}");
+        }
+    }
 
     #[test]
     fn a_map_tells_what_exists() {

@@ -20,6 +20,9 @@
 //! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
 //! with it B; the last process of B takes the mount namespace with it. So nothing has to be cleaned up.
 //!
+//! Where no `/proc` of its own can be mounted for a pid namespace, a step shares the processes of its surroundings ([`shares_processes`]),
+//! and the keeper ends its processes itself.
+//!
 //! Root of a container that allows neither namespaces nor mounts runs steps by `chroot`: then the keeper puts things into the root and
 //! takes them out again, and ends all processes itself, also when the caller dies.
 //!
@@ -43,8 +46,6 @@
 mod attend;
 
 mod run;
-
-mod own_program;
 
 mod terminal;
 
@@ -80,6 +81,10 @@ mod limits;
 
 mod userns;
 
+mod confinement;
+
+mod own_program;
+
 mod probe;
 
 mod emulation;
@@ -98,6 +103,8 @@ mod ids;
 
 mod in_root;
 
+mod kept;
+
 mod error;
 
 mod spec;
@@ -111,6 +118,7 @@ pub use cancel::CancelToken;
 pub use child::run_if_child;
 pub use emulation::{Emulation, Handler, emulated, emulation, is_foreign};
 pub use error::{ExecError, Operation};
+pub use kept::shares_processes;
 pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::{Spare, run, run_with};

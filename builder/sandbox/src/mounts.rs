@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_flag, fsconfig_set_string, fsopen};
 
 use crate::ids::IdMap;
+use crate::kept::Kept;
 use crate::ownership;
 use crate::root::{
     self, Layers, MountedRoot, attach, clone_tree, empty_directory, make, open_host, open_source, restrict,
@@ -62,6 +63,8 @@ const TTY_GROUP: u32 = 5;
 pub(crate) struct Mounter<'a> {
     pub(crate) mounted: &'a MountedRoot,
     pub(crate) ids: &'a IdMap,
+    /// Which processes `/proc` shows.
+    pub(crate) kept: Kept,
     pub(crate) footprint: Footprint,
     /// Files written to the stage so far; their names.
     pub(crate) written: usize,
@@ -98,8 +101,18 @@ impl Mounter<'_> {
     }
 
     fn proc(&mut self, spec: &RunSpec) -> Result<(), Errno> {
-        let proc = make(&context(c"proc")?, STRICT)?;
-        crate::limits::bound_tasks(&spec.limits, &proc)?;
+        let proc = match self.kept {
+            Kept::ByNamespace => {
+                let proc = make(&context(c"proc")?, STRICT)?;
+                crate::limits::bound_tasks(&spec.limits, &proc)?;
+                proc
+            }
+            Kept::ByDescent => {
+                let proc = clone_tree(root::own_proc()?)?;
+                restrict(&proc, STRICT, true)?;
+                proc
+            }
+        };
         attach(&proc, &self.place("/proc", Place::Directory)?)
     }
 

@@ -3,24 +3,70 @@
 //! Until a step executes its own program, `/proc/self/exe` in it is the sandbox's. An image whose command is
 //! `/proc/self/exe` and that brings its own loader thus runs code with a handle on that file, and as root it may change the
 //! file's mode or wait until it can be written (CVE-2019-5736 of runc). With a copy, there is nothing of the machine to reach.
+//!
+//! A user whose namespace does not have the file's owner has no such right over it, whatever capabilities the step has: the kernel
+//! counts them over files of mapped owners only. Such a program, installed by root, needs no copy, which takes some milliseconds and the
+//! program's size of memory.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
+
+use crate::ids::IdMap;
+
+const PROGRAM: &str = "/proc/self/exe";
 
 /// The copy of this process, made when it is first needed.
 static COPY: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Returns the path by which this process executes the copy of its own program.
+/// Whether no process of this user namespace can change the program.
+static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
+
+/// Who may change the program, as seen before a user namespace is entered, in which other owners look like one.
+pub(crate) struct Seen {
+    owner: (u32, u32),
+    mode: u32,
+    /// Whether its owner or group is the caller's, who is in every namespace that it enters.
+    is_own: bool,
+}
+
+/// Looks at the program; `None` when it cannot be seen, and then it is copied.
+pub(crate) fn look() -> Option<Seen> {
+    let found = std::fs::metadata(PROGRAM).ok()?;
+    let owner = (found.uid(), found.gid());
+    let is_own = owner.0 == geteuid().as_raw() || owner.1 == getegid().as_raw();
+    Some(Seen { owner, mode: found.mode(), is_own })
+}
+
+impl Seen {
+    /// Notes whether a process with these ids can change it, now that the namespace has been entered.
+    pub(crate) fn judge(&self, ids: &IdMap) {
+        const WRITABLE_BY_OTHERS: u32 = 0o022;
+        let (uid, gid) = self.owner;
+        let is_reached = self.is_own
+            || ids.has_outer_user(uid)
+            || ids.has_outer_group(gid)
+            || self.mode & WRITABLE_BY_OTHERS != 0;
+        IS_OUT_OF_REACH.store(!is_reached, Ordering::Relaxed);
+    }
+}
+
+/// Returns the path by which this process executes its own program, or the copy of it.
 ///
 /// # Errors
 /// When the kernel refuses memory that can be executed (sysctl `vm.memfd_noexec`), or there is none.
 pub(crate) fn path() -> io::Result<CString> {
+    if IS_OUT_OF_REACH.load(Ordering::Relaxed) {
+        return Ok(CString::new(PROGRAM).expect("a constant without NUL"));
+    }
     let mut copy = COPY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let file = match copy.take() {
         Some(file) => file,
@@ -39,7 +85,7 @@ fn sealed_copy() -> io::Result<OwnedFd> {
         other => other?,
     };
     let mut file = File::from(file);
-    io::copy(&mut File::open("/proc/self/exe")?, &mut file)?;
+    io::copy(&mut File::open(PROGRAM)?, &mut file)?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     fcntl_add_seals(&file, seals)?;
     Ok(file.into())

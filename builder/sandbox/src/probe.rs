@@ -8,6 +8,7 @@ use rustix::mount::{FsOpenFlags, fsopen};
 use rustix::process::geteuid;
 
 use crate::capabilities;
+use crate::ids::IdMap;
 
 /// What stands in the way of running steps, or of running them well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Machine {
     pub kernel: String,
     /// Whether this process is root with the right to mount.
     pub is_root: bool,
+    /// Whether root of this process's user namespace is root outside of it.
+    pub was_root: bool,
     /// `user.max_user_namespaces`; 0 forbids them.
     pub user_namespaces_max: Option<u64>,
     /// Debian's `kernel.unprivileged_userns_clone`; `Some(false)` forbids them to ordinary users.
@@ -59,20 +62,33 @@ pub enum Obstacle {
 
 /// Looks at this machine. What cannot be read counts as not there.
 pub fn probe() -> Machine {
-    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let filter = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     Machine {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         is_root: geteuid().is_root() && capabilities::may_administer().unwrap_or(false),
+        was_root: IdMap::of_this_process().is_ok_and(|ids| ids.has_outer_user(0)),
         user_namespaces_max: number("/proc/sys/user/max_user_namespaces"),
         unprivileged_clone: number("/proc/sys/kernel/unprivileged_userns_clone").map(|value| value != 0),
-        apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-            .map(|value| value != 0),
-        is_filtered: filter.is_some_and(|mode| mode.trim() != "0"),
+        apparmor_restricts: apparmor_restricts(),
+        is_filtered: is_filtered(),
         has_id_map_tools: id_map_tool("newuidmap").is_some() && id_map_tool("newgidmap").is_some(),
         has_overlay: has_overlay(),
     }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether AppArmor takes the capabilities of ordinary users in their user namespaces.
+pub(crate) fn apparmor_restricts() -> Option<bool> {
+    number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").map(|value| value != 0)
+}
+
+/// Whether a system call filter surrounds this process.
+pub(crate) fn is_filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filter = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+    filter.is_some_and(|mode| mode.trim() != "0")
 }
 
 /// Where the setuid programs are; the caller's `PATH` is not asked, because libraries read no environment.
@@ -119,6 +135,7 @@ mod tests {
         let free = Machine {
             kernel: "6.1.0".to_owned(),
             is_root: false,
+            was_root: false,
             user_namespaces_max: Some(100),
             unprivileged_clone: Some(true),
             apparmor_restricts: None,

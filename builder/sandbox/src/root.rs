@@ -14,13 +14,17 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, chmodat, mkdirat, open, openat, readlink, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, chmodat, mkdirat, open, openat, readlink, readlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree,
     unmount,
 };
+
+use rustix::process::getpid;
 
 use crate::error::Operation;
 use crate::sys::{Attributes, mount_setattr};
@@ -272,6 +276,14 @@ pub(crate) fn relative(mounted: &MountedRoot, path: &OsStr) -> OsString {
 /// Opens the stage's empty directory.
 pub(crate) fn empty_directory(mounted: &MountedRoot) -> Result<OwnedFd, Errno> {
     openat(&mounted.files, c"../empty", DIRECTORY, Mode::empty())
+}
+
+/// Opens the `/proc` that is mounted already, if it is of this process's pid namespace.
+pub(crate) fn own_proc() -> Result<OwnedFd, Errno> {
+    let proc = open_host("/proc")?;
+    let own = readlinkat(&proc, c"self", Vec::new())?;
+    let is_own = own.to_str() == Ok(getpid().as_raw_nonzero().to_string().as_str());
+    if is_own { Ok(proc) } else { Err(Errno::PERM) }
 }
 
 /// Opens a path of the host.

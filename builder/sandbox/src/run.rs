@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use crate::cancel::CancelToken;
 use crate::child::MARKER;
 use crate::error::{ExecError, Operation};
+use crate::kept::{Kept, run_as_allowed};
 use crate::own_program;
 use crate::spec::{Exit, ResourceUsage, RootPlan, RunSpec};
 use crate::sys::{self, Spawn};
@@ -56,22 +57,27 @@ pub fn run_with(
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ExecError> {
     may_start(spec, cancel)?;
+    run_as_allowed(root, |kept| run_once(spare, spec, root, kept, cancel, output))
+}
+
+fn run_once(
+    spare: &Spare,
+    spec: &RunSpec,
+    root: &RootPlan,
+    kept: Kept,
+    cancel: &CancelToken,
+    output: &mut dyn FnMut(&[u8]),
+) -> Result<Exit, ExecError> {
     let started = Instant::now();
-    let (mut keeper, pipe) = match Kept::of(root) {
+    let (mut keeper, pipe) = match kept {
         Kept::ByDescent => start(Kept::ByDescent)?,
         Kept::ByNamespace => spare.take_or_start()?,
     };
-    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured };
-    let report = match send(&keeper.control, &job) {
-        Ok(()) => {
-            spare.refill();
-            follow(&keeper, &pipe, cancel, output)?
-        }
-        // A keeper that is gone already is found out about just below.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
-        Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
-    };
-    let status = keeper.wait()?;
+    let job = JobRef { spec, root: Root::from(root), streams: StreamKind::Captured, kept };
+    let (report, status) = keeper.see_through(&job, |keeper| {
+        spare.refill();
+        follow(keeper, &pipe, cancel, output)
+    })?;
     drain(&pipe, output)?;
     outcome(report, status, started.elapsed())
 }
@@ -132,25 +138,6 @@ impl Spare {
     }
 }
 
-/// How the processes of a step are held together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// By a pid namespace, which ends with its keeper.
-    ByNamespace,
-    /// By being descendants of the keeper, which ends them.
-    ByDescent,
-}
-
-impl Kept {
-    /// By which of them a step is kept that has this root.
-    pub(crate) fn of(root: &RootPlan) -> Self {
-        match root {
-            RootPlan::Chroot { .. } => Self::ByDescent,
-            RootPlan::Overlay { .. } | RootPlan::Directory(_) => Self::ByNamespace,
-        }
-    }
-}
-
 /// The child process and the socket to it; killed and waited for when dropped.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -180,8 +167,22 @@ impl Keeper {
         Ok(Self { pid: Some(pid), control, tidies_up: kept == Kept::ByDescent })
     }
 
-    /// Waits until the keeper and all it kept are gone.
-    pub(crate) fn wait(&mut self) -> Result<WaitStatus, ExecError> {
+    /// Sends it its job and waits until it and all it kept are gone; `stay` is with it until it reports.
+    pub(crate) fn see_through(
+        &mut self,
+        job: &JobRef<'_>,
+        stay: impl FnOnce(&Self) -> Result<Option<Report>, ExecError>,
+    ) -> Result<(Option<Report>, WaitStatus), ExecError> {
+        let report = match send(&self.control, job) {
+            Ok(()) => stay(self)?,
+            // How one ended that is gone already is found out just below.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => None,
+            Err(source) => return Err(ExecError::Setup { operation: Operation::Talk, source }),
+        };
+        Ok((report, self.wait()?))
+    }
+
+    fn wait(&mut self) -> Result<WaitStatus, ExecError> {
         let pid = self.pid.take().expect("waited for once");
         wait_for(pid).map_err(setup(Operation::Wait))
     }

@@ -52,7 +52,8 @@ fn prepare_and_execute(
     }
     set_process_state(spec)?;
     if let (StreamKind::Terminal(size), Some(give_to)) = (job.streams, &job.terminal) {
-        pty::take_control(size, give_to).map_err(Failure::during(Operation::Terminal))?;
+        let taken = pty::open_new().and_then(|master| pty::take_control(&master, size, give_to));
+        taken.map_err(Failure::during(Operation::Terminal))?;
     }
     if job.streams != StreamKind::Own && !ids.is_single() {
         own_output(&spec.user).map_err(Failure::during(Operation::User))?;
@@ -69,6 +70,8 @@ fn prepare_and_execute(
         set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     }
     capabilities::limit(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
+    // The kernel has forgotten it with the change of user.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
     sys::close_on_exec_from(3).map_err(Failure::during(Operation::Fork))?;
     sys::reset_signals();
     Err(program.execute())
@@ -117,7 +120,8 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
     // Directories found there later are our copies only if there is nothing yet.
     let is_fresh = matches!(job.root, Root::Overlay { .. }) && root::is_empty(job.root.changes())?;
     let mounted = root::prepare(&job.root, !ids.is_initial())?;
-    let mut mounter = Mounter { mounted: &mounted, ids, footprint: Footprint::default(), written: 0 };
+    let kept = job.kept;
+    let mut mounter = Mounter { mounted: &mounted, ids, kept, footprint: Footprint::default(), written: 0 };
     let mounts = mounter.all(&job.spec);
     let mut footprint = mounter.footprint;
     footprint.seal(&changes, is_fresh).map_err(Failure::during(Operation::Stubs))?;
@@ -128,7 +132,7 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
 
 /// Gives the step its own `/dev/null` to read. The caller's is the machine's: real root could change the mode of that file
 /// by `/proc/self/fd/0`.
-fn empty_input() -> Result<(), Errno> {
+pub(crate) fn empty_input() -> Result<(), Errno> {
     let null = open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)
 }
@@ -164,7 +168,7 @@ fn enter_directory(cwd: &OsStr) -> Result<(), Errno> {
 }
 
 /// Gives the step its output, so that `/dev/stdout` can be opened by name.
-fn own_output(user: &User) -> Result<(), Errno> {
+pub(crate) fn own_output(user: &User) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))
 }

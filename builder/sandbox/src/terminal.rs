@@ -9,7 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::process::getpgrp;
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
+};
 
 use crate::cancel::CancelToken;
 
@@ -58,10 +62,27 @@ struct Raw<'a>(&'a Terminal);
 
 impl<'a> Raw<'a> {
     fn enter(terminal: &'a Terminal) -> Result<Self, Errno> {
-        let mut modes = terminal.modes.clone();
+        let raw = Self(terminal);
+        raw.set()?;
+        Ok(raw)
+    }
+
+    fn set(&self) -> Result<(), Errno> {
+        let mut modes = self.0.modes.clone();
         modes.make_raw();
-        tcsetattr(&terminal.input, OptionalActions::Now, &modes)?;
-        Ok(Self(terminal))
+        tcsetattr(&self.0.input, OptionalActions::Now, &modes)
+    }
+
+    /// Makes it raw again where a shell has given it other modes while this process was stopped. Who is in the background has no
+    /// say in that.
+    fn hold(&self) -> Result<(), Errno> {
+        let is_ours = tcgetpgrp(&self.0.input).is_ok_and(|group| group == getpgrp());
+        let is_raw = |modes: Termios| !modes.local_modes.contains(LocalModes::ICANON);
+        // One that is gone says so to whoever reads from it.
+        match tcgetattr(&self.0.input).is_ok_and(is_raw) || !is_ours {
+            true => Ok(()),
+            false => self.set(),
+        }
     }
 }
 
@@ -75,7 +96,7 @@ impl Drop for Raw<'_> {
 pub(crate) enum Ended {
     /// `until` can be read from.
     Told,
-    /// Somebody turned the switch.
+    /// Somebody turned the switch, or the terminal is gone.
     Cancelled,
 }
 
@@ -88,17 +109,17 @@ pub(crate) fn pass_on(
     cancel: &CancelToken,
 ) -> Result<Ended, Errno> {
     ioctl_fionbio(master, true)?;
-    let _raw = Raw::enter(terminal)?;
-    let mut line = Line { terminal, master, keys: Vec::new(), is_typing: true, is_open: true };
+    let raw = Raw::enter(terminal)?;
+    let mut line = Line { terminal, master, keys: Vec::new(), is_open: true };
     let mut size = terminal.size();
     loop {
-        let (wants_room, wants_keys) = (!line.keys.is_empty(), line.is_typing && line.keys.is_empty());
-        let of_master = if wants_room { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let wants_keys = line.keys.is_empty();
+        let of_master = if wants_keys { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut polled = vec![
             PollFd::from_borrowed_fd(until.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN),
         ];
-        // Nothing is asked of what would only say again that it is closed.
+        // What would only say again that it is closed is asked once in a while: a process may open it by its name.
         polled.extend(line.is_open.then(|| PollFd::new(master, of_master)));
         polled.extend((line.is_open && wants_keys).then(|| PollFd::new(&terminal.input, PollFlags::IN)));
         match poll(&mut polled, Some(&LOOK_EVERY)) {
@@ -106,15 +127,17 @@ pub(crate) fn pass_on(
             Err(errno) => return Err(errno),
         }
         let ready: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
+        line.is_open = true;
         if ready[1] {
             return Ok(Ended::Cancelled);
         }
+        raw.hold()?;
         if ready.get(2) == Some(&true) {
             line.send_keys()?;
             line.show()?;
         }
-        if ready.get(3) == Some(&true) {
-            line.take_keys()?;
+        if ready.get(3) == Some(&true) && !line.take_keys()? {
+            return Ok(Ended::Cancelled);
         }
         if ready[0] {
             while line.show()? {}
@@ -134,17 +157,16 @@ struct Line<'a> {
     master: &'a OwnedFd,
     /// Keys that the step has not taken yet.
     keys: Vec<u8>,
-    /// Whether there is somebody to type.
-    is_typing: bool,
     /// Whether some process of the step has its terminal open.
     is_open: bool,
 }
 
 impl Line<'_> {
-    fn take_keys(&mut self) -> Result<(), Errno> {
+    /// Tells whether the terminal is still there.
+    fn take_keys(&mut self) -> Result<bool, Errno> {
         let mut buffer = [0; CHUNK_BYTES];
         match read(&self.terminal.input, &mut buffer) {
-            Ok(0) | Err(Errno::IO) => self.is_typing = false,
+            Ok(0) | Err(Errno::IO) => return Ok(false),
             Ok(count) => {
                 self.keys.extend_from_slice(&buffer[..count]);
                 self.send_keys()?;
@@ -152,7 +174,7 @@ impl Line<'_> {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn send_keys(&mut self) -> Result<(), Errno> {

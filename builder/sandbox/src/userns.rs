@@ -14,9 +14,10 @@ use rustix::process::{Pid, getegid, geteuid, getpid};
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
+use crate::confinement::try_mounting;
 use crate::ids::IdMap;
 use crate::probe::id_map_tool;
-use crate::{capabilities, sys};
+use crate::{capabilities, own_program, sys};
 
 /// How ids are to be mapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,9 +48,9 @@ pub enum Identity {
         /// How many group ids are mapped, from 0 on.
         gid_count: u64,
     },
-    /// Root of a container that may neither make namespaces nor mount; no namespace was made. Steps run by `chroot`.
+    /// Root of a container that may not make namespaces, or not mount in them; none was made. Steps run by `chroot`.
     Chroot {
-        /// What the kernel said about a namespace.
+        /// What the kernel said about namespaces and mounts.
         refused: io::Error,
     },
     /// Root of a new user namespace in which only the caller's own id exists.
@@ -72,7 +73,7 @@ pub enum UserNamespaceError {
         source: io::Error,
     },
     /// The kernel refused to make the namespace.
-    #[error("cannot make a user namespace")]
+    #[error("cannot make a user namespace, and mounts in it")]
     Refused(#[source] io::Error),
     /// The namespace was made and could not be given ids; this process can do little any more.
     #[error("cannot map ids in a new user namespace: {file}")]
@@ -138,26 +139,42 @@ pub enum SubordinateError {
 pub fn enter(options: &UserNamespaceOptions) -> Result<Identity, UserNamespaceError> {
     let unknown = |errno: rustix::io::Errno| UserNamespaceError::Unknown(errno.into());
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    if uid == 0 && capabilities::may_administer().map_err(unknown)? {
-        return Ok(Identity::Root);
+    let is_able = uid == 0 && capabilities::may_administer().map_err(unknown)?;
+    // What cannot be had with these rights cannot be had with those of a new namespace either.
+    let others = if is_able { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
+    match try_mounting(others) {
+        Ok(()) if is_able => return Ok(Identity::Root),
+        Ok(()) => {}
+        Err(errno) => return without_namespaces(uid, errno.into()),
     }
+    let program = own_program::look();
     let helpers = match options.mapping {
         IdMapping::Best => Some(Helpers::start(uid, gid)),
         IdMapping::Single => None,
     };
     if let Err(errno) = sys::unshare(UnshareFlags::NEWUSER) {
+        helpers.into_iter().flatten().for_each(Helpers::dismiss);
         return without_namespaces(uid, errno.into());
     }
-    let reason = match helpers {
-        Some(Ok(helpers)) => match helpers.map() {
-            Ok(()) => return subordinate(),
-            Err(reason) => Some(reason),
-        },
-        Some(Err(reason)) => Some(reason),
-        None => None,
+    let reason = match helpers.map(|helpers| helpers.and_then(Helpers::map)) {
+        Some(Ok(())) => None,
+        Some(Err(reason)) => {
+            map_single(uid, gid)?;
+            Some(reason)
+        }
+        None => {
+            map_single(uid, gid)?;
+            None
+        }
     };
-    map_single(uid, gid)?;
-    Ok(Identity::Single { reason })
+    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
+    if let Some(program) = program {
+        program.judge(&ids);
+    }
+    Ok(match ids.is_single() {
+        false => Identity::Subordinate { uid_count: ids.user_count(), gid_count: ids.group_count() },
+        true => Identity::Single { reason },
+    })
 }
 
 /// Root of a container can still run steps by `chroot`.
@@ -174,26 +191,38 @@ fn without_namespaces(uid: u32, refused: io::Error) -> Result<Identity, UserName
     Err(UserNamespaceError::Powerless { missing: missing.join(", "), source: refused })
 }
 
-fn subordinate() -> Result<Identity, UserNamespaceError> {
-    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
-    Ok(Identity::Subordinate { uid_count: ids.user_count(), gid_count: ids.group_count() })
-}
+const SETGROUPS: &str = "/proc/self/setgroups";
+const UID_MAP: &str = "/proc/self/uid_map";
+const GID_MAP: &str = "/proc/self/gid_map";
 
 fn map_single(uid: u32, gid: u32) -> Result<(), UserNamespaceError> {
-    let files = [
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("0 {uid} 1")),
-        ("/proc/self/gid_map", format!("0 {gid} 1")),
-    ];
-    for (file, content) in files {
-        // The kernel takes a map in one write only.
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .open(file)
-            .and_then(|mut map| map.write_all(content.as_bytes()));
-        written.map_err(|source| UserNamespaceError::Unmapped { file, source })?;
+    let ids = IdMap::of_this_process().map_err(UserNamespaceError::Unknown)?;
+    match (ids.user_count(), ids.group_count()) {
+        (0, 0) => {
+            write(SETGROUPS, "deny")?;
+            write(UID_MAP, &format!("0 {uid} 1"))?;
+            write(GID_MAP, &format!("0 {gid} 1"))
+        }
+        // One of the tools has written its map, and that stays. A namespace within this one is without yet.
+        (_, groups) => {
+            match groups {
+                0 => {
+                    write(SETGROUPS, "deny")?;
+                    write(GID_MAP, &format!("0 {gid} 1"))?;
+                }
+                _ => write(UID_MAP, &format!("0 {uid} 1"))?,
+            }
+            sys::unshare(UnshareFlags::NEWUSER).map_err(|errno| UserNamespaceError::Refused(errno.into()))?;
+            map_single(0, 0)
+        }
     }
-    Ok(())
+}
+
+/// Writes a map; the kernel takes one in one write only.
+fn write(file: &'static str, content: &str) -> Result<(), UserNamespaceError> {
+    let opened = fs::OpenOptions::new().write(true).open(file);
+    let written = opened.and_then(|mut map| map.write_all(content.as_bytes()));
+    written.map_err(|source| UserNamespaceError::Unmapped { file, source })
 }
 
 /// A kind of id: who maps it and where it is granted.
@@ -229,6 +258,14 @@ impl Helpers {
                 Err(error)
             }
         }
+    }
+
+    /// Sends both home.
+    fn dismiss(self) {
+        // The second one holds the first one's pipe, too.
+        let [users, groups] = self.0;
+        groups.dismiss();
+        users.dismiss();
     }
 
     /// Lets both write their map and waits for them.

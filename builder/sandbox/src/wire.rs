@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ExecError, Operation};
+use crate::kept::Kept;
 use crate::pty::Size;
 use crate::spec::{ExitStatus, OwnershipRecord, RootPlan, RunSpec};
 use crate::stubs::Footprint;
@@ -24,6 +25,7 @@ pub(crate) struct JobRef<'a> {
     pub(crate) spec: &'a RunSpec,
     pub(crate) root: Root,
     pub(crate) streams: StreamKind,
+    pub(crate) kept: Kept,
 }
 
 /// [`JobRef`] as received.
@@ -32,6 +34,7 @@ pub(crate) struct Job {
     pub(crate) spec: RunSpec,
     pub(crate) root: Root,
     pub(crate) streams: StreamKind,
+    pub(crate) kept: Kept,
     /// Where the controlling side of the step's terminal goes; received behind the job.
     #[serde(skip)]
     pub(crate) terminal: Option<OwnedFd>,

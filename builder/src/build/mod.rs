@@ -10,7 +10,7 @@ pub use error::BuildError;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Instant;
 
 use kiln_layer::compress::COMPRESS_FORMAT;
@@ -298,6 +298,7 @@ async fn prepare(
         build_id: build_id(workshop.started_ns),
         points: MountPoints::default(),
         spare: Spare::default(),
+        processes_told: Once::new(),
         spare_roots: SpareRoots::default(),
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),

@@ -14,6 +14,8 @@ mod live_times;
 
 mod caches;
 
+mod clock;
+
 mod mount_files;
 
 mod make_dir;
@@ -35,7 +37,7 @@ pub use shell::{Command, OpenStep};
 pub use spare_roots::SpareRoots;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
@@ -92,6 +94,8 @@ pub struct Bench {
     pub points: MountPoints,
     /// A sandbox that waits for the next step.
     pub spare: Spare,
+    /// Whether it was said that steps see the processes around them.
+    pub processes_told: Once,
     /// Roots that steps have left behind.
     pub spare_roots: SpareRoots,
     /// Ends steps that run.

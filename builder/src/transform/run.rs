@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kiln_layer::owner::{User, resolve_user};
 use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
 use kiln_oci::Digest;
-use kiln_sandbox::{Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation};
+use kiln_sandbox::{
+    Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation, shares_processes,
+};
 use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
@@ -150,6 +152,10 @@ async fn fetch_unpacked(bench: &Bench, stack: &[Layer]) -> Result<(), StepError>
     fetch(bench, &packed).await
 }
 
+/// What is told where steps have no `/proc` of their own.
+const SHARES_PROCESSES: &str = "steps see the processes around them, and can end those of the same user: parts of /proc are covered \
+    here, so none of their own can be mounted (docs/rootless.md)";
+
 /// A step that ran well, before its changes are looked at.
 struct Ran {
     root: StepRoot,
@@ -185,6 +191,10 @@ fn run_blocking(
                 return Err(error.into());
             }
         };
+    if shares_processes() {
+        let message = SHARES_PROCESSES;
+        bench.processes_told.call_once(|| bench.progress.on(&ProgressEvent::Warning { message }));
+    }
     if let Some(source) = log_failure {
         drop(open.end());
         return Err(StepError::Io {

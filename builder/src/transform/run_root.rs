@@ -21,7 +21,7 @@ use kiln_store::Scratch;
 use super::live_times::LiveTimes;
 use super::run::lower_directories;
 use super::spare_roots::SpareRoot;
-use super::{Bench, StepError};
+use super::{Bench, StepError, clock};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::StepId;
 use crate::root_kind::{is_chroot, root_kind};
@@ -212,28 +212,9 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, St
     let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes };
     let mut before =
         walk_for_diff(&origin, whole).map_err(|error| StepError::Diff { source: Box::new(error) })?;
-    let clock = workshop.store.scratch("clock")?;
-    let now = outlast(&clock.path().join("now"), latest_change_ns(&before)).map_err(failed)?;
-    before.distrust_since(now);
+    before.distrust_since(clock::outlast(&workshop.store, latest_change_ns(&before))?);
     let aside = is_chroot(workshop).then(|| workshop.store.scratch("aside")).transpose()?;
     Ok(StepRoot::Copy { root, before, aside })
-}
-
-/// Waits until the clock of a file system is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that
-/// stands still or was set back is not waited for.
-fn outlast(path: &Path, latest_ns: i64) -> io::Result<i64> {
-    const LOOKS_MAX: u32 = 100;
-    let mut looks = 0;
-    loop {
-        let file = fs_err::File::create(path)?;
-        let now = kiln_layer::FileIdentity::of(file.file())?.ctime_ns;
-        if now > latest_ns || looks == LOOKS_MAX {
-            return Ok(now);
-        }
-        looks += 1;
-        fs_err::remove_file(path)?;
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
 }
 
 /// Whether mount points are still there, which belong to no layer.

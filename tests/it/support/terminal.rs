@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::Invocation;
 
@@ -70,6 +70,16 @@ impl Terminal {
     /// Returns how the terminal treats keys now.
     pub(crate) fn modes(&self) -> Termios {
         tcgetattr(&self.line).unwrap()
+    }
+
+    /// Sets how it treats keys.
+    pub(crate) fn set_modes(&self, modes: &Termios) {
+        tcsetattr(&self.line, OptionalActions::Now, modes).unwrap();
+    }
+
+    /// Takes the terminal away.
+    pub(crate) fn hang_up(&mut self) {
+        self.keyboard = File::open("/dev/null").unwrap();
     }
 
     /// Waits for the program's end; returns how it ended and all that was on the screen.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsopen};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::root::{make, path_of};
+use crate::root::{make, own_proc, path_of};
 use crate::{in_root, sys};
 
 const PATH_BYTES_MAX: usize = libc::PATH_MAX as usize;
@@ -35,9 +35,13 @@ pub(crate) struct Proc {
 }
 
 impl Proc {
-    /// Mounts it. This process must have a mount namespace of its own.
+    /// Mounts it, or takes the one that is there where the kernel refuses. This process must have a mount namespace of its own.
     pub(crate) fn new() -> Result<Self, Errno> {
-        let files = make(&fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?, MountAttrFlags::empty())?;
+        let fresh = make(&fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?, MountAttrFlags::empty());
+        let files = match fresh {
+            Err(Errno::PERM) => own_proc()?,
+            fresh => fresh?,
+        };
         Ok(Proc { files, root: None })
     }
 

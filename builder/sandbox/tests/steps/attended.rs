@@ -16,6 +16,7 @@ use super::space::{Space, mounted, script_spec};
 pub(crate) const ALL: &[Case] = &[
     ("files_of_the_caller_are_the_standard_streams_and_stay_its_own", files_of_the_caller),
     ("a_terminal_of_its_own_is_shown_on_that_of_the_caller", a_terminal),
+    ("a_terminal_that_was_closed_and_is_opened_again_is_shown", a_terminal_again),
     ("a_step_that_is_run_again_finds_what_it_had_discarded", run_again),
 ];
 
@@ -65,6 +66,30 @@ fn a_terminal() {
     let missing = run(&space, &RunSpec::new(["/none"]), &Streams::Terminal(terminal));
     assert!(matches!(missing, Err(ExecError::NotFound { .. })), "{missing:?}");
     assert_eq!(shown(&own), before);
+}
+
+fn a_terminal_again() {
+    let space = Space::new();
+    let screen = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let line = || ioctl_tiocgptpeer(&screen, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let terminal = Arc::new(Terminal::new(line(), line()).unwrap());
+    // More than a terminal holds, so that nobody who reads is found out.
+    let script = "exec 0<&- 1>&- 2>&-; busybox sleep 0.3; busybox seq 20000 > /dev/tty";
+    let mut reader = screen.try_clone().unwrap();
+    let mut seen = Vec::new();
+    std::thread::scope(|scope| {
+        let step = scope.spawn(|| run(&space, &script_spec(script), &Streams::Terminal(terminal)));
+        let mut buffer = [0; 4096];
+        while !seen.ends_with(b"20000\r\n") {
+            let count = reader.read(&mut buffer).unwrap();
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(step.join().unwrap().unwrap(), ExitStatus::Code(0));
+    });
+    let lines: String = (1..=20000).map(|number| format!("{number}\r\n")).collect();
+    assert_eq!(String::from_utf8(seen).unwrap(), lines);
 }
 
 fn run_again() {

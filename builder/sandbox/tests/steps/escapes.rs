@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Case] = &[
     ("no_way_leads_out_of_the_root", ways_out),
     ("no_descriptor_of_the_caller_is_open_in_a_step", descriptors),
     ("the_files_that_a_step_begins_with_are_not_the_machines", first_files),
+    (OWN_PROGRAM, own_program),
     ("switches_of_the_kernel_cannot_be_moved", switches),
     ("devices_of_memory_and_disks_cannot_be_opened", devices),
     ("a_step_without_network_reaches_no_abstract_socket", abstract_sockets),
@@ -172,7 +173,10 @@ fn descriptors() {
     assert_eq!(said, "0 /dev/null\n1 pipe:\n2 pipe:\n/proc/1\n");
 }
 
-/// What the step of [`first_files`] does when it is this program, as `/proc/self/exe`.
+/// Runs a program that belongs to the user of the rung; of the others, it is root's.
+pub(crate) const OWN_PROGRAM: &str = "a_program_of_the_users_own_is_out_of_reach_of_steps";
+
+/// What the step of [`change_program`] does when it is this program, as `/proc/self/exe`.
 pub(crate) fn change_own_program() -> ! {
     let changed = fs::set_permissions("/proc/self/exe", fs::Permissions::from_mode(0o4711)).is_ok();
     let written = fs::OpenOptions::new().write(true).open("/proc/self/exe").and_then(|file| file.set_len(0));
@@ -188,10 +192,28 @@ fn first_files() {
     let before = (state("/dev/null"), state("/proc/self/exe"));
     let space = perl_space();
     space.shell("chmod 600 /dev/stdin /proc/self/fd/0; chown 1 /proc/self/fd/0; chmod 600 /dev/full /dev/tty; true 2>/dev/null");
+    // Root's is out of reach of a user's namespace without a copy.
+    let changed = rung() == "root";
+    assert_eq!(change_program(&space), format!("changed {changed} written false\n"));
+    assert_eq!((state("/dev/null"), state("/proc/self/exe")), before);
+}
+
+/// Returns what a step says that is this program and tries to change it.
+fn change_program(space: &Space) -> String {
     let mut spec = perl_spec("");
     spec.argv = ["/proc/self/exe", "--change-own-program"].map(Into::into).to_vec();
-    assert_eq!(space.output(&spec), "changed true written false\n");
-    assert_eq!((state("/dev/null"), state("/proc/self/exe")), before);
+    space.output(&spec)
+}
+
+fn own_program() {
+    let state = || {
+        let found = fs::metadata("/proc/self/exe").unwrap();
+        (found.mode(), found.ctime(), found.ctime_nsec(), found.len())
+    };
+    let before = state();
+    // What it changes is a copy.
+    assert_eq!(change_program(&perl_space()), "changed true written false\n");
+    assert_eq!(state(), before);
 }
 
 fn switches() {

@@ -67,6 +67,9 @@ fn passes(name: &str) -> bool {
         std::fs::copy("/proc/self/exe", &copy).unwrap();
         open_to_all(program.path());
         let id = if rung == "single" { STRANGER } else { granted_user() };
+        if name.ends_with(super::escapes::OWN_PROGRAM) {
+            std::os::unix::fs::chown(&copy, Some(id), Some(id)).unwrap();
+        }
         let mut command = Command::new(copy);
         command.uid(id).gid(id).current_dir("/");
         command

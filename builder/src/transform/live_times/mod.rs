@@ -29,7 +29,6 @@ mod tests;
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ use self::view::{Bound, Viewed, view};
 use super::caches::{Cache, Caches};
 use super::mount_files::tree_of;
 use super::selection::mount_source;
-use super::{Bench, Given, StepError};
+use super::{Bench, Given, StepError, clock};
 use crate::layers;
 use crate::plan::{MountKind, RunOp};
 use crate::rootfs::{Layer, Rootfs};
@@ -187,7 +186,7 @@ fn remember(
     // The clock may have gone back since.
     let latest = opened.iter().map(|opened| opened.known.latest().max(opened.used)).max();
     let latest = latest.unwrap_or(Nanoseconds::MIN);
-    let now = now(bench)?.max(latest.saturating_add(1));
+    let now = clock::now(&bench.workshop.store)?.max(latest.saturating_add(1));
     let mut presence = Vec::new();
     let mut tables: Vec<(&Opened<'_>, Table)> = Vec::new();
     for opened in opened {
@@ -316,18 +315,4 @@ fn copied_layers(given: &Given) -> Vec<&Layer> {
     let makers: Vec<bool> = makers.collect();
     let pairs = layers.iter().rev().zip(makers.iter().rev());
     pairs.filter(|(_, is_copy)| **is_copy).map(|(layer, _)| layer).collect()
-}
-
-/// Returns the time that the store's file system gives to what is made now.
-fn now(bench: &Bench) -> Result<Nanoseconds, StepError> {
-    let scratch = bench.workshop.store.scratch("now")?;
-    let read = || -> std::io::Result<Nanoseconds> {
-        let path = scratch.path().join("now");
-        let made = fs_err::File::create(&path)?.metadata()?;
-        Ok(made.mtime().saturating_mul(NANOSECONDS).saturating_add(made.mtime_nsec()))
-    };
-    read().map_err(|source| StepError::Io {
-        what: "cannot ask the store's file system for the time".to_owned(),
-        source,
-    })
 }

@@ -1,0 +1,63 @@
+//! The clock of the store's file system, which is another one than the machine's where that lies elsewhere, and has coarser steps.
+
+use std::io;
+use std::path::Path;
+
+use kiln_store::{Scratch, Store};
+
+use super::StepError;
+
+/// Returns the time that the file system gives to what is made now, in nanoseconds.
+pub(super) fn now(store: &Store) -> Result<i64, StepError> {
+    look(&place(store)?).map_err(failed)
+}
+
+/// Waits until the clock is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that stands still or was set
+/// back is not waited for.
+pub(super) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, StepError> {
+    const LOOKS_MAX: u32 = 100;
+    let place = place(store)?;
+    let mut looks = 0;
+    loop {
+        let now = look(&place).map_err(failed)?;
+        if now > latest_ns || looks == LOOKS_MAX {
+            return Ok(now);
+        }
+        looks += 1;
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn place(store: &Store) -> Result<Scratch, StepError> {
+    Ok(store.scratch("clock")?)
+}
+
+fn look(place: &Scratch) -> io::Result<i64> {
+    let path: &Path = &place.path().join("now");
+    let made = fs_err::File::create_new(path)?;
+    let now = kiln_layer::FileIdentity::of(made.file())?.ctime_ns;
+    fs_err::remove_file(path)?;
+    Ok(now)
+}
+
+fn failed(source: io::Error) -> StepError {
+    StepError::Io { what: "cannot ask the store's file system for the time".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_has_passed_is_behind_the_clock_and_one_far_ahead_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let before = now(&store).unwrap();
+        let after = outlast(&store, before).unwrap();
+        assert!(after > before, "{before} {after}");
+        assert!(outlast(&store, i64::MAX).unwrap() < i64::MAX);
+        let left = std::fs::read_dir(folder.path().join("scratch")).unwrap();
+        let left = left.flat_map(|own| std::fs::read_dir(own.unwrap().path()).into_iter().flatten());
+        assert_eq!(left.count(), 0);
+    }
+}

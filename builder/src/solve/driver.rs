@@ -107,6 +107,8 @@ pub async fn solve(
                     _ = ended => break,
                 }
             }
+            // A step may run for long after the disk is full.
+            () = aside.failed(), if driver.failure.is_none() => driver.fail_aside(),
             Some(finished) = running.next() => driver.finished(finished),
             never = &mut work_aside => match never {},
         }
@@ -204,6 +206,8 @@ impl Driver<'_> {
         let Finished { step, took, outcome } = finished;
         let is_transform = self.plan.step(step).op.parent().is_some();
         self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
+        // First: a step that waited for a blob which did not reach the disk only says that the blob is missing.
+        self.fail_aside();
         match outcome {
             Ok(done) => {
                 if is_transform {
@@ -226,7 +230,6 @@ impl Driver<'_> {
                 self.fail(failure);
             }
         }
-        self.fail_aside();
     }
 
     /// Records the result under the definition key, so that the next build finds it without running anything.

@@ -1,7 +1,10 @@
 //! What lies between the end of a step and the disk: blobs that are on their way or gone, a disk that fails, and kiln killed there.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -159,4 +162,79 @@ fn a_rename_that_fails_anywhere_in_a_build_is_told_and_leaves_nothing_wrong() {
 #[test]
 fn a_kill_at_any_sync_or_rename_of_a_build_leaves_a_store_that_the_next_one_can_use() {
     check_faults("fsync,fdatasync,rename,renameat,renameat2", "signal=KILL", None);
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn await_that(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Returns the files of a name in all slots of cache mounts.
+fn files_named(mounts: &Path, name: &str) -> Vec<PathBuf> {
+    let inside = |path: PathBuf| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let slots = inside(mounts.to_owned()).flat_map(inside);
+    slots.map(|slot| slot.join(name)).filter(|path| path.exists()).collect()
+}
+
+/// Returns the inode of each snapshot, which is another one when it was unpacked again, and the text of its note.
+fn snapshots(store: &Path) -> BTreeMap<String, (u64, String)> {
+    let names = fs::read_dir(store.join("snapshots")).unwrap().map(|entry| entry.unwrap().path());
+    let found = names.filter(|path| path.is_dir()).map(|path| {
+        let note = fs::read_to_string(path.with_extension("boot")).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, (fs::symlink_metadata(path).unwrap().ino(), note))
+    });
+    found.collect()
+}
+
+#[test]
+fn layers_that_were_unpacked_a_while_ago_are_unpacked_no_more_when_the_machine_starts_again() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let start = |lines: &str| {
+        let context = space.context("context", &[("Dockerfile", &format!("FROM busybox\n{lines}"))]);
+        space.build(&context).start()
+    };
+    let build = |lines: &str| {
+        start(lines).wait().success();
+        snapshots(&space.store())
+    };
+    let notes = || {
+        snapshots(&space.store()).into_keys().map(|name| space.store().join("snapshots").join(name + ".boot"))
+    };
+    let first = build("RUN echo first > /first\n");
+    assert!(first.values().all(|(_, note)| note.len() == 36), "young ones are not settled: {first:?}");
+    let minutes = Duration::from_secs(300);
+    for note in notes() {
+        let written = fs::metadata(&note).unwrap().modified().unwrap() - minutes;
+        fs::File::options().write(true).open(&note).unwrap().set_modified(written).unwrap();
+    }
+    // They are settled beside the step, which waits for it.
+    let lines = "RUN echo first > /first\nRUN --mount=type=cache,target=/gate touch /gate/closed; echo second > /second; \
+        while [ -e /gate/closed ]; do sleep 0.05; done\n";
+    let running = start(lines);
+    let is_settled = || first.keys().all(|name| snapshots(&space.store())[name].1 == "settled");
+    await_that("snapshots are settled", is_settled);
+    let gate = || files_named(&space.store().join("cachemounts"), "closed");
+    await_that("the step runs", || !gate().is_empty());
+    gate().iter().for_each(|gate| fs::remove_file(gate).unwrap());
+    running.wait().success();
+    let second = snapshots(&space.store());
+    assert_eq!(second.len(), first.len() + 1);
+    // The machine starts again.
+    notes()
+        .filter(|note| fs::read(note).unwrap() != b"settled")
+        .for_each(|note| fs::write(note, "another").unwrap());
+    let third =
+        build("RUN echo first > /first\nRUN echo second > /second; sleep 2\nRUN cat /first /second\n");
+    for (name, (inode, _)) in &second {
+        assert_eq!(third[name].0 == *inode, first.contains_key(name), "{name}: {second:?} {third:?}");
+    }
+    drop(server);
 }

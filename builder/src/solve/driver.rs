@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::{Op, Plan, StepId};
 use crate::progress::ProgressEvent;
 use crate::rootfs::Rootfs;
+use crate::settling::Settling;
 use crate::transform::{Bench, Given, StepError, StepOutput, execute};
 
 /// How long running work may take to end after an interrupt, before it is left behind.
@@ -82,6 +83,7 @@ pub async fn solve(
         outputs: vec![None; plan.len()],
         interrupt,
         failure: None,
+        settling: Settling::default(),
     };
     let mut running = FuturesUnordered::new();
     let aside = &bench.aside;
@@ -115,6 +117,7 @@ pub async fn solve(
     }
     until_done(aside, work_aside, interrupt).await;
     driver.fail_aside();
+    drop(driver.settling);
     match driver.failure {
         Some(failure) => Err(failure),
         None if interrupt.is_raised() => Err(SolveError::Interrupted),
@@ -148,6 +151,7 @@ struct Driver<'a> {
     outputs: Vec<Option<StepOutput>>,
     interrupt: &'a Interrupt,
     failure: Option<SolveError>,
+    settling: Settling,
 }
 
 struct Finished {
@@ -163,6 +167,7 @@ impl Driver<'_> {
         let hit = hit.filter(|_| is_transform);
         if hit.is_none() && matches!(self.plan.step(step).op, Op::Run(_)) {
             self.bench.spare.expect(1);
+            self.settling.begin(&self.bench.workshop.store);
         }
         if let Some(rootfs) = &hit {
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));

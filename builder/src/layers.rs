@@ -6,7 +6,8 @@
 //! A listing is a record (`listing`) under the diff id, written with the layer or when the layer is read for the first time.
 //! Many processes may want one layer at once: the first unpacks it, the others wait.
 
-use std::collections::HashSet;
+mod snapshot_id;
+
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Devices, DirectoryOrigin, Item, LayerDirectories, Listing, Lower, Metadata, OverlayMarks,
-    Ownership, Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
+    ArchivePath, Devices, DirectoryOrigin, Item, LayerDirectories, Listing, Lower, OverlayMarks, Ownership,
+    Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
 };
-use kiln_oci::{DiffId, Digest, Hasher};
+use kiln_oci::{DiffId, Digest};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, Scratch, Store, StoreError};
 
+use self::snapshot_id::{Manner, snapshot_id};
 use crate::root_kind::root_kind;
 use crate::rootfs::Layer;
 use crate::upper;
@@ -322,53 +324,9 @@ fn unpack(
     Ok(workshop.store.publish_snapshot(scratch, &id)?)
 }
 
-/// Returns the name of a layer's unpacked directory over what lies below it.
-///
-/// A layer does not list directories that it leaves as they are, but its directory must have them, with the metadata they
-/// have below: overlayfs shows the topmost one. So the name covers them; a layer that lists all its parents has its own.
-pub fn snapshot_id(listing: &Listing, below: &Tree) -> DiffId {
-    let mut hasher = None;
-    let mut seen: HashSet<ArchivePath> = listing.items.iter().map(|(path, _)| path.clone()).collect();
-    for (path, _) in &listing.items {
-        for parent in path.ancestors() {
-            let known = !seen.insert(parent.clone());
-            let Some(entry) = below.get(&parent).filter(|_| !known && !parent.is_root()) else { continue };
-            let hasher = hasher.get_or_insert_with(|| {
-                let mut hasher = Hasher::new();
-                hasher.update(listing.diff_id.0.as_bytes());
-                hasher
-            });
-            let Metadata { mode, uid, gid, xattrs, mtime } = &entry.metadata;
-            hasher.update(&(parent.as_bytes().len() as u64).to_le_bytes());
-            hasher.update(parent.as_bytes());
-            hasher
-                .update(format!("{mode:o} {uid} {gid} {}.{} ", mtime.seconds, mtime.nanoseconds).as_bytes());
-            for (name, value) in xattrs.iter() {
-                for part in [name, value] {
-                    hasher.update(&(part.len() as u64).to_le_bytes());
-                    hasher.update(part);
-                }
-            }
-        }
-    }
-    hasher.map_or(listing.diff_id, |hasher| DiffId(hasher.finish()))
-}
-
-/// Returns the name of the directory that [`unpack`] makes: without marks it is another one, where there would be some.
 fn directory_id(workshop: &Workshop, listing: &Listing, below: &Tree) -> Result<DiffId, StoreError> {
-    let id = snapshot_id(listing, below);
-    let is_mark = |item: &Item| match item {
-        Item::Entry(entry) => entry.kind.is_device(),
-        Item::HardLink { .. } => false,
-        Item::Whiteout | Item::Opaque => true,
-    };
-    if form(workshop)? != UnpackForm::Contents || !listing.items.iter().any(|(_, item)| is_mark(item)) {
-        return Ok(id);
-    }
-    let mut hasher = Hasher::new();
-    hasher.update(b"kiln.contents.1");
-    hasher.update(id.0.as_bytes());
-    Ok(DiffId(hasher.finish()))
+    let manner = Manner { form: form(workshop)?, ownership: ownership(workshop), devices: devices(workshop) };
+    Ok(snapshot_id(manner, listing, below))
 }
 
 /// Returns what the directories of layers are for.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::image::check_blobs;
 use crate::support::served::mirror_config;
-use crate::support::{Outcome, TestSpace, busybox, peers, requires};
+use crate::support::{Outcome, TestSpace, busybox, peers, requires, users};
 
 /// Returns an archive of regular files and, where a target is given, hard links.
 fn archive(members: &[(&str, Option<&str>)]) -> Vec<u8> {
@@ -236,5 +236,23 @@ fn layers_that_were_unpacked_a_while_ago_are_unpacked_no_more_when_the_machine_s
     for (name, (inode, _)) in &second {
         assert_eq!(third[name].0 == *inode, first.contains_key(name), "{name}: {second:?} {third:?}");
     }
+    drop(server);
+}
+
+#[test]
+fn layers_that_were_unpacked_with_fewer_rights_are_unpacked_again_with_more() {
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    let server = busybox::serve(&space);
+    let user = users::with_subordinate_ids(&space);
+    let made = "FROM busybox\nRUN touch /file; chown 5:6 /file\n";
+    let seen = format!("{made}RUN stat -c %u:%g /file > /seen; chmod 600 /file\n");
+    let [before, after] = [("before", made), ("after", &*seen)]
+        .map(|(name, lines)| space.context(name, &[("Dockerfile", lines)]));
+    let call = |context: &Path, store: &str| space.build(context).user(&user).store(&user.path(store));
+    let expected = call(&after, "fresh").run().success().digest();
+    // Where newuidmap may not become root there is one id only.
+    call(&before, "store").under(["setpriv", "--no-new-privs"]).run().success();
+    assert_eq!(call(&after, "store").run().success().digest(), expected);
     drop(server);
 }

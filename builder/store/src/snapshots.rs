@@ -1,4 +1,4 @@
-//! Snapshots: unpacked layers, in `snapshots/<hex of the diff id>/`.
+//! Snapshots: unpacked layers, in `snapshots/<hex of an id>/`. How the id is made of the diff id and the way of unpacking is the caller's.
 //!
 //! A snapshot is a cache: it may go at any time nobody holds it, and comes back by unpacking. It appears by one rename of a
 //! scratch directory. When it was last used is the directory's access time; its other times belong to the layer.

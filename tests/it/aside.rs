@@ -256,3 +256,28 @@ fn layers_that_were_unpacked_with_fewer_rights_are_unpacked_again_with_more() {
     assert_eq!(call(&after, "store").run().success().digest(), expected);
     drop(server);
 }
+
+#[test]
+fn a_build_beside_one_that_is_killed_makes_what_is_right() {
+    requires!("root", "busybox", "cp");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let context = space.context("context", &[("Dockerfile", STEPS), ("a", "content")]);
+    let expected = space.build(&context).store(&space.path("sound")).run().success().digest();
+    let build = || space.build(&context).args(["-t", "app"]);
+    let mut killed = 0;
+    for turn in 0..12 {
+        // What the dead leaves in scratch is collected by the next build.
+        let (mut dying, living) =
+            (build().on_a_damaged_store().start(), build().on_a_damaged_store().start());
+        std::thread::sleep(Duration::from_millis(turn * 50));
+        dying.child.kill().unwrap();
+        killed += u32::from(dying.wait().status.code().is_none());
+        assert_eq!(living.wait().success().digest(), expected, "turn {turn}");
+        assert_eq!(build().run().success().digest(), expected, "turn {turn}");
+        check_blobs(&space.store());
+        fs::remove_dir_all(space.store()).unwrap();
+    }
+    assert!(killed >= 3, "too few builds were killed: {killed}");
+    drop(server);
+}

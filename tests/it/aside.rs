@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::image::check_blobs;
+use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::served::mirror_config;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires, users};
 
@@ -157,6 +158,41 @@ fn a_disk_that_is_full_at_any_sync_is_told_and_leaves_nothing_wrong() {
 #[test]
 fn a_rename_that_fails_anywhere_in_a_build_is_told_and_leaves_nothing_wrong() {
     check_faults("rename,renameat,renameat2", "error=EROFS", Some("ead-only file system"));
+}
+
+#[test]
+fn a_disk_that_is_full_after_any_page_is_told_and_leaves_nothing_wrong() {
+    requires!("root", "busybox", "cp");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let context = space.context("context", &[("Dockerfile", STEPS), ("a", "content")]);
+    let expected = space.build(&context).store(&space.path("sound")).run().success().digest();
+    let first = space.context("first", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    space.build(&first).args(["-o", "type=cacheonly"]).run().success();
+    let disk = Mounted::new(space.path("disk"), Filesystem::Tmpfs("24m"));
+    let (store, filler) = (disk.path.join("store"), disk.path.join("filler"));
+    let build = || space.build(&context).store(&store);
+    for pages in (0..).step_by(3) {
+        peers::run("cp", ["-a".as_ref(), space.store().as_os_str(), store.as_os_str()]);
+        let free = rustix::fs::statvfs(&disk.path).unwrap();
+        let size = (free.f_bavail.saturating_sub(pages) * free.f_frsize).try_into().unwrap();
+        fs::write(&filler, vec![0; size]).unwrap();
+        let outcome = build().on_a_damaged_store().run();
+        let is_enough = outcome.status.success();
+        match is_enough {
+            true => assert_eq!(outcome.digest(), expected, "{pages}: {outcome}"),
+            false => drop(outcome.fails_with(1).says(&["o space left on device"])),
+        }
+        check_blobs(&store);
+        fs::remove_file(&filler).unwrap();
+        assert_eq!(build().run().success().digest(), expected, "{pages}");
+        fs::remove_dir_all(&store).unwrap();
+        if is_enough {
+            assert!(pages > 30, "too few pages were written: {pages}");
+            break;
+        }
+    }
+    drop((server, disk));
 }
 
 #[test]

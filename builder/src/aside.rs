@@ -72,6 +72,11 @@ impl Aside {
         self.when(|queue| queue.waiting.len() <= WAITING_MAX).await;
     }
 
+    /// Returns when something has failed that [`Self::failure`] has not told yet.
+    pub async fn failed(&self) {
+        self.when(|queue| queue.failure.is_some()).await;
+    }
+
     /// Returns the first failure since the last call. Jobs after it were done nevertheless.
     pub fn failure(&self) -> Option<(StepId, StoreError)> {
         self.locked().failure.take()

@@ -84,6 +84,12 @@ pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'stati
     }
 }
 
+/// Runs `job`, which blocks, on a thread where nobody waits for it. A process that ends meanwhile leaves it undone.
+pub fn unattended(job: impl FnOnce() + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "this is the lane")]
+    drop(tokio::task::spawn_blocking(job));
+}
+
 /// Runs `there` on a thread of its own beside `here`, for two that hand each other work and wait for each other.
 pub fn beside<A: Send, B>(there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
     std::thread::scope(|scope| {

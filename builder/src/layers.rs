@@ -6,21 +6,23 @@
 //! A listing is a record (`listing`) under the diff id, written with the layer or when the layer is read for the first time.
 //! Many processes may want one layer at once: the first unpacks it, the others wait.
 
-use std::collections::HashSet;
+mod snapshot_id;
+
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
-    ArchivePath, Devices, DirectoryOrigin, Item, LayerDirectories, Listing, Lower, Metadata, OverlayMarks,
-    Ownership, Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
+    ArchivePath, Devices, DirectoryOrigin, Item, LayerDirectories, Listing, Lower, OverlayMarks, Ownership,
+    Tree, TreeError, UnpackError, UnpackForm, UnpackOptions,
 };
-use kiln_oci::{DiffId, Digest, Hasher};
+use kiln_oci::{DiffId, Digest};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, Scratch, Store, StoreError};
 
+use self::snapshot_id::{Manner, snapshot_id};
 use crate::root_kind::root_kind;
 use crate::rootfs::Layer;
 use crate::upper;
@@ -178,45 +180,79 @@ fn grown(workshop: &Workshop, top: &Layer, below: &[Layer]) -> Result<Option<Arc
     Ok(Some(Arc::new(tree)))
 }
 
-/// Says whether the layer at the top of a stack with this chain has an unpacked directory that this process knows.
-pub fn is_unpacked(workshop: &Workshop, chain: &Digest) -> bool {
-    locked(&workshop.unpacked).contains_key(chain)
+/// Says whether every layer of a stack has an unpacked directory that this process knows. `chains` are those of its layers.
+pub fn are_unpacked(workshop: &Workshop, chains: &[Digest]) -> bool {
+    let unpacked = locked(&workshop.unpacked);
+    chains.iter().all(|chain| unpacked.contains_key(chain))
 }
 
-/// Says whether the layer that a step made is unpacked already, as after steps that change nothing. `below` are those under it.
+/// Returns the layers of a stack that have no unpacked directory yet. Their listings must be known.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn is_published(
-    workshop: &Workshop,
-    (layer, below): (&Layer, &[Layer]),
-    below_tree: &Tree,
-) -> Result<bool, LayerError> {
-    let path = known_directory(workshop, layer, below_tree)?;
-    if let Some(path) = &path {
-        locked(&workshop.unpacked).insert(chain_with(layer, below), path.clone());
+/// When the store cannot be read, or the layers do not fit together.
+pub fn packed(workshop: &Workshop, stack: &[Layer]) -> Result<Vec<Layer>, LayerError> {
+    let mut packed = Vec::new();
+    for (position, layer) in stack.iter().enumerate() {
+        if directory_of(workshop, &stack[..=position])?.is_none() {
+            packed.push(layer.clone());
+        }
     }
-    Ok(path.is_some())
+    Ok(packed)
 }
 
-/// Publishes the directory of a step as the unpacked form of the layer that it made over `below`.
+/// Returns the layers that must be unpacked before contents of the topmost can be read: that one, and where it has names of
+/// files in lower layers, those. Their listings must be known.
 ///
 /// # Errors
-/// When the store cannot be written.
-pub fn publish(
+/// As for [`packed`].
+pub fn packed_for_topmost(workshop: &Workshop, stack: &[Layer]) -> Result<Vec<Layer>, LayerError> {
+    let Some((layer, below)) = stack.split_last() else { return Ok(Vec::new()) };
+    if directory_of(workshop, stack)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut needed = match has_links_below(&*listing(workshop, layer)?) {
+        true => packed(workshop, below)?,
+        false => Vec::new(),
+    };
+    needed.push(layer.clone());
+    Ok(needed)
+}
+
+fn has_links_below(listing: &Listing) -> bool {
+    let items = &listing.items;
+    let is_own = |target: &ArchivePath| {
+        let place = items.binary_search_by(|(path, _)| path.cmp(target));
+        place.is_ok_and(|place| matches!(items[place].1, Item::Entry(_) | Item::HardLink { .. }))
+    };
+    items.iter().any(|(_, item)| matches!(item, Item::HardLink { target } if !is_own(target)))
+}
+
+/// Keeps the directory of a step as the unpacked form of the layer that it made over `below`, made ready by `settle`. Where that
+/// form is there already, as after steps that change nothing, or `settle` fails, the directory is given back.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn keep(
     workshop: &Workshop,
     directory: Scratch,
     (layer, below): (&Layer, &[Layer]),
     below_tree: &Tree,
-) -> Result<(), LayerError> {
+    settle: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Option<Scratch>, LayerError> {
     let listing = listing(workshop, layer)?;
-    let path = workshop.store.publish_snapshot(directory, &snapshot_id(&listing, below_tree))?;
-    locked(&workshop.unpacked).insert(chain_with(layer, below), path);
-    Ok(())
-}
-
-fn chain_with(layer: &Layer, below: &[Layer]) -> Digest {
-    crate::rootfs::chain_of(&[below, std::slice::from_ref(layer)].concat())
+    let id = directory_id(workshop, &listing, below_tree)?;
+    let chain = crate::rootfs::chain_of(&[below, std::slice::from_ref(layer)].concat());
+    if let Some(path) = workshop.store.snapshots().get(&id)? {
+        locked(&workshop.unpacked).insert(chain, path);
+        return Ok(Some(directory));
+    }
+    // A directory that cannot be made ready is only not kept: it is a cache.
+    if settle(directory.path()).is_err() {
+        return Ok(Some(directory));
+    }
+    let path = workshop.store.publish_snapshot(directory, &id)?;
+    locked(&workshop.unpacked).insert(chain, path);
+    Ok(None)
 }
 
 /// Returns the directory of the topmost of `layers`, unpacking it if nobody has.
@@ -227,17 +263,26 @@ pub fn unpacked(workshop: &Workshop, layers: &[Layer]) -> Result<PathBuf, LayerE
     let Some((layer, below)) = layers.split_last() else {
         unreachable!("an empty stack has no topmost layer, and nobody asks for it")
     };
+    if let Some(path) = directory_of(workshop, layers)? {
+        return Ok(path);
+    }
+    let path = unpack(workshop, layer, below, &*tree(workshop, below)?)?;
+    locked(&workshop.unpacked).insert(crate::rootfs::chain_of(layers), path.clone());
+    Ok(path)
+}
+
+/// Returns the directory of the topmost of `layers`, if there is one.
+fn directory_of(workshop: &Workshop, layers: &[Layer]) -> Result<Option<PathBuf>, LayerError> {
+    let Some((layer, below)) = layers.split_last() else { return Ok(None) };
     let chain = crate::rootfs::chain_of(layers);
     if let Some(path) = locked(&workshop.unpacked).get(&chain) {
-        return Ok(path.clone());
+        return Ok(Some(path.clone()));
     }
-    let below_tree = tree(workshop, below)?;
-    let path = match known_directory(workshop, layer, &below_tree)? {
-        Some(path) => path,
-        None => unpack(workshop, layer, below, &below_tree)?,
-    };
-    locked(&workshop.unpacked).insert(chain, path.clone());
-    Ok(path)
+    let found = known_directory(workshop, layer, &*tree(workshop, below)?)?;
+    if let Some(path) = &found {
+        locked(&workshop.unpacked).insert(chain, path.clone());
+    }
+    Ok(found)
 }
 
 fn known_directory(workshop: &Workshop, layer: &Layer, below: &Tree) -> Result<Option<PathBuf>, LayerError> {
@@ -279,60 +324,9 @@ fn unpack(
     Ok(workshop.store.publish_snapshot(scratch, &id)?)
 }
 
-/// Returns the name of a layer's unpacked directory over what lies below it.
-///
-/// A layer does not list directories that it leaves as they are, but its directory must have them, with the metadata they
-/// have below: overlayfs shows the topmost one. So the name covers them; a layer that lists all its parents has its own.
-pub fn snapshot_id(listing: &Listing, below: &Tree) -> DiffId {
-    let mut hasher = None;
-    let listed: HashSet<&ArchivePath> = listing.items.iter().map(|(path, _)| path).collect();
-    let mut met: HashSet<ArchivePath> = HashSet::new();
-    for (path, _) in &listing.items {
-        // Upwards, until one that was met before: its own parents were, too. So deep directories cost what their names do.
-        let is_new = |parent: &ArchivePath| !parent.is_root() && !met.contains(parent);
-        let parents =
-            std::iter::successors(path.parent().filter(is_new), |path| path.parent().filter(is_new));
-        let parents: Vec<ArchivePath> = parents.collect();
-        for parent in parents.into_iter().rev() {
-            met.insert(parent.clone());
-            let entry = if listed.contains(&parent) { None } else { below.get(&parent) };
-            let Some(entry) = entry else { continue };
-            let hasher = hasher.get_or_insert_with(|| {
-                let mut hasher = Hasher::new();
-                hasher.update(listing.diff_id.0.as_bytes());
-                hasher
-            });
-            let Metadata { mode, uid, gid, xattrs, mtime } = &entry.metadata;
-            hasher.update(&(parent.as_bytes().len() as u64).to_le_bytes());
-            hasher.update(parent.as_bytes());
-            hasher
-                .update(format!("{mode:o} {uid} {gid} {}.{} ", mtime.seconds, mtime.nanoseconds).as_bytes());
-            for (name, value) in xattrs.iter() {
-                for part in [name, value] {
-                    hasher.update(&(part.len() as u64).to_le_bytes());
-                    hasher.update(part);
-                }
-            }
-        }
-    }
-    hasher.map_or(listing.diff_id, |hasher| DiffId(hasher.finish()))
-}
-
-/// Returns the name of the directory that [`unpack`] makes: without marks it is another one, where there would be some.
 fn directory_id(workshop: &Workshop, listing: &Listing, below: &Tree) -> Result<DiffId, StoreError> {
-    let id = snapshot_id(listing, below);
-    let is_mark = |item: &Item| match item {
-        Item::Entry(entry) => entry.kind.is_device(),
-        Item::HardLink { .. } => false,
-        Item::Whiteout | Item::Opaque => true,
-    };
-    if form(workshop)? != UnpackForm::Contents || !listing.items.iter().any(|(_, item)| is_mark(item)) {
-        return Ok(id);
-    }
-    let mut hasher = Hasher::new();
-    hasher.update(b"kiln.contents.1");
-    hasher.update(id.0.as_bytes());
-    Ok(DiffId(hasher.finish()))
+    let manner = Manner { form: form(workshop)?, ownership: ownership(workshop), devices: devices(workshop) };
+    Ok(snapshot_id(manner, listing, below))
 }
 
 /// Returns what the directories of layers are for.
@@ -389,16 +383,21 @@ impl LayerDirectories for UnpackedLayers<'_> {
         if let Some(open) = locked(&self.workshop.directories).get(&diff_id) {
             return Ok(Arc::clone(open));
         }
-        for stack in self.stacks {
-            if let Some(position) = stack.iter().position(|layer| layer.diff_id == diff_id) {
-                let path = unpacked(self.workshop, &stack[..=position]).map_err(std::io::Error::other)?;
-                let open = Arc::new(DirectoryOrigin::open(&path)?);
-                locked(&self.workshop.directories).insert(diff_id, Arc::clone(&open));
-                return Ok(open);
-            }
-        }
-        Err(std::io::Error::other(format!("layer `{diff_id}` belongs to no file system of this step")))
+        let unknown = || format!("layer `{diff_id}` belongs to no file system of this step");
+        let stack = stack_up_to(self.stacks, diff_id).ok_or_else(|| std::io::Error::other(unknown()))?;
+        let path = unpacked(self.workshop, stack).map_err(std::io::Error::other)?;
+        let open = Arc::new(DirectoryOrigin::open(&path)?);
+        locked(&self.workshop.directories).insert(diff_id, Arc::clone(&open));
+        Ok(open)
     }
+}
+
+/// Returns the stack in which contents of a layer are read: the first that has it, without what lies above.
+pub fn stack_up_to(stacks: &[Vec<Layer>], diff_id: DiffId) -> Option<&[Layer]> {
+    stacks.iter().find_map(|stack| {
+        let position = stack.iter().position(|layer| layer.diff_id == diff_id)?;
+        Some(&stack[..=position])
+    })
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -75,6 +75,8 @@ pub mod blobs;
 pub mod workshop;
 pub use workshop::{AGENT_VARIABLE, GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
 
+pub mod settling;
+
 pub mod aside;
 
 pub mod interrupt;

@@ -14,6 +14,7 @@
 
 mod agent_keys;
 mod agents;
+mod aside;
 mod chrooted;
 mod conformance;
 mod containers;

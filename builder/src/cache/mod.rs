@@ -28,8 +28,8 @@ use crate::rootfs::{Layer, Rootfs, StoredLayer};
 const DEFINITIONS: &str = "definition";
 const CONTENTS: &str = "content";
 const FIELDS: &str = "fields";
-/// Version of the records' form; another one is a miss.
-const RECORD_FORMAT: u32 = 1;
+/// Version of the records' form and of how steps run; another one is a miss. 2 is for owners that a step with a single id left wrong.
+const RECORD_FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct StoredRootfs {

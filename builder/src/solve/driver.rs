@@ -18,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::{Op, Plan, StepId};
 use crate::progress::ProgressEvent;
 use crate::rootfs::Rootfs;
+use crate::settling::Settling;
 use crate::transform::{Bench, Given, StepError, StepOutput, execute};
 
 /// How long running work may take to end after an interrupt, before it is left behind.
@@ -85,6 +86,7 @@ pub async fn solve(
         runs_left: RunsLeft::default(),
         interrupt,
         failure: None,
+        settling: Settling::default(),
     };
     let mut running = FuturesUnordered::new();
     let aside = &bench.aside;
@@ -113,12 +115,15 @@ pub async fn solve(
                     _ = ended => break,
                 }
             }
+            // A step may run for long after the disk is full.
+            () = aside.failed(), if driver.failure.is_none() => driver.fail_aside(),
             Some(finished) = running.next() => driver.finished(finished),
             never = &mut work_aside => match never {},
         }
     }
     until_done(aside, work_aside, interrupt).await;
     driver.fail_aside();
+    drop(driver.settling);
     match driver.failure {
         Some(failure) => Err(failure),
         None if interrupt.is_raised() => Err(SolveError::Interrupted),
@@ -154,6 +159,7 @@ struct Driver<'a> {
     runs_left: RunsLeft,
     interrupt: &'a Interrupt,
     failure: Option<SolveError>,
+    settling: Settling,
 }
 
 struct Finished {
@@ -171,6 +177,7 @@ impl Driver<'_> {
             self.bench.spare.expect(1);
             let is_impossible = matches!(emulation(&op.platform.architecture), Emulation::Missing(_));
             self.runs_left.add(step, !is_impossible);
+            self.settling.begin(&self.bench.workshop.store);
         }
         if let Some(rootfs) = &hit {
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
@@ -227,6 +234,8 @@ impl Driver<'_> {
         let is_transform = self.plan.step(step).op.parent().is_some();
         self.runs_left.remove(step);
         self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
+        // First: a step that waited for a blob which did not reach the disk only says that the blob is missing.
+        self.fail_aside();
         match outcome {
             Ok(done) => {
                 if is_transform {
@@ -249,7 +258,6 @@ impl Driver<'_> {
                 self.fail(failure);
             }
         }
-        self.fail_aside();
     }
 
     /// Records the result under the definition key, so that the next build finds it without running anything.

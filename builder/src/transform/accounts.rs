@@ -1,12 +1,17 @@
 //! The image's own `passwd` and `group`, read without unpacking more than the layers that hold them.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use kiln_layer::owner::Accounts;
 use kiln_layer::{ArchivePath, LayerDirectories, Tree};
 
-use super::StepError;
+use super::finish::{fetch_contents, holder, on_cpu};
+use super::{Bench, StepError};
+use crate::layers;
+use crate::rootfs::Layer;
 
+const FILES: [&str; 2] = ["etc/passwd", "etc/group"];
 /// Largest account file that is read, in bytes (BuildKit's limit).
 const ACCOUNT_FILE_BYTES_MAX: u64 = 10 << 20;
 
@@ -20,7 +25,8 @@ pub(super) struct AccountFiles {
 impl AccountFiles {
     /// Reads them, where they are regular files.
     pub(super) fn read(tree: &Tree, layers: &dyn LayerDirectories) -> Result<Self, StepError> {
-        Ok(Self { passwd: file(tree, layers, "etc/passwd")?, group: file(tree, layers, "etc/group")? })
+        let [passwd, group] = FILES;
+        Ok(Self { passwd: file(tree, layers, passwd)?, group: file(tree, layers, group)? })
     }
 
     pub(super) fn accounts(&self) -> Accounts<'_> {
@@ -33,11 +39,27 @@ pub(super) fn are_needed(text: &str) -> bool {
     !kiln_layer::owner::files_needed(text).is_empty()
 }
 
-fn file(tree: &Tree, layers: &dyn LayerDirectories, path: &str) -> Result<Option<Vec<u8>>, StepError> {
+/// Fetches the layers that hold the account files of a stack, unless they are unpacked. Its listings must be known.
+pub(super) async fn fetch(bench: &Arc<Bench>, stack: &[Layer]) -> Result<(), StepError> {
+    let own = stack.to_vec();
+    let find = move |bench: &Bench| {
+        let tree = layers::tree(&bench.workshop, &own)?;
+        let find = |path| holder(tree.get(&resolved(&tree, path)?)?);
+        Ok(FILES.into_iter().filter_map(find).collect())
+    };
+    let holders = on_cpu(bench, find).await?;
+    fetch_contents(bench, holders, &[stack.to_vec()]).await
+}
+
+/// Returns where one of the files is. A path that leads nowhere is an image without that file.
+fn resolved(tree: &Tree, path: &str) -> Option<ArchivePath> {
     let named = ArchivePath::parse(path.as_bytes()).expect("a plain path");
-    // A path that leads nowhere is an image without that file.
-    let Ok(resolved) = tree.resolve(&named) else { return Ok(None) };
-    let Some(content) = tree.get(&resolved.path).and_then(|entry| entry.content()) else { return Ok(None) };
+    Some(tree.resolve(&named).ok()?.path)
+}
+
+fn file(tree: &Tree, layers: &dyn LayerDirectories, path: &str) -> Result<Option<Vec<u8>>, StepError> {
+    let resolved = resolved(tree, path);
+    let Some(content) = resolved.and_then(|path| tree.get(&path)?.content()) else { return Ok(None) };
     let failed = |source| StepError::Io { what: format!("cannot read `/{path}` of the image"), source };
     if content.size > ACCOUNT_FILE_BYTES_MAX {
         return Err(failed(std::io::Error::other(format!(

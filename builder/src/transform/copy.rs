@@ -1,18 +1,18 @@
 //! COPY and ADD: trees in, a layer out. Nothing is unpacked but the layers whose contents are copied.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::tar::read::Limits;
 use kiln_layer::{
     ArchivePath, Chmod, Content, CopyRequest, CopySource as LayerSource, DirectoryOrigin, Entry, Metadata,
-    NoLayers, Origin, PathMatcher, Selected, Tree, WithTime,
+    NoLayers, PathMatcher, Selected, Tree, WithTime,
 };
-use kiln_oci::Digest;
+use kiln_oci::{DiffId, Digest};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, await_blobs, fetch, known_layer, on_cpu, write_layer};
-use super::make_dir::fetch_unlisted;
+use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, known_layer, on_cpu, write_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
@@ -37,7 +37,7 @@ pub(super) async fn copy(
         }
     }
     if copy.chown.as_deref().is_some_and(accounts::are_needed) {
-        await_blobs(bench).await;
+        accounts::fetch(bench, &parent.layers).await?;
     }
     let Given { reads, selections, .. } = given;
     let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
@@ -47,7 +47,7 @@ pub(super) async fn copy(
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(new) => {
-            fetch_contents(bench, &new, &stacks).await?;
+            fetch_contents(bench, holders(&new), &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
     };
@@ -151,20 +151,9 @@ fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Resul
     Ok(layer)
 }
 
-/// Fetches the layers that hold contents of the changes, with what lies below them, unless they are unpacked.
-async fn fetch_contents(bench: &Bench, new: &New, stacks: &[Vec<Layer>]) -> Result<(), StepError> {
-    let mut needed: Vec<Layer> = Vec::new();
-    for (_, entry) in new.changes.entries.iter() {
-        let Some(Content { origin: Origin::Layer(diff_id), .. }) = entry.content() else { continue };
-        if needed.iter().any(|layer| layer.diff_id == *diff_id) {
-            continue;
-        }
-        if !matches!(bench.workshop.store.snapshots().get(diff_id), Ok(Some(_))) {
-            let layer = stacks.iter().flatten().find(|layer| layer.diff_id == *diff_id);
-            needed.extend(layer.cloned());
-        }
-    }
-    fetch(bench, &needed).await
+/// Returns the layers that hold contents of the changes.
+fn holders(new: &New) -> BTreeSet<DiffId> {
+    new.changes.entries.iter().filter_map(|(_, entry)| holder(entry)).collect()
 }
 
 fn owner(bench: &Bench, text: &str, target: &Tree, stack: &[Layer]) -> Result<Owner, StepError> {

@@ -1,11 +1,11 @@
 //! The end of every transform: changes → layer → store → cache. A step is done when its layer is written; that it comes to the
 //! disk under its name, and its records after it, is done [aside](crate::aside) while the next step runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use kiln_layer::{Changes, CommitOptions, EarlierBlocks, LayerTime};
-use kiln_oci::Descriptor;
+use kiln_layer::{Changes, CommitOptions, EarlierBlocks, Entry, LayerTime, Origin};
+use kiln_oci::{Descriptor, DiffId};
 
 use super::{Bench, Reuse, StepError};
 use crate::blobs;
@@ -14,7 +14,7 @@ use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::KeyRecord;
 use crate::plan::{Op, StepId, StepKey};
 use crate::request::Timestamp;
-use crate::rootfs::Layer;
+use crate::rootfs::{Layer, chains_of};
 
 /// A layer to be written.
 pub(super) struct NewLayer<'a> {
@@ -80,17 +80,61 @@ fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {
     bench.made.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for the blobs that this build has made, which may be on their way: for whoever reads files of them.
-pub(super) async fn await_blobs(bench: &Bench) {
-    bench.aside.done().await;
-}
-
-/// Brings the blobs of layers into the store, where they are not.
-pub(super) async fn fetch(bench: &Bench, layers: &[Layer]) -> Result<(), StepError> {
+/// Brings the blobs of layers into the store, where they are not. Those that this build has made may be on their way; so a step comes
+/// to a blob by one of the three ways below, and by no other.
+async fn fetch(bench: &Bench, layers: &[Layer]) -> Result<(), StepError> {
     if !layers.is_empty() {
-        await_blobs(bench).await;
+        bench.aside.done().await;
     }
     Ok(blobs::fetch_layers(&bench.workshop, layers, &bench.progress).await?)
+}
+
+/// Fetches the layers whose listings are not known.
+pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
+    let workshop = &bench.workshop;
+    let is_unlisted = |layer: &&Layer| layers::known_listing(workshop, &layer.diff_id).is_none();
+    fetch(bench, &stack.iter().filter(is_unlisted).cloned().collect::<Vec<_>>()).await
+}
+
+/// Fetches the layers that are not unpacked. Their listings must be known.
+pub(super) async fn fetch_unpacked(bench: &Arc<Bench>, stack: &[Layer]) -> Result<(), StepError> {
+    if layers::are_unpacked(&bench.workshop, &chains_of(stack)) {
+        return Ok(());
+    }
+    let stack = stack.to_vec();
+    let packed = on_cpu(bench, move |bench| Ok(layers::packed(&bench.workshop, &stack)?)).await?;
+    fetch(bench, &packed).await
+}
+
+/// Returns the layer that holds the content of a file, if one does.
+pub(super) fn holder(entry: &Entry) -> Option<DiffId> {
+    match entry.content()?.origin {
+        Origin::Layer(diff_id) => Some(diff_id),
+        Origin::Directory(_) | Origin::Inline(_) => None,
+    }
+}
+
+/// Fetches what contents of some layers are read from, unless it is unpacked. Listings of all layers must be known.
+pub(super) async fn fetch_contents(
+    bench: &Arc<Bench>,
+    holders: BTreeSet<DiffId>,
+    stacks: &[Vec<Layer>],
+) -> Result<(), StepError> {
+    if holders.is_empty() {
+        return Ok(());
+    }
+    let stacks = stacks.to_vec();
+    let find = move |bench: &Bench| {
+        let mut packed = Vec::new();
+        for holder in holders {
+            if let Some(stack) = layers::stack_up_to(&stacks, holder) {
+                packed.extend(layers::packed_for_topmost(&bench.workshop, stack)?);
+            }
+        }
+        Ok(packed)
+    };
+    let packed = on_cpu(bench, find).await?;
+    fetch(bench, &packed).await
 }
 
 /// Runs `job`, which is cheap to start and heavy to do, on the cpu lane.

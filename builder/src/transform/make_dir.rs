@@ -6,7 +6,7 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, await_blobs, fetch, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_unlisted, on_cpu, write_layer};
 use super::{Bench, Given, Reuse, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::{MakeDirOp, Op, StepId};
@@ -21,7 +21,7 @@ pub(super) async fn make_dir(
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
     if accounts::are_needed(&op.user) {
-        await_blobs(bench).await;
+        accounts::fetch(bench, &parent.layers).await?;
     }
     let (op, stack) = (op.clone(), parent.layers.clone());
     let layer = on_cpu(bench, move |bench| {
@@ -38,17 +38,6 @@ pub(super) async fn make_dir(
     })
     .await?;
     Ok(parent.with(layer))
-}
-
-/// Fetches the layers whose listings are not known.
-pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
-    let workshop = &bench.workshop;
-    let unknown: Vec<Layer> = stack
-        .iter()
-        .filter(|layer| layers::known_listing(workshop, &layer.diff_id).is_none())
-        .cloned()
-        .collect();
-    fetch(bench, &unknown).await
 }
 
 fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Option<Owner>, StepError> {

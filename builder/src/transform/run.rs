@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kiln_layer::owner::{User, resolve_user};
 use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
-use kiln_oci::Digest;
 use kiln_sandbox::{
     Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation, shares_processes,
 };
@@ -12,9 +11,8 @@ use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
-use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, known_layer, on_cpu, write_layer};
 use super::live_times::{Below, LiveTimes};
-use super::make_dir::fetch_unlisted;
 use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
@@ -26,7 +24,7 @@ use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::request::Timestamp;
-use crate::rootfs::{Layer, Rootfs, chains_of};
+use crate::rootfs::{Layer, Rootfs};
 
 pub(super) async fn run(
     bench: &Arc<Bench>,
@@ -133,23 +131,6 @@ fn probe(
     describe(KeyKind::Content, &bench.key_base, &op, &inputs, &mut fields);
     let key = step_key(KeyKind::Content, &bench.key_base, &op, &inputs);
     Ok(Probe { op, key, fields, reuse })
-}
-
-/// Fetches the blobs of layers that are not unpacked.
-async fn fetch_unpacked(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
-    let store = &bench.workshop.store;
-    let is_unpacked = |layer: &Layer, chain: &Digest| {
-        layers::is_unpacked(&bench.workshop, chain)
-            || matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_)))
-    };
-    let chains = chains_of(stack);
-    let packed: Vec<Layer> = stack
-        .iter()
-        .zip(&chains)
-        .filter(|(layer, chain)| !is_unpacked(layer, chain))
-        .map(|(layer, _)| layer.clone())
-        .collect();
-    fetch(bench, &packed).await
 }
 
 /// What is told where steps have no `/proc` of their own.

@@ -142,14 +142,11 @@ impl StepRoot {
             Self::Overlay { upper, work, .. } => {
                 // What the kernel keeps there is of no use any more.
                 bench.aside.add(made.step, move || work.close());
-                let layer = (made.layer, made.stack);
-                if layers::is_published(workshop, layer, made.below)? {
-                    bench.aside.add(made.step, move || upper.close());
-                    return Ok(());
-                }
                 let epoch = bench.timestamp.files();
-                if upper::settle(upper.path(), &found.changes, made.below, epoch, ownership).is_ok() {
-                    layers::publish(workshop, upper, layer, made.below)?;
+                let settle = |path: &Path| upper::settle(path, &found.changes, made.below, epoch, ownership);
+                let layer = (made.layer, made.stack);
+                if let Some(upper) = layers::keep(workshop, upper, layer, made.below, settle)? {
+                    bench.aside.add(made.step, move || upper.close());
                 }
             }
             Self::Copy { root, .. } => {

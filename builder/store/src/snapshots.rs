@@ -1,4 +1,4 @@
-//! Snapshots: unpacked layers, in `snapshots/<hex of the diff id>/`.
+//! Snapshots: unpacked layers, in `snapshots/<hex of an id>/`. How the id is made of the diff id and the way of unpacking is the caller's.
 //!
 //! A snapshot is a cache: it may go at any time nobody holds it, and comes back by unpacking. It appears by one rename of a
 //! scratch directory. When it was last used is the directory's access time; its other times belong to the layer.
@@ -12,20 +12,22 @@
 //! | the word `settled` | trusted for good: [`Snapshots::settle`] has synced the file system since |
 //! | anything else, or there is none | not trusted, and moved away when the layer is unpacked again |
 //!
-//! So a note that a power cut takes or tears costs a snapshot and nothing else, and only one that says `settled` is synced itself.
+//! So a note that a power cut takes or tears costs a snapshot and nothing else. One that says `settled` comes after the sync that makes
+//! it true; where it comes before its snapshot, or goes for a new one, it is synced itself.
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kiln_oci::{DiffId, Digest};
 
 use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::{Pin, Session};
-use crate::lock::{lock, named_lock_path};
+use crate::lock::{LockGuard, lock, named_lock_path};
 use crate::records::TOUCH_INTERVAL;
 use crate::scratch::{Scratch, TempFile, replace_file};
 
@@ -92,8 +94,7 @@ impl Snapshots {
             directory.close()?;
             return Ok(path);
         }
-        let lock_path = named_lock_path(self.session.root(), &format!("snapshot {diff_id}"));
-        let _alone = lock(self.session.disk(), &lock_path, LockMode::Exclusive)?;
+        let _alone = self.lock(diff_id)?;
         if let Some(path) = self.get(diff_id)? {
             directory.close()?;
             return Ok(path);
@@ -109,30 +110,74 @@ impl Snapshots {
         Ok(path)
     }
 
-    /// Brings all snapshots to the disk, so that they outlive a power cut; returns how many were not there yet.
+    /// Brings snapshots to the disk that were published so long ago or earlier, all at once, and returns an iterator that notes
+    /// one of them as settled with each step. One whose note says so outlives a power cut.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn settle(&self) -> Result<usize> {
+    pub fn settle(&self, age_min: Duration) -> Result<impl Iterator<Item = Result<DiffId>>> {
+        let unsettled = self.unsettled(age_min)?;
+        if !unsettled.is_empty() {
+            let folder = self.session.path(SNAPSHOTS);
+            self.session.disk().sync_file_system(&folder).on("sync", &folder)?;
+        }
+        let own = self.clone();
+        Ok(unsettled.into_iter().filter_map(move |found| own.note_settled(&found).transpose()))
+    }
+
+    /// Returns the snapshots of this run of the machine that nobody has settled.
+    fn unsettled(&self, age_min: Duration) -> Result<Vec<Unsettled>> {
         let disk = self.session.disk();
         let folder = self.session.path(SNAPSHOTS);
-        let names = disk.list(&folder).on("list", &folder)?;
         let boot_id = disk.boot_id().on("read the boot id for", &folder)?;
-        let mut settled = Vec::new();
-        for name in names.into_iter().filter(|name| name.as_encoded_bytes().ends_with(NOTE.as_bytes())) {
-            let note = folder.join(name);
+        let mut unsettled = Vec::new();
+        for name in disk.list(&folder).on("list", &folder)? {
+            let hex = name.to_str().and_then(|name| name.strip_suffix(NOTE));
+            let Some(digest) = hex.and_then(|hex| Digest::from_hex(hex).ok()) else { continue };
+            let found = DiffId(digest);
+            // Most are settled, and to look at them costs less than to read them.
+            let Some(state) = self.state(&found)?.filter(|state| state.size_bytes != SETTLED.len() as u64)
+            else {
+                continue;
+            };
+            let is_old = disk.now().duration_since(state.written).unwrap_or_default() >= age_min;
             // The note of an earlier boot stays: what it is about was not synced in time.
-            if read_note(&note)?.is_some_and(|noted| noted == boot_id.as_bytes()) {
-                settled.push(note);
+            if is_old && read_note(&self.note(&found))?.is_some_and(|noted| noted == boot_id.as_bytes()) {
+                unsettled.push(Unsettled { diff_id: found, state });
             }
         }
-        if !settled.is_empty() {
-            disk.sync_file_system(&folder).on("sync", &folder)?;
+        Ok(unsettled)
+    }
+
+    /// Notes that a snapshot is on the disk, unless another one has taken its place meanwhile. A power cut may take the new note
+    /// or tear it: then the snapshot is not trusted, which is no worse than before.
+    fn note_settled(&self, found: &Unsettled) -> Result<Option<DiffId>> {
+        let _alone = self.lock(&found.diff_id)?;
+        if self.state(&found.diff_id)?.as_ref() != Some(&found.state) {
+            return Ok(None);
         }
-        for note in &settled {
-            replace_file(&self.session, note, SETTLED.as_bytes())?;
-        }
-        Ok(settled.len())
+        let file = TempFile::new(&self.session)?;
+        file.write_all(SETTLED.as_bytes())?;
+        file.publish(&self.note(&found.diff_id))?;
+        Ok(Some(found.diff_id))
+    }
+
+    fn state(&self, diff_id: &DiffId) -> Result<Option<NoteState>> {
+        let note = self.note(diff_id);
+        let Some(metadata) = optional(std::fs::symlink_metadata(&note)).on("inspect", &note)? else {
+            return Ok(None);
+        };
+        Ok(Some(NoteState {
+            size_bytes: metadata.len(),
+            written: metadata.modified().on("inspect", &note)?,
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }))
+    }
+
+    fn lock(&self, diff_id: &DiffId) -> Result<LockGuard> {
+        let path = named_lock_path(self.session.root(), &format!("snapshot {diff_id}"));
+        lock(self.session.disk(), &path, LockMode::Exclusive)
     }
 
     fn is_trusted(&self, diff_id: &DiffId) -> Result<bool> {
@@ -196,6 +241,22 @@ impl Snapshots {
     pub(crate) fn path(&self, diff_id: &DiffId) -> PathBuf {
         self.session.path(SNAPSHOTS).join(diff_id.0.hex())
     }
+}
+
+/// A snapshot that is not settled, with its note as it was before the file system was synced.
+#[derive(Debug)]
+struct Unsettled {
+    diff_id: DiffId,
+    state: NoteState,
+}
+
+/// What tells one note from another in its place: each is a new file that gets its name by a rename.
+#[derive(Debug, PartialEq, Eq)]
+struct NoteState {
+    size_bytes: u64,
+    written: SystemTime,
+    inode: u64,
+    changed: (i64, i64),
 }
 
 /// Reads a note, or as much of a longer one as tells that it is none of ours.

@@ -1,6 +1,7 @@
 //! Objects in a cache mount: what depends on a changed source is made again, and nothing else is; with make, ninja and cargo.
 
 mod caches;
+mod killed;
 mod tools;
 
 use std::fs;

@@ -130,9 +130,15 @@ pub(crate) enum Done {
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) done: Mutex<Vec<Done>>,
+    boot_id: Option<String>,
 }
 
 impl Recorder {
+    /// A disk of a machine in one of its runs.
+    pub(crate) fn booted(boot_id: &str) -> Arc<dyn Disk> {
+        Arc::new(Self { boot_id: Some(boot_id.to_owned()), ..Self::default() })
+    }
+
     pub(crate) fn note(&self, done: Done) {
         self.done.lock().unwrap().push(done);
     }
@@ -200,7 +206,7 @@ impl Disk for Recorder {
         Ok(())
     }
     fn boot_id(&self) -> io::Result<String> {
-        RealDisk.boot_id()
+        self.boot_id.clone().map_or_else(|| RealDisk.boot_id(), Ok)
     }
     fn now(&self) -> SystemTime {
         RealDisk.now()

@@ -11,3 +11,4 @@ mod peers;
 mod processes;
 mod repositories;
 mod scenario;
+mod snapshots;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, Reference};
 use kiln_store::disk::Disk;
@@ -68,7 +69,7 @@ fn unpack(store: &Store) -> Result<()> {
     let scratch = store.scratch("unpack")?;
     std::fs::write(scratch.path().join("file"), "content").unwrap();
     store.publish_snapshot(scratch, &DiffId(Digest::of(LAYER)))?;
-    store.snapshots().settle()?;
+    store.snapshots().settle(Duration::ZERO)?.try_for_each(|settled| settled.map(drop))?;
     Ok(())
 }
 

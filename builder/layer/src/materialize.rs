@@ -16,7 +16,7 @@ use crate::entry::{Device, Entry, Kind, Metadata, Timestamp};
 use crate::holes;
 use crate::path::ArchivePath;
 use crate::tree::{InodeId, Tree};
-use crate::unpack::{Devices, Ownership, is_refusal};
+use crate::unpack::{Devices, Ownership, is_refusal, owner_error};
 
 /// Name of what is written when the part is no directory.
 pub const SINGLE_NAME: &str = "source";
@@ -248,7 +248,8 @@ pub(crate) fn set_metadata(
     options: MaterializeOptions,
 ) -> io::Result<()> {
     if options.ownership == Ownership::Real {
-        std::os::unix::fs::lchown(target, Some(metadata.uid), Some(metadata.gid))?;
+        std::os::unix::fs::lchown(target, Some(metadata.uid), Some(metadata.gid))
+            .map_err(|error| owner_error(metadata, error))?;
     }
     if kind != FileType::Symlink {
         std::fs::set_permissions(target, std::fs::Permissions::from_mode(metadata.mode))?;

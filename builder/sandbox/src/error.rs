@@ -94,7 +94,10 @@ pub enum ExecError {
         source: io::Error,
     },
     /// The step needs an id that this user namespace does not have.
-    #[error("sandbox: {kind} id {id} is not available here: only {available} ids are mapped")]
+    #[error(
+        "sandbox: {kind} id {id} is not available here: only {available} ids are mapped; a longer range in /etc/sub{}id gives more",
+        &kind[..1]
+    )]
     IdNotMapped {
         /// `user` or `group`.
         kind: &'static str,

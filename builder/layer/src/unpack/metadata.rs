@@ -1,5 +1,6 @@
 //! Owners, modes, attributes and times of what was written.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
@@ -20,7 +21,7 @@ impl Disk<'_> {
     ) -> Result<(), UnpackError> {
         if self.options.ownership == Ownership::Real {
             rustix::fs::fchown(handle, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)))
-                .map_err(|error| self.fail("set the owner of", path, error))?;
+                .map_err(|error| self.fail_owner(path, metadata, error))?;
         }
         rustix::fs::fchmod(handle, Mode::from_raw_mode(metadata.mode & 0o7777))
             .map_err(|error| self.fail("set the mode of", path, error))?;
@@ -49,7 +50,7 @@ impl Disk<'_> {
         if self.options.ownership == Ownership::Real {
             let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| self.fail("set the owner of", path, error))?;
+                .map_err(|error| self.fail_owner(path, &entry.metadata, error))?;
         }
         if !matches!(entry.kind, Kind::Symlink(_)) {
             // Just made beneath this handle, so no link can stand there; the umask may have taken bits.
@@ -59,6 +60,42 @@ impl Disk<'_> {
         rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.fail("set the time of", path, error))
     }
+
+    fn fail_owner(&self, path: &ArchivePath, metadata: &Metadata, error: Errno) -> UnpackError {
+        let source = owner_error(metadata, error.into());
+        UnpackError::Write { verb: "set the owner of", path: self.root.display(path), source }
+    }
+}
+
+/// Says which id is missing where the kernel only says that an owner is an invalid argument: one that the user namespace of
+/// this process does not have.
+pub(crate) fn owner_error(metadata: &Metadata, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::InvalidInput {
+        return error;
+    }
+    let missing = [("user", metadata.uid, "uid"), ("group", metadata.gid, "gid")].into_iter().find_map(
+        |(kind, id, name)| {
+            let available = ids_without(id, &std::fs::read_to_string(format!("/proc/self/{name}_map")).ok()?)?;
+            Some(format!(
+                "{kind} id {id} is not available here: only {available} ids are mapped; a longer range in /etc/sub{name} gives more"
+            ))
+        },
+    );
+    missing.map_or(error, |text| io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// Returns how many ids a map has, if this one is not among them. The format is that of user_namespaces(7).
+fn ids_without(id: u32, map: &str) -> Option<u64> {
+    let mut available = 0;
+    for line in map.lines() {
+        let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
+        let (first, count) = (fields.next()?.ok()?, fields.nth(1)?.ok()?);
+        if (first..first + count).contains(&u64::from(id)) {
+            return None;
+        }
+        available += count;
+    }
+    Some(available)
 }
 
 /// Whether an attribute is set where owners are only recorded: what a layer can carry, but for names that speak of owners there.
@@ -90,6 +127,23 @@ fn times(mtime: Timestamp) -> Timestamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_that_lacks_an_id_says_how_many_it_has() {
+        let user = "0 1000 1\n1 100000 65536\n";
+        let rows = [
+            (0, user, None),
+            (65536, user, None),
+            (65537, user, Some(65537)),
+            (u32::MAX - 1, user, Some(65537)),
+            (u32::MAX - 1, "         0          0 4294967295\n", None),
+            (123_456, "0 1000 1\n123456 200000 1\n", None),
+            (7, "nonsense", None),
+        ];
+        for (id, map, expected) in rows {
+            assert_eq!(ids_without(id, map), expected, "{id} in {map}");
+        }
+    }
 
     #[test]
     fn an_image_cannot_say_what_kiln_records() {

@@ -25,7 +25,7 @@ use crate::tar::read::{Limits, ReadError};
 use crate::tree::{ResolveError, Tree, TreeError};
 use disk::Disk;
 use layer::Layer;
-pub(crate) use metadata::is_refusal;
+pub(crate) use metadata::{is_refusal, owner_error};
 pub(crate) use remove::remove_tree;
 
 /// How to unpack.

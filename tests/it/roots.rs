@@ -26,12 +26,12 @@ pub(crate) const CHANGES: &str = "FROM busybox AS one\n\
     RUN echo new > /d/new; echo more >> /d/f1; echo 2 > /d/f2; chmod 4755 /d/f3; chown 5:6 /d/f4; rm /d/f5; \
         rm /d/type; mkdir /d/type; echo in > /d/type/in; rm -r /d/typed; echo file > /d/typed; \
         rm -r /d/opaque; mkdir /d/opaque; echo 3 > /d/opaque/3; echo n > /d/opaque/new; rm -r /d/gone; \
-        ln /d/f6 /d/f6.hard; touch /d/f7 /d; mv /keep /moved; mv /d/f8 /d/f8.moved; chown -h 7:7 /d/link; ln -s f9 /d/link2; \
+        ln /d/f6 /d/f6.hard; touch /d/f7 /d; mv /keep /moved; mkdir /l; ln -s x /l/owned; chown -h 7:7 /l/owned; mv /d/f8 /d/f8.moved; chown -h 7:7 /d/link; ln -s f9 /d/link2; \
         chmod 700 /d/sticky; chown 8:9 /d/group; rm /bin/nc; echo over > /etc/group; chmod 711 /root\n\
     WORKDIR /made/here\n\
     COPY --chown=3:4 Dockerfile /d/f9\n\
     RUN rm /d/h3; cat /d/h1 > /d/later; chmod 640 /d/f9; pwd > /pwd\n\
-    RUN chown 9:9 /d/h1 /d/h2; rm /d/pipe\n\
+    RUN chown 9:9 /d/h1 /d/h2; rm /d/pipe; mv /l /l2\n\
     USER 7:8\n\
     RUN id > /tmp/mine; mkdir /tmp/own; ln -s a /tmp/own/l\n\
     USER 0\n\

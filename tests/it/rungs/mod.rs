@@ -1,5 +1,6 @@
 //! The same steps as root, as a user with subordinate ids, and as a user with a single id: one digest each.
 
+mod calls;
 mod debian;
 
 use std::path::Path;
@@ -73,6 +74,21 @@ const BUSYBOX_ROWS: &[Row] = &[
             "\nRUN rm /o/l && ln -s f /o/l\nRUN chown -h 5:6 /o/l && chown 9:9 /o/l && ln -s nowhere /o/n && chown -h 4:4 /o/n\n\
              RUN mv /o/n /o/n2 && ln -s x /tmp/a && mv /tmp/a /o/l\n"
         ),
+    ),
+    row(
+        "hard links of symlinks of earlier steps",
+        "RUN mkdir /o && ln -s x /o/a && ln -s x /o/b && chown -h 5:6 /o/a /o/b\n\
+         RUN cd /o && ln a c && rm b && mv c b && chown -h 0:0 a && stat -c '%n %u %g' * > s\n",
+    ),
+    row(
+        "a directory made elsewhere and moved to where symlinks of an earlier step were",
+        "RUN mkdir /o && ln -s x /o/a && chown -h 5:6 /o/a\n\
+         RUN rm -r /o && mkdir /q && ln -s x /q/a && mv /q /o && stat -c '%n %u %g' /o/a > /s\n",
+    ),
+    row(
+        "the output of the step, by the name that servers log to",
+        "RUN mkdir /log && ln -s /dev/stdout /log/access && ln -s access /log/again && chown -R 5:6 /log && chown 7 /log/again \
+         && stat -c '%n %u %g' /log/* > /s\n",
     ),
     row(
         "hard links",

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsopen};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,6 +20,11 @@ const PATH_BYTES: usize = 256;
 /// to processes of real-time classes only, which those of a step cannot be; for them it takes 10^19 microseconds. That a
 /// step sets it is pretended: Debian's `pam_limits` gives all limits the values of process 1.
 pub(crate) const NUMBER_LIMIT: sys::ResourceKind = libc::RLIMIT_RTTIME as sys::ResourceKind;
+
+/// Symlinks followed on the way to one file, as many as the kernel does.
+pub(crate) const LINKS_MAX: usize = 40;
+/// Where a process finds its own descriptors; the last leads to the first.
+const OWN_DESCRIPTORS: [&[u8]; 3] = [b"/proc/self/fd/", b"/proc/thread-self/fd/", b"/dev/fd/"];
 
 /// Lets this process carry the number 0.
 pub(crate) fn start_numbers() -> Result<(), Errno> {
@@ -114,6 +119,26 @@ impl Proc {
         }
     }
 
+    /// Returns the number of the descriptor that a path leads to by the process's own `/proc/self/fd`, as that of `/dev/stdout`
+    /// does. Nobody else can go that way.
+    pub(crate) fn own_descriptor(&self, pid: u32, directory: i32, mut path: Vec<u8>) -> Option<i32> {
+        for _ in 0..LINKS_MAX {
+            let number = OWN_DESCRIPTORS.iter().find_map(|place| path.strip_prefix(*place));
+            if let Some(number) = number.and_then(|text| std::str::from_utf8(text).ok()) {
+                return number.parse().ok();
+            }
+            let link = self.open(pid, directory, &path, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+            let target = readlinkat(&link, c"", Vec::new()).ok()?.into_bytes();
+            if target.starts_with(b"/") {
+                path.clear();
+            }
+            let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            path.truncate(parent);
+            path.extend(target);
+        }
+        None
+    }
+
     /// Returns the path that leads to a file from the root of the process.
     pub(crate) fn path_of(&self, pid: u32, file: &OwnedFd) -> Result<Vec<u8>, Errno> {
         inside(file, &self.open_entry(pid, "root", OFlags::PATH)?)
@@ -173,6 +198,12 @@ impl Proc {
         let status = self.read_text(pid, "status").unwrap_or_default();
         let set = field(&status, "CapEff:").and_then(|text| u64::from_str_radix(text, 16).ok());
         set.is_some_and(|set| set & CAP_MKNOD != 0)
+    }
+
+    /// Whether a process gave up becoming somebody by a program's set-id bits (`no_new_privs`).
+    pub(crate) fn gains_nothing(&self, pid: u32) -> bool {
+        let status = self.read_text(pid, "status").unwrap_or_default();
+        field(&status, "NoNewPrivs:") == Some("1")
     }
 
     /// Returns the bits that new files of a process do not get.

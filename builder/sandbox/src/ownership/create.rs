@@ -10,12 +10,11 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat, readli
 use rustix::io::Errno;
 
 use super::Supervisor;
+use super::caller::LINKS_MAX;
 use super::owners::DeviceNode;
 use crate::spec::Owner;
 use crate::sys::{Answer, Inheritance, Notification};
 
-/// Symlinks followed to a file that does not exist yet, as many as the kernel does.
-const LINKS_MAX: usize = 40;
 const NEW: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::CLOEXEC);
 const FOUND: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 
@@ -58,7 +57,9 @@ impl Supervisor<'_> {
             },
             _ => Opening { directory: first as i32, path: second, flags: flags(third), mode: fourth as u32 },
         };
-        if opening.flags.contains(OFlags::PATH) {
+        // No file is made, and for the second no directory either: it is an error.
+        let is_refused = opening.flags.contains(OFlags::CREATE | OFlags::DIRECTORY);
+        if opening.flags.contains(OFlags::PATH) || is_refused {
             return Ok(Answer::Continue);
         }
         self.make_file(call.pid, &opening)
@@ -94,11 +95,18 @@ impl Supervisor<'_> {
                 place => place?,
             };
             match self.make_at(pid, opening, &place, NEW) {
-                Err(Errno::EXIST) if !opening.flags.intersects(OFlags::EXCL | OFlags::NOFOLLOW) => {}
+                Err(Errno::EXIST) if !opening.flags.contains(OFlags::EXCL) => {}
                 made => return made,
             }
             // A symlink that leads nowhere yet, or a file that is there: that one the kernel opens.
-            let link = readlinkat(&place.parent, &place.name[..], Vec::new())?.into_bytes();
+            let link = match readlinkat(&place.parent, &place.name[..], Vec::new()) {
+                // Removed meanwhile.
+                Err(Errno::NOENT) => continue,
+                link => link?.into_bytes(),
+            };
+            if opening.flags.contains(OFlags::NOFOLLOW) {
+                return Ok(Answer::Fail(Errno::LOOP));
+            }
             if self.proc.open(pid, directory, &path, OFlags::PATH).is_ok() {
                 return Ok(Answer::Continue);
             }
@@ -117,7 +125,9 @@ impl Supervisor<'_> {
         }
         let mode = Mode::from_raw_mode(opening.mode & 0o7777 & !self.proc.umask(pid));
         let file = openat(&place.parent, &place.name[..], opening.flags | how, mode)?;
-        self.owners.set(&file, place.owner)?;
+        if let Err(errno) = self.owners.set(&file, place.owner) {
+            return Ok(Answer::Fail(errno));
+        }
         let is_closed = opening.flags.contains(OFlags::CLOEXEC);
         let inheritance = if is_closed { Inheritance::Closed } else { Inheritance::Kept };
         Ok(Answer::Open(file, inheritance))
@@ -170,7 +180,7 @@ impl Supervisor<'_> {
     ) -> Result<Answer, Errno> {
         let kind = FileType::from_raw_mode(mode);
         let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-        if is_device && !(self.belief(pid)?.is_root() && self.proc.may_make_devices(pid)) {
+        if is_device && !(self.belief(pid)?.is_root_of_files() && self.proc.may_make_devices(pid)) {
             return Err(Errno::PERM);
         }
         let path = self.proc.read_path(pid, path)?;
@@ -184,11 +194,11 @@ impl Supervisor<'_> {
             let file = openat(&place.parent, &place.name[..], NEW | OFlags::WRONLY, mode)?;
             let is_block = kind == FileType::BlockDevice;
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            self.owners.set_device(&file, DeviceNode { is_block, major, minor })?;
+            let mut remembered = self.owners.set_device(&file, DeviceNode { is_block, major, minor });
             if self.has_single_id {
-                self.owners.set(&file, place.owner)?;
+                remembered = remembered.and_then(|()| self.owners.set(&file, place.owner));
             }
-            return Ok(Answer::Return(0));
+            return Ok(remembered.map_or_else(Answer::Fail, |()| Answer::Return(0)));
         }
         let kind = if kind == FileType::Unknown { FileType::RegularFile } else { kind };
         mknodat(&place.parent, &place.name[..], kind, mode, 0)?;
@@ -197,8 +207,8 @@ impl Supervisor<'_> {
 
     fn remember_new(&mut self, place: &Place) -> Result<Answer, Errno> {
         let file = openat(&place.parent, &place.name[..], FOUND | OFlags::CLOEXEC, Mode::empty())?;
-        self.owners.set(&file, place.owner)?;
-        Ok(Answer::Return(0))
+        let remembered = self.owners.set(&file, place.owner);
+        Ok(remembered.map_or_else(Answer::Fail, |()| Answer::Return(0)))
     }
 
     /// Finds where a new name goes; `EINVAL` for what can be no new name.

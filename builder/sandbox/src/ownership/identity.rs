@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::Supervisor;
 use super::look::Target;
-use crate::credentials::{Change, Credentials, apply};
+use crate::credentials::{Change, Credentials, Ids, apply};
 use crate::root::path_of_descriptor;
 use crate::sys::{self, Answer, Notification};
 
@@ -29,15 +29,18 @@ impl Supervisor<'_> {
         let is_privileged = now.may_take_ids();
         match call.number {
             libc::SYS_getuid => return Ok(Answer::Return(i64::from(now.user[0]))),
-            libc::SYS_geteuid | libc::SYS_setfsuid => return Ok(Answer::Return(i64::from(now.user[1]))),
+            libc::SYS_geteuid => return Ok(Answer::Return(i64::from(now.user[1]))),
             libc::SYS_getgid => return Ok(Answer::Return(i64::from(now.group[0]))),
-            libc::SYS_getegid | libc::SYS_setfsgid => return Ok(Answer::Return(i64::from(now.group[1]))),
+            libc::SYS_getegid => return Ok(Answer::Return(i64::from(now.group[1]))),
             libc::SYS_getresuid => return self.write_ids(call, now.user),
             libc::SYS_getresgid => return self.write_ids(call, now.group),
             libc::SYS_getgroups => return self.write_groups(call, &now),
             libc::SYS_setgroups if !is_privileged => return Err(Errno::PERM),
             libc::SYS_setgroups => now.groups = self.read_groups(call)?,
-            libc::SYS_prctl => now.keeps_capabilities = second != 0,
+            // With another value it is the kernel's error.
+            libc::SYS_prctl if second > 1 => return Ok(Answer::Continue),
+            libc::SYS_prctl => now.keeps_capabilities = second == 1,
+            libc::SYS_setfsuid | libc::SYS_setfsgid => return self.set_id_of_files(call, now),
             libc::SYS_setuid => now.user = apply(now.user, is_privileged, Change::All(first))?,
             libc::SYS_setgid => now.group = apply(now.group, is_privileged, Change::All(first))?,
             libc::SYS_setreuid => {
@@ -57,6 +60,18 @@ impl Supervisor<'_> {
         self.set_belief(call.pid, now)?;
         // Capabilities are the kernel's in any case.
         Ok(if call.number == libc::SYS_prctl { Answer::Continue } else { Answer::Return(0) })
+    }
+
+    /// Answers the calls that return the id that was, whether or not it changes.
+    fn set_id_of_files(&mut self, call: &Notification, mut now: Credentials) -> Result<Answer, Errno> {
+        let is_privileged = now.may_take_ids();
+        let ids = if call.number == libc::SYS_setfsuid { &mut now.user } else { &mut now.group };
+        let old = ids[3];
+        *ids = apply(*ids, is_privileged, Change::OfFiles(call.arguments[0] as u32))?;
+        if ids[3] != old {
+            self.set_belief(call.pid, now)?;
+        }
+        Ok(Answer::Return(i64::from(old)))
     }
 
     /// Answers calls about the limit in which the number of a belief is carried: it looks unused, and setting it has no effect.
@@ -84,10 +99,14 @@ impl Supervisor<'_> {
         };
         let file = self.open_target(call.pid, target)?;
         let found = sys::stat(&file)?;
-        let has_bits = found.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0;
-        let counts = has_bits
-            && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+        let is_program = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+            && found.st_mode & (libc::S_IXUSR | libc::S_IXGRP | libc::S_IXOTH) != 0;
+        if !is_program {
+            return Ok(Answer::Continue);
+        }
+        let counts = found.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0
             && !fstatvfs(&file)?.f_flag.contains(StatVfsMountFlags::NOSUID)
+            && !self.proc.gains_nothing(call.pid)
             && is_binary(&path_of_descriptor(&file));
         let owner = self.owners.of(&file).unwrap_or_default().owner;
         let now = self.belief(call.pid)?;
@@ -98,8 +117,8 @@ impl Supervisor<'_> {
         Ok(Answer::Continue)
     }
 
-    fn write_ids(&self, call: &Notification, ids: [u32; 3]) -> Result<Answer, Errno> {
-        for (address, id) in call.arguments.iter().zip(ids) {
+    fn write_ids(&self, call: &Notification, ids: Ids) -> Result<Answer, Errno> {
+        for (address, id) in call.arguments[..3].iter().zip(ids) {
             self.write_back(call, *address, &id.to_ne_bytes())?;
         }
         Ok(Answer::Return(0))
@@ -108,8 +127,10 @@ impl Supervisor<'_> {
     fn write_groups(&self, call: &Notification, now: &Credentials) -> Result<Answer, Errno> {
         let [room, address, ..] = call.arguments;
         let count = now.groups.len();
-        if room as u32 != 0 {
-            if (room as u32 as usize) < count {
+        // It is signed: where less than nothing fits, nothing does.
+        let Ok(room) = usize::try_from(room as i32) else { return Err(Errno::INVAL) };
+        if room != 0 {
+            if room < count {
                 return Err(Errno::INVAL);
             }
             let bytes: Vec<u8> = now.groups.iter().flat_map(|id| id.to_ne_bytes()).collect();
@@ -119,7 +140,7 @@ impl Supervisor<'_> {
     }
 
     fn read_groups(&self, call: &Notification) -> Result<Vec<u32>, Errno> {
-        let count = call.arguments[0] as usize;
+        let count = call.arguments[0] as u32 as usize;
         if count > GROUPS_MAX {
             return Err(Errno::INVAL);
         }
@@ -133,7 +154,8 @@ impl Supervisor<'_> {
         let (ids, _) = bytes.as_chunks::<4>();
         let mut ids: Vec<u32> = ids.iter().map(|id| u32::from_ne_bytes(*id)).collect();
         ids.sort_unstable();
-        Ok(ids)
+        // The largest id means none.
+        if ids.last() == Some(&u32::MAX) { Err(Errno::INVAL) } else { Ok(ids) }
     }
 }
 

@@ -16,6 +16,10 @@ const OWN_ATTRIBUTES: &[u8] = b"user.kiln.";
 /// The kernel lists no more (`XATTR_LIST_MAX`).
 const LIST_BYTES_MAX: usize = 64 << 10;
 
+/// Flags that the calls of the family take; with others they are an error.
+const FLAGS: i32 =
+    libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_SYNC_TYPE;
+
 /// Which file a call means.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
@@ -56,7 +60,10 @@ impl Supervisor<'_> {
             }
             _ => return Answer::Continue,
         };
-        self.show(call, target, address, &form).unwrap_or(Answer::Continue)
+        match target {
+            Target::Path { flags, .. } if flags & !FLAGS != 0 => Answer::Continue,
+            _ => self.show(call, target, address, &form).unwrap_or(Answer::Continue),
+        }
     }
 
     fn show(&self, call: &Notification, target: Target, address: u64, form: &Form) -> Result<Answer, Errno> {
@@ -106,7 +113,13 @@ impl Supervisor<'_> {
         if !path.is_empty() {
             let is_link = flags & libc::AT_SYMLINK_NOFOLLOW != 0;
             let no_follow = if is_link { OFlags::NOFOLLOW } else { OFlags::empty() };
-            return self.proc.open(pid, directory, &path, OFlags::PATH | no_follow);
+            return match self.proc.open(pid, directory, &path, OFlags::PATH | no_follow) {
+                Err(errno @ (Errno::LOOP | Errno::NOENT)) if !is_link => {
+                    let own = self.proc.own_descriptor(pid, directory, path);
+                    own.map_or(Err(errno), |number| self.proc.descriptor(pid, number))
+                }
+                opened => opened,
+            };
         }
         match directory {
             _ if !has_empty => Err(Errno::NOENT),

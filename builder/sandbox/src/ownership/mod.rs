@@ -216,8 +216,10 @@ impl<'a> Supervisor<'a> {
             libc::SYS_symlink => made_or_kernel(self.make_symlink(pid, first, (libc::AT_FDCWD, second))),
             libc::SYS_symlinkat => made_or_kernel(self.make_symlink(pid, first, (second as i32, third))),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_mknod => self.make_node(pid, (libc::AT_FDCWD, first), second as u32, third),
-            libc::SYS_mknodat => self.make_node(pid, named, third as u32, fourth),
+            libc::SYS_mknod => {
+                made_or_kernel(self.make_node(pid, (libc::AT_FDCWD, first), second as u32, third))
+            }
+            libc::SYS_mknodat => made_or_kernel(self.make_node(pid, named, third as u32, fourth)),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_rename | libc::SYS_link => or_kernel(self.follow_name(call)),
             libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => or_kernel(self.follow_name(call)),
@@ -249,7 +251,8 @@ fn or_kernel(answer: Result<Answer, Errno>) -> Result<Answer, Errno> {
 }
 
 /// The same for calls that make files. What is there, or is not, may have changed when the kernel looks, and then it would make
-/// a file that nobody remembers the maker of: these answers are final.
+/// a file that nobody remembers the maker of: these answers are final. So are those about what was made here, which are no
+/// `Err`: the kernel would find it there.
 fn made_or_kernel(answer: Result<Answer, Errno>) -> Result<Answer, Errno> {
     match answer {
         Err(errno @ (Errno::NOENT | Errno::EXIST | Errno::NOTDIR)) => Err(errno),

@@ -7,7 +7,7 @@
 //! | one of an earlier step | the list that came with the step, by path |
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -108,7 +108,7 @@ impl<'a> Owners<'a> {
     /// Remembers an owner.
     pub(crate) fn set(&mut self, file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
         self.has_any |= owner != Owner::default();
-        if carries_attributes(file)? { remember(file, owner) } else { self.record(file, owner, false) }
+        if carries_attributes(file)? { remember(file, owner) } else { self.record(file, owner) }
     }
 
     /// Remembers that an empty file stands for a device.
@@ -124,21 +124,32 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// Remembers the owner of a symlink, FIFO or socket whose name is about to change, also if it is root.
-    pub(crate) fn pin(&mut self, file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
-        self.record(file, owner, true)
+    /// Remembers what an earlier step said of everything below a directory, whose name is about to change. Where the root is an
+    /// overlay the kernel refuses that for directories of earlier steps, and nothing is found.
+    pub(crate) fn pin_below(&mut self, directory: &OwnedFd) -> Result<(), Errno> {
+        let path = path_of(directory)?;
+        let prefix = [below_root(path.as_bytes()), b"/"].concat();
+        let below = self.earlier.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        for (inside, owner) in below {
+            let Ok(found) = statat(self.changes, &inside[..], AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let (device, inode) = (found.st_dev, found.st_ino);
+            let path = OsStr::from_bytes(&[b"/", inside.as_slice()].concat()).to_owned();
+            let record = OwnershipRecord { path, device, inode, owner: *owner };
+            self.records.entry((device, inode)).or_insert(record);
+        }
+        Ok(())
     }
 
     /// Remembers an owner in the list.
-    fn record(&mut self, file: &OwnedFd, owner: Owner, also_root: bool) -> Result<(), Errno> {
+    pub(crate) fn record(&mut self, file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
         let path = path_of(file)?;
         let inside = below_root(path.as_bytes());
         // What lies on another mount never reaches a layer.
         let Ok(found) = statat(self.changes, inside, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
         let (device, inode) = (found.st_dev, found.st_ino);
         self.records.remove(&(device, inode));
-        // Root's is what nothing is said of, unless an earlier step said something of this path.
-        if also_root || owner != Owner::default() || self.earlier.contains_key(inside) {
+        // Root's is what nothing is said of, unless earlier steps said something: of this path, or one that it comes to have.
+        if owner != Owner::default() || !self.earlier.is_empty() {
             if self.records.len() >= RECORDS_MAX {
                 return Err(Errno::PERM);
             }

@@ -1,0 +1,61 @@
+//! Random system calls about owners, modes, names and ids, the same on every rung: what each answers, and what it leaves.
+
+use std::path::Path;
+
+use crate::support::peers;
+use crate::support::space::repository;
+use crate::support::users::{self, User};
+use crate::support::{TestSpace, requires};
+
+/// Each is some 1,500 calls in a step, and as many in the next one, which finds files of the first.
+const SEEDS: [u32; 6] = [1, 2, 5, 6, 7, 8];
+
+/// Builds with one seed; returns what was printed, and the image.
+fn build(space: &TestSpace, context: &Path, user: Option<&User>) -> (String, String) {
+    let files = user.map_or_else(|| space.path("files"), |user| user.path("files"));
+    drop(std::fs::remove_dir_all(&files));
+    let output = format!("type=local,dest={}", files.display());
+    let digest =
+        space.build(context).by(user).args(["-o", &output, "-o", "type=image"]).run().success().digest();
+    (std::fs::read_to_string(files.join("trace")).unwrap(), digest)
+}
+
+fn compare(space: &TestSpace, users: &[&User], more: &str) {
+    let context = space.context("context", &[]);
+    let program = context.join("calls");
+    let source = repository().join("tests/it/rungs/calls.c");
+    let words = [Path::new("-static"), Path::new("-O1"), Path::new("-o"), &program, &source];
+    let compiled = peers::output("cc", words);
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    for seed in SEEDS {
+        let run = |seed: u32| format!("RUN [\"/calls\",\"{seed}\",\"20\"{more}]\n");
+        let dockerfile = format!("FROM scratch\nCOPY calls /calls\n{}{}", run(seed), run(seed + 1000));
+        std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+        let (expected, expected_digest) = build(space, &context, None);
+        for user in users {
+            let (trace, digest) = build(space, &context, Some(user));
+            let differs = expected.lines().zip(trace.lines()).position(|(root, other)| root != other);
+            if let Some(line) = differs {
+                let before = expected.lines().take(line + 1).skip(line.saturating_sub(5));
+                let before: Vec<_> = before.collect();
+                let found = trace.lines().nth(line);
+                panic!("seed {seed}, line {line}, as {}: {found:?}, not as {before:#?}", user.name);
+            }
+            assert_eq!((trace.len(), digest), (expected.len(), expected_digest.clone()), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn random_calls_are_answered_alike_on_all_rungs() {
+    requires!("root", "cc", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    compare(&space, &[&users::with_subordinate_ids(&space), &users::with_single_id(&space)], "");
+}
+
+#[test]
+fn random_calls_with_devices_are_answered_as_to_root_where_one_id_exists() {
+    requires!("root", "cc", "setpriv");
+    let space = TestSpace::shared();
+    compare(&space, &[&users::with_single_id(&space)], ",\"devices\"");
+}

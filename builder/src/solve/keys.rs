@@ -18,6 +18,11 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Returns a step's definition key.
+    pub fn of(&self, step: StepId) -> Option<StepKey> {
+        self.keys[step.index()]
+    }
+
     /// Returns a step's definition key, unless it or something below it may not be taken from the cache.
     pub fn lookup(&self, step: StepId) -> Option<StepKey> {
         self.keys[step.index()].filter(|_| !self.volatile[step.index()])

@@ -32,6 +32,7 @@ mod linting;
 mod live_times;
 mod messages;
 mod overhead;
+mod pragmas;
 mod readers;
 mod registries;
 mod reproducible;

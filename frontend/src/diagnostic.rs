@@ -4,7 +4,7 @@ use crate::source::Span;
 
 /// The codes of errors and warnings, in alphabetical order; `docs/errors.md` says what each means. A finding of the linter has the
 /// name of its rule instead, and what is said of a step has none.
-pub const CODES: [&str; 59] = [
+pub const CODES: [&str; 61] = [
     "blank-base",
     "blank-name",
     "check-option",
@@ -48,6 +48,8 @@ pub const CODES: [&str; 59] = [
     "not-utf8",
     "onbuild-trigger",
     "platform",
+    "pragma",
+    "pragma-without-effect",
     "shell-form",
     "source-date-epoch",
     "stage-name",

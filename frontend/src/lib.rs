@@ -87,6 +87,8 @@ pub mod stage;
 mod parser;
 pub use parser::{Parsed, parse, parse_onbuild, parse_overridden};
 
+pub mod pragma;
+
 pub mod variables;
 
 pub mod instruction;

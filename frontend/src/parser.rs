@@ -7,6 +7,7 @@ use crate::directive;
 use crate::heredoc::{self, Heredoc};
 use crate::instruction::{self, NAMES, Operands, Read};
 use crate::lines::{Lines, LogicalLine};
+use crate::pragma;
 use crate::source::{Source, Span};
 use crate::suggest;
 
@@ -258,19 +259,17 @@ impl<'a> Parser<'a> {
         self.report_empty();
         let spans = std::mem::take(&mut self.spans);
         self.report_replaced(&spans);
+        let file = Dockerfile {
+            directives: self.lines.directives,
+            escape: self.lines.escape,
+            global_arguments: self.global_arguments,
+            stages: self.stages,
+            comments: self.lines.comments,
+            gaps: self.gaps,
+        };
+        self.found.extend(pragma::check(&file, self.source));
         self.found.sort_by_key(Diagnostic::primary);
-        Parsed {
-            file: Dockerfile {
-                directives: self.lines.directives,
-                escape: self.lines.escape,
-                global_arguments: self.global_arguments,
-                stages: self.stages,
-                comments: self.lines.comments,
-                gaps: self.gaps,
-            },
-            diagnostics: self.found,
-            has_lost_stage: self.has_lost_stage,
-        }
+        Parsed { file, diagnostics: self.found, has_lost_stage: self.has_lost_stage }
     }
 
     fn report_empty(&mut self) {

@@ -35,6 +35,7 @@ mod linting;
 mod live_times;
 mod messages;
 mod overhead;
+mod pragmas;
 mod readers;
 mod registries;
 mod reproducible;

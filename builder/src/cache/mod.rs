@@ -6,12 +6,15 @@
 //! | `content` | content key | the layer the step makes, whatever it lies on |
 //! | `fields` | either key | the fields the key was made of, for explanations |
 //! | `blocks` | the step without its inputs | where the blocks of its latest layers are |
+//! | `made` | the step without its inputs, and a layer | when it last made that layer, if age counts |
 //!
 //! A record only names blobs that are in the store, or that a registry known to hold them can give. A hit counts only when
 //! that is still so. Whatever is wrong with a record is a miss, never an error.
 
+mod age;
 mod lineage;
 
+pub use age::Ages;
 pub use lineage::Lineage;
 
 use std::collections::BTreeSet;

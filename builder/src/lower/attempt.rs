@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_frontend::ast::{Dockerfile, Instruction, Operation, Word};
 use kiln_frontend::diagnostic::Diagnostic;
+use kiln_frontend::pragma::{self, CachePragma};
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::stage::{Base, StageGraph};
 use kiln_frontend::suggest;
@@ -15,7 +16,7 @@ use super::links::From;
 use super::planner::{PlanOptions, Planner};
 use super::scope::{Expander, VariableList, automatic_arguments, target_name, unused_arguments};
 use super::stages::{ImageRequest, ResolvedImage, StageState};
-use crate::plan::{Op, Origin, Output, Plan};
+use crate::plan::{Caching, Op, Origin, Output, Plan};
 use crate::request::Compat;
 
 /// The most variables, lines of history and ports that all stages may have together, those that they take over from one
@@ -254,15 +255,34 @@ impl<'a> Attempt<'a> {
         };
         let count = triggers.iter().chain(&stage.instructions).filter(makes_step).count();
         state.progress = (state.progress.1, state.progress.1 + u32::try_from(count).unwrap_or(u32::MAX));
+        let of_stage = pragma::cache(&stage.from.comments);
         self.expander.place = Some(stage.from.span);
         for instruction in &triggers {
-            self.instruction(&mut state, instruction);
+            self.instruction_within(&mut state, instruction, of_stage);
         }
         self.expander.place = None;
         for instruction in &stage.instructions {
-            self.instruction(&mut state, instruction);
+            let pragma = pragma::cache(&instruction.comments).or(of_stage);
+            self.instruction_within(&mut state, instruction, pragma);
         }
         state
+    }
+
+    /// Applies an instruction whose step comes from the cache only as far as a pragma says.
+    fn instruction_within(
+        &mut self,
+        state: &mut StageState,
+        instruction: &Instruction,
+        pragma: Option<CachePragma>,
+    ) {
+        let before = state.root;
+        self.instruction(state, instruction);
+        let has_step = state.root != before && !matches!(instruction.operation, Operation::Workdir(_));
+        match pragma.filter(|_| has_step) {
+            None => {}
+            Some(CachePragma::Off) => self.plan.limit(state.root, Caching::Never),
+            Some(CachePragma::Ttl(age)) => self.plan.limit(state.root, Caching::Within(age)),
+        }
     }
 
     fn instruction(&mut self, state: &mut StageState, instruction: &Instruction) {

@@ -12,6 +12,8 @@ pub use op::{
     RunOp, Script, Sharing, Ulimit, Unpack,
 };
 
+use std::time::Duration;
+
 use kiln_oci::{ImageConfig, Platform};
 
 /// Names a step of one plan.
@@ -40,6 +42,20 @@ pub struct Step {
     pub op: Op,
     /// Where it comes from.
     pub origin: Origin,
+    /// How far its author wants it to come from the cache. Not part of its key.
+    pub caching: Caching,
+}
+
+/// How far the result of a step may come from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caching {
+    /// As long as its inputs are the same.
+    #[default]
+    Always,
+    /// As long as it is not older, too.
+    Within(Duration),
+    /// Not at all.
+    Never,
 }
 
 /// Where a step comes from, for people.
@@ -113,8 +129,13 @@ impl Plan {
         {
             return StepId(u32::try_from(same).expect("smaller than `next`"));
         }
-        self.steps.push(Step { op, origin });
+        self.steps.push(Step { op, origin, caching: Caching::Always });
         next
+    }
+
+    /// Limits how far a step may come from the cache.
+    pub fn limit(&mut self, step: StepId, caching: Caching) {
+        self.steps[step.index()].caching = caching;
     }
 
     /// Returns a step.

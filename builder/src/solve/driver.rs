@@ -260,9 +260,10 @@ impl Driver<'_> {
         }
     }
 
-    /// Records the result under the definition key, so that the next build finds it without running anything.
+    /// Records the result under the definition key, so that the next build finds it without running anything; also the result
+    /// of a step that was not looked up, since it is the newest.
     fn record(&self, step: StepId, rootfs: &Rootfs) {
-        let Some(key) = self.keys.lookup(step) else { return };
+        let Some(key) = self.keys.of(step) else { return };
         let fields = self.keys.record(self.bench, self.plan, step);
         let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
         self.bench.aside.add(step, move || cache.record_definition(key, &rootfs, &fields));

@@ -2,9 +2,10 @@
 
 use kiln_oci::Digest;
 
+use crate::cache::LocalCache;
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
-use crate::plan::{CopySource, KeyKind, Op, Plan, StepId, StepKey};
-use crate::transform::{Bench, Selection, StepError, explain_copy, is_fresh};
+use crate::plan::{CopySource, KeyKind, Op, Plan, Step, StepId, StepKey};
+use crate::transform::{Bench, Reuse, Selection, StepError, explain_copy};
 
 use super::SolveError;
 
@@ -18,6 +19,11 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Returns a step's definition key.
+    pub fn of(&self, step: StepId) -> Option<StepKey> {
+        self.keys[step.index()]
+    }
+
     /// Returns a step's definition key, unless it or something below it may not be taken from the cache.
     pub fn lookup(&self, step: StepId) -> Option<StepKey> {
         self.keys[step.index()].filter(|_| !self.volatile[step.index()])
@@ -65,9 +71,21 @@ pub fn definition_keys(bench: &Bench, plan: &Plan, needed: &[bool]) -> Result<Ke
         keys.keys[id.index()] = Some(step_key(KeyKind::Definition, &bench.key_base, &step.op, &inputs));
         keys.records[id.index()] = Some(inputs);
         let below = step.op.inputs().iter().any(|input| keys.volatile[input.index()]);
-        keys.volatile[id.index()] = below || is_fresh(&bench.no_cache, step);
+        keys.volatile[id.index()] = below || !may_be_known(bench, step, keys.keys[id.index()]);
     }
     Ok(keys)
+}
+
+/// Says whether a step may be taken from the cache. What has become too old counts as forbidden, so that what stands on it
+/// is not taken without asking for it.
+fn may_be_known(bench: &Bench, step: &Step, key: Option<StepKey>) -> bool {
+    let reuse = Reuse::of(&bench.no_cache, step);
+    if reuse.age_max.is_none() || !reuse.is_allowed {
+        return reuse.is_allowed;
+    }
+    let known = key.and_then(|key| LocalCache::new(&bench.workshop.store).definition(key));
+    let layer = known.as_ref().and_then(|rootfs| rootfs.layers.last());
+    layer.is_some_and(|layer| reuse.takes(bench, &step.op, &layer.diff_id))
 }
 
 /// What stands in a key for something that a step reads.

@@ -131,9 +131,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     };
     let inputs = Inputs { parent, reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
-    if work.reuse == Reuse::Known
-        && let Some(layer) = known_layer(bench, key)
-    {
+    if let Some(layer) = known_layer(bench, key, &work.op, work.reuse) {
         return Ok(Prepared::Known(layer.map(Box::new)));
     }
     let mut fields = KeyRecord::new();

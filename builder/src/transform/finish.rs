@@ -28,7 +28,7 @@ pub(super) struct NewLayer<'a> {
     pub(super) changes: &'a Changes,
     /// The file systems whose contents the changes refer to.
     pub(super) stacks: &'a [Vec<Layer>],
-    /// Whether blocks of its earlier versions may be copied.
+    /// Whether blocks of its earlier versions may be copied, and whether its age will count.
     pub(super) reuse: Reuse,
 }
 
@@ -36,10 +36,11 @@ pub(super) struct NewLayer<'a> {
 pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, StepError> {
     let workshop = &bench.workshop;
     let lineage = Lineage::of(&workshop.store, &bench.key_base, new.op);
-    let earlier = match new.reuse {
-        Reuse::Known => lineage.blocks(),
-        Reuse::Nothing => EarlierBlocks::default(),
+    let earlier = match new.reuse.is_allowed {
+        true => lineage.blocks(),
+        false => EarlierBlocks::default(),
     };
+    let ages = new.reuse.age_max.map(|_| bench.ages(new.op));
     let mut writer = workshop.store.blobs().writer_of_hashed();
     let directories = UnpackedLayers { workshop, stacks: new.stacks };
     let options = commit_options(bench);
@@ -54,6 +55,7 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
         writer.commit(&digest)?;
         lineage.remember(digest, size, blocks)?;
         layers::record_listing(&store, &listed)?;
+        ages.map_or(Ok(()), |ages| ages.remember(&made.diff_id))?;
         match new.content {
             Some((key, fields)) => LocalCache::new(&store).record_content(key, Some(&made), &fields),
             None => Ok(()),
@@ -66,13 +68,18 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     Ok(layer)
 }
 
-/// Returns what a content key leads to, in this build or by a record: a layer, or that nothing changed.
-pub(super) fn known_layer(bench: &Bench, key: StepKey) -> Option<Option<Layer>> {
-    let made = locked(bench).get(&key).cloned();
-    match made {
-        Some(layer) => Some(Some(layer)),
-        None => LocalCache::new(&bench.workshop.store).content(key),
+/// Returns what a content key leads to, in this build or by a record, if that may be used: a layer, or that nothing changed.
+pub(super) fn known_layer(bench: &Bench, key: StepKey, op: &Op, reuse: Reuse) -> Option<Option<Layer>> {
+    if !reuse.is_allowed {
+        return None;
     }
+    let made = locked(bench).get(&key).cloned();
+    if made.is_some() {
+        return Some(made);
+    }
+    let known = LocalCache::new(&bench.workshop.store).content(key)?;
+    let is_young = known.as_ref().is_none_or(|layer| reuse.takes(bench, op, &layer.diff_id));
+    is_young.then_some(known)
 }
 
 fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {

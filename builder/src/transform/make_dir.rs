@@ -33,7 +33,8 @@ pub(super) async fn make_dir(
         }
         changes.record_parents(&tree);
         let own = Op::MakeDir(op);
-        let (op, changes, stacks, reuse) = (&own, &changes, &[][..], Reuse::Known);
+        let reuse = Reuse { is_allowed: true, age_max: None };
+        let (op, changes, stacks) = (&own, &changes, &[][..]);
         write_layer(bench, NewLayer { step, op, content: None, changes, stacks, reuse }).map(Some)
     })
     .await?;

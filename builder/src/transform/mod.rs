@@ -41,13 +41,14 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
-use kiln_oci::Digest;
+use kiln_oci::{DiffId, Digest};
 use kiln_sandbox::{CancelToken, Spare};
 
 use crate::agents::Agents;
 use crate::aside::Aside;
+use crate::cache::Ages;
 use crate::plan::key::KeyBase;
-use crate::plan::{Op, Step, StepId, StepKey};
+use crate::plan::{Caching, Op, Step, StepId, StepKey};
 use crate::progress::Progress;
 use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::{Layer, Rootfs};
@@ -108,6 +109,13 @@ pub struct Bench {
     pub made: Mutex<HashMap<StepKey, Layer>>,
 }
 
+impl Bench {
+    /// Returns how old results of a step are.
+    pub fn ages(&self, op: &Op) -> Ages {
+        Ages::of(&self.workshop.store, &self.key_base, op, self.workshop.started_ns)
+    }
+}
+
 /// What a step gives to others.
 #[derive(Debug, Clone)]
 pub enum StepOutput {
@@ -155,10 +163,7 @@ pub async fn execute(
     step: &Step,
     given: Given,
 ) -> Result<StepOutput, StepError> {
-    let reuse = match is_fresh(&bench.no_cache, step) {
-        true => Reuse::Nothing,
-        false => Reuse::Known,
-    };
+    let reuse = Reuse::of(&bench.no_cache, step);
     match &step.op {
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),
@@ -192,21 +197,33 @@ async fn cancelled(bench: &Bench) {
     }
 }
 
-/// Whether a step's result may come from the cache.
+/// How far a step's result may come from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// A known result is good enough.
-    Known,
-    /// The user wants the step done again.
-    Nothing,
+pub struct Reuse {
+    /// Whether it may at all. If not, nothing of what was made before is used.
+    pub is_allowed: bool,
+    /// How old it may be, where that counts.
+    pub age_max: Option<Duration>,
 }
 
-/// Whether the user wants this step done again.
-pub fn is_fresh(no_cache: &NoCache, step: &Step) -> bool {
-    step.op.parent().is_some()
-        && match no_cache {
-            NoCache::Nothing => false,
-            NoCache::Everything => true,
-            NoCache::Stages(stages) => stages.contains(&step.origin.stage_name),
-        }
+impl Reuse {
+    /// Returns what the user and the author of the Dockerfile want.
+    pub fn of(no_cache: &NoCache, step: &Step) -> Self {
+        let is_asked = step.op.parent().is_some()
+            && match no_cache {
+                NoCache::Nothing => false,
+                NoCache::Everything => true,
+                NoCache::Stages(stages) => stages.contains(&step.origin.stage_name),
+            };
+        let age_max = match step.caching {
+            Caching::Within(age) => Some(age),
+            Caching::Always | Caching::Never => None,
+        };
+        Self { is_allowed: !is_asked && step.caching != Caching::Never, age_max }
+    }
+
+    /// Says whether a layer that the step made is young enough.
+    pub fn takes(self, bench: &Bench, op: &Op, layer: &DiffId) -> bool {
+        self.age_max.is_none_or(|limit| bench.ages(op).is_within(limit, layer))
+    }
 }

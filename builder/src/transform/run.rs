@@ -46,9 +46,7 @@ pub(super) async fn run(
             false => on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?,
         }
     };
-    if reuse == Reuse::Known
-        && let Some(layer) = known_layer(bench, probe.key)
-    {
+    if let Some(layer) = known_layer(bench, probe.key, &probe.op, reuse) {
         return Ok(parent.with(layer));
     }
     if let Err(reason) = &bench.workshop.identity {

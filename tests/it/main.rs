@@ -14,6 +14,7 @@
 
 mod agents;
 mod chrooted;
+mod comparing;
 mod conformance;
 mod copying;
 mod debian;

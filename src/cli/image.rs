@@ -67,6 +67,26 @@ pub(crate) struct InspectArgs {
     pub(crate) format: Option<Format>,
 }
 
+/// Flags and operands of `kiln diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Name or id of the first image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) before: String,
+    /// Name or id of the second image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) after: String,
+    /// Platform to compare, of images for several
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// How to print: `json` for one document
+    #[arg(long, value_name = "FORMAT", value_parser = json_only)]
+    pub(crate) format: Option<Format>,
+    /// End with 1 when something differs
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
 /// Flags and operands of `kiln history`.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {

@@ -19,8 +19,8 @@ pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
 pub(crate) use image::{
-    ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
-    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+    ArchiveWord, DiffArgs, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs,
+    LogoutArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use lint::{LintArgs, LintFormat};
 
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show how an image came to be
     History(HistoryArgs),
+    /// Show what differs between two images, and why
+    Diff(DiffArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names and images

@@ -106,7 +106,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("exec", "`kiln enter` opens a shell in a step of the last build; run images with podman or docker"),
     ("ps", "kiln has no containers and no daemon"),
     ("commit", "write the change as RUN steps of a Dockerfile"),
-    ("diff", "`kiln history` shows what each step added"),
     ("export", "`kiln build -o type=tar,dest=FILE` writes the files of an image"),
     ("search", "look at the registry's own pages"),
     ("prune", "`kiln rmi` removes images"),

@@ -5,6 +5,7 @@
 mod attended;
 mod build;
 mod call;
+mod diff;
 mod doctor;
 mod enter;
 mod history;
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Build(args) => build::run(*args, context).await?,
         // It ends as what it ran.
         Command::Enter(args) => return enter::run(args, context).await,
+        Command::Diff(args) => return diff::run(&args, context).await,
         Command::Lint(args) => lint::run(*args, context).await?,
         Command::Images(args) => images::run(&args, context)?,
         Command::Inspect(args) => inspect::run(&args, context)?,

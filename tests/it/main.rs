@@ -16,6 +16,7 @@ mod agent_keys;
 mod agents;
 mod aside;
 mod chrooted;
+mod comparing;
 mod conformance;
 mod containers;
 mod copying;

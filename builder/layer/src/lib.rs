@@ -68,7 +68,9 @@ pub mod digest_cache;
 pub use digest_cache::{DigestCache, KnownFile, NoCache, StatCache};
 
 mod tree;
-pub use tree::{Changes, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff};
+pub use tree::{
+    Aspect, Changes, Difference, InodeId, Resolution, ResolveError, SYMLINKS_MAX, Tree, TreeError, diff,
+};
 
 pub mod listing;
 pub use listing::{Item, Listing, ListingError};

@@ -18,6 +18,11 @@ pub use load::{Loaded, load};
 mod save;
 pub use save::{ArchiveKind, save};
 
+mod compare;
+pub use compare::{
+    Compared, Comparison, FieldDifference, FileChange, FileDifference, FileReason, LayerRow, compare,
+};
+
 mod remove;
 pub use remove::{Removed, needs, remove};
 

@@ -5,6 +5,7 @@
 //! a missing parent means "as it is below"). Unaware of file systems and of tar.
 
 mod changes;
+mod compare;
 mod merge;
 mod resolve;
 
@@ -13,6 +14,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 pub use changes::{Changes, diff};
+pub use compare::{Aspect, Difference};
 pub(crate) use resolve::resolve_by;
 pub use resolve::{Resolution, ResolveError, SYMLINKS_MAX};
 

@@ -1,0 +1,220 @@
+//! `kiln diff`.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use kiln_builder::catalog::{self, Compared, Comparison, FileChange, FileDifference, LayerRow};
+use kiln_builder::progress::Progress;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Context, interrupt, platform, print, transfer_display, with_display};
+use crate::cli::{DiffArgs, Format};
+use crate::failure::{Failure, Kind};
+use crate::ui::{heading, human, short};
+
+/// Longest instruction that is shown, in characters.
+const INSTRUCTION_LENGTH_MAX: usize = 60;
+/// Exit code of `--exit-code` when something differs, as of `diff`.
+const DIFFERENT: u8 = 1;
+
+/// Shows what differs between two images; returns the exit code.
+pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure> {
+    let platform = platform(args.platform.as_ref())?;
+    let (workshop, settings) = context.open(1)?;
+    let display = transfer_display(false, &settings)?;
+    let interrupt = interrupt()?;
+    let progress: Arc<dyn Progress> = display.clone();
+    let work = async {
+        let images = [args.before.as_str(), args.after.as_str()];
+        let compared = catalog::compare(&workshop, images, platform.as_ref(), &progress).await;
+        compared.map_err(|error| Failure::of(Kind::Failed, &error))
+    };
+    let comparison = with_display(&display, &interrupt, work).await?;
+    display.finish(None);
+    print(&match args.format {
+        Some(Format::Json) => json(&comparison),
+        Some(Format::Table) | None => text(&comparison),
+    })?;
+    Ok(if args.exit_code && !is_same(&comparison) { DIFFERENT } else { 0 })
+}
+
+fn is_same(comparison: &Comparison) -> bool {
+    comparison.before.id == comparison.after.id
+        && comparison.config.is_empty()
+        && comparison.files.is_empty()
+        && own_layers(comparison).iter().all(|layers| layers.is_empty())
+}
+
+/// Returns the layers of either image that lie above those they have in common.
+fn own_layers(comparison: &Comparison) -> [&[LayerRow]; 2] {
+    let own = |image: &Compared| image.layers.len().min(comparison.common_layers);
+    let (before, after) = (&comparison.before, &comparison.after);
+    [&before.layers[own(before)..], &after.layers[own(after)..]]
+}
+
+fn text(comparison: &Comparison) -> String {
+    if is_same(comparison) {
+        return "the images are the same\n".to_owned();
+    }
+    let mut out = String::new();
+    let mut line = |text: &str| out.extend([text, "\n"]);
+    for (mark, image) in [("---", &comparison.before), ("+++", &comparison.after)] {
+        line(&format!("{mark} {} {}", short(image.id), image.platform));
+    }
+    if !comparison.config.is_empty() {
+        line("configuration:");
+    }
+    for field in &comparison.config {
+        let value =
+            |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
+        line(&format!("  {}: {} → {}", field.field, value(&field.before), value(&field.after)));
+    }
+    let own = own_layers(comparison);
+    if own.iter().any(|layers| !layers.is_empty()) {
+        line(&format!("layers: {} in common", comparison.common_layers));
+    }
+    for (mark, layers) in ["-", "+"].into_iter().zip(own) {
+        for layer in layers {
+            let instruction = heading(&layer.created_by, INSTRUCTION_LENGTH_MAX);
+            let size = human::size(layer.size_bytes);
+            line(format!("  {mark} {} {size} {instruction}", short(layer.diff_id.0)).trim_end());
+        }
+    }
+    if !comparison.files.is_empty() {
+        line(&format!("files: {}", counts(&comparison.files)));
+    }
+    for file in &comparison.files {
+        line(&file_line(file));
+    }
+    out
+}
+
+fn counts(files: &[FileDifference]) -> String {
+    let count = |is: fn(&FileChange) -> bool| files.iter().filter(|file| is(&file.change)).count();
+    let added = count(|change| matches!(change, FileChange::Added));
+    let deleted = count(|change| matches!(change, FileChange::Deleted));
+    format!("{added} added, {} changed, {deleted} deleted", files.len() - added - deleted)
+}
+
+/// Returns a line of Docker's form, `C /path`, with the reasons.
+fn file_line(file: &FileDifference) -> String {
+    let path = if file.path == "." { "" } else { &file.path };
+    match &file.change {
+        FileChange::Added => format!("  A /{path} ({})", file.noun),
+        FileChange::Deleted => format!("  D /{path} ({})", file.noun),
+        FileChange::Changed(reasons) => {
+            let mut line = format!("  C /{path} (");
+            for (index, reason) in reasons.iter().enumerate() {
+                let separator = if index == 0 { "" } else { "; " };
+                let (aspect, before, after) = (&reason.aspect, shown(&reason.before), shown(&reason.after));
+                write!(line, "{separator}{aspect} {before} → {after}").expect("text grows in memory");
+            }
+            line + ")"
+        }
+    }
+}
+
+/// Shortens the digest of a content.
+fn shown(value: &str) -> String {
+    const DIGITS: usize = 12;
+    match value.split_once("blake3:") {
+        Some((size, hex)) => format!("{size}{}", hex.get(..DIGITS).unwrap_or(hex)),
+        None => value.to_owned(),
+    }
+}
+
+/// The document of `--format json`. The format is number 1; a new field is no new format.
+#[derive(Serialize)]
+struct Json<'a> {
+    format: u32,
+    before: JsonImage<'a>,
+    after: JsonImage<'a>,
+    config: Vec<JsonField<'a>>,
+    common_layers: usize,
+    files: Vec<JsonFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonImage<'a> {
+    id: String,
+    platform: String,
+    layers: Vec<JsonLayer<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonLayer<'a> {
+    diff_id: String,
+    digest: String,
+    size_bytes: u64,
+    created_by: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonField<'a> {
+    field: &'a str,
+    before: &'a Option<Value>,
+    after: &'a Option<Value>,
+}
+
+#[derive(Serialize)]
+struct JsonFile<'a> {
+    path: &'a str,
+    kind: &'a str,
+    change: &'static str,
+    reasons: Vec<JsonReason<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonReason<'a> {
+    aspect: &'a str,
+    before: &'a str,
+    after: &'a str,
+}
+
+fn json(comparison: &Comparison) -> String {
+    let document = Json {
+        format: 1,
+        before: json_image(&comparison.before),
+        after: json_image(&comparison.after),
+        config: comparison
+            .config
+            .iter()
+            .map(|field| JsonField { field: &field.field, before: &field.before, after: &field.after })
+            .collect(),
+        common_layers: comparison.common_layers,
+        files: comparison.files.iter().map(json_file).collect(),
+    };
+    format!("{}\n", serde_json::to_string_pretty(&document).expect("these types always serialize"))
+}
+
+fn json_image(image: &Compared) -> JsonImage<'_> {
+    JsonImage {
+        id: image.id.to_string(),
+        platform: image.platform.to_string(),
+        layers: image.layers.iter().map(json_layer).collect(),
+    }
+}
+
+fn json_layer(layer: &LayerRow) -> JsonLayer<'_> {
+    JsonLayer {
+        diff_id: layer.diff_id.to_string(),
+        digest: layer.blob.to_string(),
+        size_bytes: layer.size_bytes,
+        created_by: &layer.created_by,
+    }
+}
+
+fn json_file(file: &FileDifference) -> JsonFile<'_> {
+    let (change, reasons) = match &file.change {
+        FileChange::Added => ("added", &[][..]),
+        FileChange::Deleted => ("deleted", &[][..]),
+        FileChange::Changed(reasons) => ("changed", reasons.as_slice()),
+    };
+    let reasons = reasons.iter().map(|reason| JsonReason {
+        aspect: &reason.aspect,
+        before: &reason.before,
+        after: &reason.after,
+    });
+    JsonFile { path: &file.path, kind: file.noun, change, reasons: reasons.collect() }
+}

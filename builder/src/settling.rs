@@ -1,7 +1,7 @@
 //! Unpacked layers of earlier builds are brought to the disk, so that they outlive a power cut, beside the steps of this one.
 //!
 //! A build does not sync what it unpacks: that may be gigabytes, for which somebody would wait. What is older than
-//! [`AGE_MIN`] the kernel has written by itself, and to sync it costs next to nothing. It is done when a RUN must run, since a
+//! `AGE_MIN` the kernel has written by itself, and to sync it costs next to nothing. It is done when a RUN must run, since a
 //! build without one has no time to spare; what is left when the build ends is left for the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -209,9 +209,20 @@ fn digest(space: &TestSpace, user: Option<&User>, context: &Path) -> String {
 
 #[test]
 fn steps_of_a_small_base_have_one_digest_on_all_rungs() {
+    check_busybox("overlay");
+}
+
+#[test]
+fn steps_of_a_small_base_have_one_digest_on_all_rungs_in_copies() {
+    check_busybox("copy");
+}
+
+fn check_busybox(root: &str) {
     requires!("root", "busybox", "setpriv", "newuidmap");
     let space = TestSpace::shared();
     let server = busybox::serve(&space);
+    let config = std::fs::read_to_string(space.path("config.toml")).unwrap();
+    space.config(&format!("{config}\n[build]\nroot = \"{root}\"\n"));
     check(&space, &BUSYBOX_ROWS.iter().map(|row| (BUSYBOX, row)).collect::<Vec<_>>());
     drop(server);
 }

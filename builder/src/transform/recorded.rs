@@ -11,11 +11,13 @@
 //! Unpacked layers carry the same attributes, so that files which are copied up keep their owners; what carries none is told
 //! to the sandbox with the step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use kiln_layer::{ArchivePath, Changes, Device, Devices, DirectoryOrigin, Kind, Metadata, Ownership, Tree};
+use kiln_layer::{
+    ArchivePath, Changes, Device, Devices, DirectoryOrigin, Entry, Kind, Metadata, Ownership, Tree, WithTime,
+};
 use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Remembered};
 
 use crate::layers;
@@ -77,8 +79,9 @@ impl Recorded {
         found
     }
 
-    /// Turns the files that stand for devices into devices.
-    pub(super) fn apply_devices(&self, changes: &mut Changes) {
+    /// Turns the files that stand for devices into devices, and drops those that `lower` has already: until now they were files
+    /// to whoever compared them.
+    pub(super) fn apply_devices(&self, changes: &mut Changes, lower: &Tree, with_time: WithTime) {
         if !self.has_devices {
             return;
         }
@@ -103,6 +106,12 @@ impl Recorded {
             };
             entry.kind = kind;
             let [first, others @ ..] = names.as_slice() else { continue };
+            if is_as_below(lower, &names, &entry, with_time) {
+                for name in &names {
+                    changes.entries.remove(name);
+                }
+                continue;
+            }
             changes.entries.insert(first.clone(), entry);
             for other in others {
                 changes.entries.link(other.clone(), first).expect("the first name was just inserted");
@@ -124,6 +133,15 @@ impl Recorded {
         let recorded = self.links.get(&(metadata.dev(), metadata.ino())).copied();
         recorded.or_else(|| below.map(|below| (below.metadata.uid, below.metadata.gid)))
     }
+}
+
+/// Whether all names of a device lead to the same device below, and to one.
+fn is_as_below(lower: &Tree, names: &[ArchivePath], device: &Entry, with_time: WithTime) -> bool {
+    let inodes: BTreeSet<_> = names.iter().map(|name| lower.inode(name)).collect();
+    let [Some(inode)] = inodes.into_iter().collect::<Vec<_>>()[..] else { return false };
+    // One of several names that was copied up alone is no change on overlays either.
+    let is_group = names.len() == 1 || lower.link_count(inode) as usize == names.len();
+    is_group && lower.entry(inode).is_same(device, with_time)
 }
 
 fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {

@@ -385,7 +385,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
         },
     };
     let mut found = ran.root.changes(&directory, &ran.tree, options)?;
-    recorded.apply_devices(&mut found.changes);
+    recorded.apply_devices(&mut found.changes, &ran.tree, options.with_time);
     found.changes.record_parents(&ran.tree);
     let layer = write_layer(
         bench,

@@ -165,6 +165,11 @@ const BUSYBOX_ROWS: &[Row] = &[
         "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\
          RUN mv /dv/b /dv/b2 && chmod 600 /dv/c && rm /dv/p && ln /dv/c /dv/h\n",
     ),
+    row(
+        "devices that a later step touches and leaves as they are",
+        "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod b b 7 9 && ln b h && mknod d c 1 5\n\
+         RUN cd /dv && chown 0:0 c b d && chmod 644 c && chmod 600 d\nRUN rm /dv/c && mv /dv/b /dv/e\n",
+    ),
     row_without_subordinate(
         "devices, looked at, copied and packed",
         "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\

@@ -138,6 +138,10 @@ const BUSYBOX_ROWS: &[Row] = &[
          && chroot /c /bin/busybox chown 7 ../../d && chroot /c /bin/busybox sh -c 'cd d && busybox stat -c %u . ../d/f' >> /s\n",
     ),
     row(
+        "files made through a symlink that leads to a set-group-id directory",
+        "RUN mkdir /g && chown 7:42 /g && chmod 2775 /g && ln -s /g/a /a && ln -s a /b && echo > /b && stat -c '%u %g' /g/a > /s\n",
+    ),
+    row(
         "sticky directories",
         "RUN mkdir -m 1777 /st && touch /st/a && chown 9:9 /st/a /st && chmod 1733 /st\nRUN touch /st/b && cp -a /st /st2\n",
     ),

@@ -7,7 +7,7 @@
 //! | one of an earlier step | the list that came with the step, by path |
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -133,8 +133,7 @@ impl<'a> Owners<'a> {
         for (inside, owner) in below {
             let Ok(found) = statat(self.changes, &inside[..], AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let (device, inode) = (found.st_dev, found.st_ino);
-            let path = OsStr::from_bytes(&[b"/", inside.as_slice()].concat()).to_owned();
-            let record = OwnershipRecord { path, device, inode, owner: *owner };
+            let record = OwnershipRecord { device, inode, owner: *owner };
             self.records.entry((device, inode)).or_insert(record);
         }
         Ok(())
@@ -153,7 +152,7 @@ impl<'a> Owners<'a> {
             if self.records.len() >= RECORDS_MAX {
                 return Err(Errno::PERM);
             }
-            self.records.insert((device, inode), OwnershipRecord { path, device, inode, owner });
+            self.records.insert((device, inode), OwnershipRecord { device, inode, owner });
         }
         Ok(())
     }

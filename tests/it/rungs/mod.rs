@@ -81,6 +81,11 @@ const BUSYBOX_ROWS: &[Row] = &[
          RUN cd /o && ln a c && rm b && mv c b && chown -h 0:0 a && stat -c '%n %u %g' * > s\n",
     ),
     row(
+        "names of symlinks of earlier steps that are refused",
+        "RUN mkdir -p /o/d && ln -s x /o/a && ln /o/a /o/b && chown -h 5:6 /o/a\n\
+         RUN cd /o && ! ln b a && ! mv -T b d && stat -c '%n %h %u' a b > s\n",
+    ),
+    row(
         "a directory made elsewhere and moved to where symlinks of an earlier step were",
         "RUN mkdir /o && ln -s x /o/a && chown -h 5:6 /o/a\n\
          RUN rm -r /o && mkdir /q && ln -s x /q/a && mv /q /o && stat -c '%n %u %g' /o/a > /s\n",

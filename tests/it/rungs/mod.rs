@@ -76,6 +76,13 @@ const BUSYBOX_ROWS: &[Row] = &[
         ),
     ),
     row(
+        "symlinks in mounts, where the root has others",
+        "RUN mkdir /c /t && ln -s x /c/l && ln -s x /t/l && chown -h 5:6 /c/l /t/l\n\
+         RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t ln -sf y /c/l && ln -s y /t/l && chown -h 7 /c/l \
+         && mv /c/l /c/m && stat -c '%n %u %g' /t/l > /s\n\
+         RUN stat -c '%n %u %g' /c/l /t/l > /s2\n",
+    ),
+    row(
         "hard links of symlinks of earlier steps",
         "RUN mkdir /o && ln -s x /o/a && ln -s x /o/b && chown -h 5:6 /o/a /o/b\n\
          RUN cd /o && ln a c && rm b && mv c b && chown -h 0:0 a && stat -c '%n %u %g' * > s\n",

@@ -11,7 +11,9 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, XattrFlags, fstat, getxattr, removexattr, setxattr, statat};
+use rustix::fs::{
+    AtFlags, FileType, StatxFlags, XattrFlags, fstat, getxattr, removexattr, setxattr, statat, statx,
+};
 use rustix::io::Errno;
 
 use super::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
@@ -44,6 +46,8 @@ pub(crate) struct Owners<'a> {
     records: BTreeMap<(u64, u64), OwnershipRecord>,
     /// Of earlier steps, by path from the root without the slash before it.
     earlier: BTreeMap<Vec<u8>, Owner>,
+    /// The mount of the root: the lists go by path, and tell nothing of what other mounts have there.
+    root_mount: Option<u64>,
     /// Whether any file at all may have an owner other than root.
     has_any: bool,
 }
@@ -59,7 +63,17 @@ impl<'a> Owners<'a> {
             MountKind::Tmpfs { .. } | MountKind::Socket { .. } => false,
         });
         let has_any = remembered.has_any || !remembered.links.is_empty() || shows_others;
-        Owners { changes, records: BTreeMap::new(), earlier: earlier.collect(), has_any }
+        let earlier = earlier.collect();
+        Owners { changes, records: BTreeMap::new(), earlier, root_mount: None, has_any }
+    }
+
+    /// Says which directory is the root of the step.
+    pub(crate) fn know_root(&mut self, root: &OwnedFd) {
+        self.root_mount = mount_of(root);
+    }
+
+    fn is_below_root(&self, file: &OwnedFd) -> bool {
+        self.root_mount.is_none() || mount_of(file) == self.root_mount
     }
 
     /// Returns what could only be remembered in a list.
@@ -92,7 +106,7 @@ impl<'a> Owners<'a> {
         if let Some(memory) = self.beside(&path_of_descriptor(file)) {
             return Some(memory);
         }
-        if self.has_no_list() || carries_attributes(file).ok()? {
+        if self.has_no_list() || carries_attributes(file).ok()? || !self.is_below_root(file) {
             return None;
         }
         let path = path_of(file).ok()?;
@@ -127,6 +141,9 @@ impl<'a> Owners<'a> {
     /// Remembers what an earlier step said of everything below a directory, whose name is about to change. Where the root is an
     /// overlay the kernel refuses that for directories of earlier steps, and nothing is found.
     pub(crate) fn pin_below(&mut self, directory: &OwnedFd) -> Result<(), Errno> {
+        if !self.is_below_root(directory) {
+            return Ok(());
+        }
         let path = path_of(directory)?;
         let prefix = [below_root(path.as_bytes()), b"/"].concat();
         let below = self.earlier.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
@@ -141,9 +158,12 @@ impl<'a> Owners<'a> {
 
     /// Remembers an owner in the list.
     pub(crate) fn record(&mut self, file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+        // What lies on another mount never reaches a layer.
+        if !self.is_below_root(file) {
+            return Ok(());
+        }
         let path = path_of(file)?;
         let inside = below_root(path.as_bytes());
-        // What lies on another mount never reaches a layer.
         let Ok(found) = statat(self.changes, inside, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
         let (device, inode) = (found.st_dev, found.st_ino);
         self.records.remove(&(device, inode));
@@ -173,6 +193,12 @@ pub(crate) fn remember(file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Returns the number of the mount that a file lies on; Linux before 5.8 gives all the same.
+fn mount_of(file: &OwnedFd) -> Option<u64> {
+    // Where it cannot be told, paths alone decide.
+    statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok().map(|found| found.stx_mnt_id)
 }
 
 /// Whether the kernel keeps `user.*` attributes of such a file.

@@ -5,7 +5,7 @@
 //! | attribute [`OWNER_ATTRIBUTE`] of a file or directory | its owner, where that is not root |
 //! | attribute [`DEVICE_ATTRIBUTE`] of an empty file | that it is a device |
 //! | record of the sandbox | owner of a symlink or FIFO |
-//! | nothing, and it is a symlink or FIFO that was there before | that it belongs to whom it belonged |
+//! | nothing, and it is a symlink or FIFO that an overlay had there before | that it belongs to whom it belonged |
 //! | nothing else | that it belongs to root |
 //!
 //! Unpacked layers carry the same attributes, so that files which are copied up keep their owners; what carries none is told
@@ -27,6 +27,7 @@ use crate::workshop::Workshop;
 pub(super) struct Recorded {
     is_needed: bool,
     has_devices: bool,
+    is_overlay: bool,
     links: HashMap<(u64, u64), (u32, u32)>,
     directory: Arc<DirectoryOrigin>,
 }
@@ -58,12 +59,13 @@ impl Recorded {
         workshop: &Workshop,
         records: &[OwnershipRecord],
         directory: &Arc<DirectoryOrigin>,
+        is_overlay: bool,
     ) -> Self {
         let owner = |record: &OwnershipRecord| (record.owner.uid, record.owner.gid);
         let links = records.iter().map(|record| ((record.device, record.inode), owner(record))).collect();
         let is_needed = layers::ownership(workshop) == Ownership::Recorded;
         let has_devices = layers::devices(workshop) == Devices::Record;
-        Self { is_needed, has_devices, links, directory: Arc::clone(directory) }
+        Self { is_needed, has_devices, is_overlay, links, directory: Arc::clone(directory) }
     }
 
     /// Whether what is on disk is not the whole truth.
@@ -121,7 +123,8 @@ impl Recorded {
 
     /// Returns the owner of what carries no attributes.
     fn link_owner(&self, path: &ArchivePath, lower: &Tree) -> Option<(u32, u32)> {
-        let below = lower.get(path).filter(|below| is_link_like(&below.kind));
+        // In a copy there are records of all: without one it is root's, moved there perhaps.
+        let below = lower.get(path).filter(|below| self.is_overlay && is_link_like(&below.kind));
         if self.links.is_empty() && below.is_none() {
             return None;
         }

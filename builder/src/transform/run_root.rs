@@ -98,6 +98,10 @@ impl RootForm {
 }
 
 impl StepRoot {
+    pub(super) fn is_overlay(&self) -> bool {
+        matches!(self, Self::Overlay { .. })
+    }
+
     /// Returns what the sandbox is to do.
     pub(super) fn plan(&self) -> RootPlan {
         match self {

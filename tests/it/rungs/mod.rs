@@ -76,6 +76,11 @@ const BUSYBOX_ROWS: &[Row] = &[
         ),
     ),
     row(
+        "a directory of an earlier step moved to where a symlink of somebody was",
+        "RUN mkdir /a /b && ln -s x /a/l && ln -s x /b/l && chown -h 5:6 /a/l\n\
+         RUN rm -r /a && mv /b /a && stat -c '%n %u %g' /a/l > /s\n",
+    ),
+    row(
         "symlinks in mounts, where the root has others",
         "RUN mkdir /c /t && ln -s x /c/l && ln -s x /t/l && chown -h 5:6 /c/l /t/l\n\
          RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t ln -sf y /c/l && ln -s y /t/l && chown -h 7 /c/l \

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a file, a directory, a device | its attribute [`OWNER_ATTRIBUTE`]; without one it is root's |
 //! | a symlink, FIFO or socket of this step | the list of records, by device and inode |
-//! | one of an earlier step | the list that came with the step, by path |
+//! | one of an earlier step | the list that came with the step: by path in an overlay, else it is put among the records |
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -44,6 +44,9 @@ pub(crate) struct Owners<'a> {
     changes: &'a OwnedFd,
     /// By device and inode in `changes`.
     records: BTreeMap<(u64, u64), OwnershipRecord>,
+    records_max: usize,
+    /// Whether earlier steps said anything.
+    has_earlier: bool,
     /// Of earlier steps, by path from the root without the slash before it.
     earlier: BTreeMap<Vec<u8>, Owner>,
     /// The mount of the root: the lists go by path, and tell nothing of what other mounts have there.
@@ -55,7 +58,16 @@ pub(crate) struct Owners<'a> {
 impl<'a> Owners<'a> {
     pub(crate) fn new(changes: &'a OwnedFd, spec: &RunSpec) -> Self {
         let remembered = &spec.remembered;
-        let earlier = remembered.links.iter().map(|(path, owner)| (path.as_bytes().to_vec(), *owner));
+        let (mut records, mut earlier) = (BTreeMap::new(), BTreeMap::new());
+        for (path, owner) in &remembered.links {
+            // In a root that is no overlay the file itself is told, wherever it is moved.
+            if let Ok(found) = statat(changes, path.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+                let (device, inode) = (found.st_dev, found.st_ino);
+                records.insert((device, inode), OwnershipRecord { device, inode, owner: *owner });
+            } else {
+                earlier.insert(path.as_bytes().to_vec(), *owner);
+            }
+        }
         // Directories of cache mounts and of other images may hold files that an earlier step gave away.
         let shows_others = spec.mounts.iter().any(|mount| match mount.kind {
             MountKind::Bind { .. } | MountKind::BindReadOnly { .. } | MountKind::BindDiscard { .. } => true,
@@ -63,8 +75,9 @@ impl<'a> Owners<'a> {
             MountKind::Tmpfs { .. } | MountKind::Socket { .. } => false,
         });
         let has_any = remembered.has_any || !remembered.links.is_empty() || shows_others;
-        let earlier = earlier.collect();
-        Owners { changes, records: BTreeMap::new(), earlier, root_mount: None, has_any }
+        let records_max = RECORDS_MAX + records.len();
+        let has_earlier = !remembered.links.is_empty();
+        Owners { changes, records, records_max, earlier, has_earlier, root_mount: None, has_any }
     }
 
     /// Says which directory is the root of the step.
@@ -168,8 +181,8 @@ impl<'a> Owners<'a> {
         let (device, inode) = (found.st_dev, found.st_ino);
         self.records.remove(&(device, inode));
         // Root's is what nothing is said of, unless earlier steps said something: of this path, or one that it comes to have.
-        if owner != Owner::default() || !self.earlier.is_empty() {
-            if self.records.len() >= RECORDS_MAX {
+        if owner != Owner::default() || self.has_earlier {
+            if self.records.len() >= self.records_max {
                 return Err(Errno::PERM);
             }
             self.records.insert((device, inode), OwnershipRecord { device, inode, owner });

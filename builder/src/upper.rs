@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use kiln_layer::{ArchivePath, Changes, Device, Entry, Item, Kind, Listing, Metadata, Ownership, Tree};
+use kiln_layer::{
+    ArchivePath, Changes, Device, Devices, Entry, Item, Kind, Listing, Metadata, Ownership, Tree,
+};
 use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, fstat,
@@ -135,14 +137,47 @@ fn write_device(
     }
     let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(&parent, name, new, Mode::empty())?;
-    let Metadata { uid, gid, mode, mtime, .. } = entry.metadata;
-    let (letter, Device { major, minor }) = device;
-    fsetxattr(&file, OWNER_ATTRIBUTE, format!("{uid}:{gid}").as_bytes(), XattrFlags::empty())?;
-    fsetxattr(&file, DEVICE_ATTRIBUTE, format!("{letter}:{major}:{minor}").as_bytes(), XattrFlags::empty())?;
+    let Metadata { mode, mtime, .. } = entry.metadata;
+    fsetxattr(&file, OWNER_ATTRIBUTE, owner_text(&entry.metadata).as_bytes(), XattrFlags::empty())?;
+    fsetxattr(&file, DEVICE_ATTRIBUTE, device_text(device).as_bytes(), XattrFlags::empty())?;
     fchmod(&file, Mode::from_raw_mode(mode))?;
     futimens(&file, &times(mtime.seconds, mtime.nanoseconds))?;
     let nanoseconds = u32::try_from(before.st_mtime_nsec).map_err(io::Error::other)?;
     Ok(futimens(&parent, &times(before.st_mtime, nanoseconds))?)
+}
+
+/// Notes beside a file of a root what the kernel keeps for nobody: whose it is, and that an empty file stands for a device.
+///
+/// # Errors
+/// With the path, when the file system refuses.
+pub fn note(path: &Path, entry: &Entry, ownership: Ownership, devices: Devices) -> io::Result<()> {
+    let device = match entry.kind {
+        Kind::CharDevice(device) => ('c', device),
+        Kind::BlockDevice(device) => ('b', device),
+        _ if ownership == Ownership::Real => return Ok(()),
+        _ => return write_owner(path, entry),
+    };
+    if devices == Devices::Create {
+        return Ok(());
+    }
+    if ownership == Ownership::Recorded {
+        write_attribute(path, OWNER_ATTRIBUTE, &owner_text(&entry.metadata))?;
+    }
+    write_attribute(path, DEVICE_ATTRIBUTE, &device_text(device))
+}
+
+fn write_attribute(path: &Path, name: &str, value: &str) -> io::Result<()> {
+    rustix::fs::lsetxattr(path, name, value.as_bytes(), XattrFlags::empty()).map_err(|errno| {
+        io::Error::other(format!("cannot note what `{}` is in `{name}`: {errno}", path.display()))
+    })
+}
+
+fn owner_text(Metadata { uid, gid, .. }: &Metadata) -> String {
+    format!("{uid}:{gid}")
+}
+
+fn device_text((letter, Device { major, minor }): (char, Device)) -> String {
+    format!("{letter}:{major}:{minor}")
 }
 
 /// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
@@ -157,7 +192,12 @@ pub fn write_owner(path: &Path, entry: &Entry) -> io::Result<()> {
     let outcome = if (uid, gid) == (0, 0) {
         rustix::fs::lremovexattr(path, OWNER_ATTRIBUTE)
     } else {
-        rustix::fs::lsetxattr(path, OWNER_ATTRIBUTE, format!("{uid}:{gid}").as_bytes(), XattrFlags::empty())
+        rustix::fs::lsetxattr(
+            path,
+            OWNER_ATTRIBUTE,
+            owner_text(&entry.metadata).as_bytes(),
+            XattrFlags::empty(),
+        )
     };
     match outcome {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),

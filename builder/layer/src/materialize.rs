@@ -236,7 +236,8 @@ fn write_file(content: &Content, target: &Path, layers: &dyn LayerDirectories) -
     Ok(())
 }
 
-fn create(target: &Path) -> io::Result<std::fs::File> {
+/// Makes an empty file.
+pub(crate) fn create(target: &Path) -> io::Result<std::fs::File> {
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)
 }
 

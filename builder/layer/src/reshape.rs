@@ -3,7 +3,8 @@
 //!
 //! The directory is the caller's alone, and every parent is a directory of `after`, so no name can lead elsewhere. Files are
 //! shared with the layers they come from where the file system can (`FICLONE`), else copied; several are written at once. Modes
-//! and times of directories come last, children before parents. What the kernel does not grant (a device, an attribute) is left out.
+//! and times of directories come last, children before parents. What the kernel does not grant (a device, an attribute) is left out;
+//! for devices that are only recorded there are empty files.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,12 +18,13 @@ use rustix::io::Errno;
 
 use crate::content::{DirectoryOrigin, LayerDirectories, Origin};
 use crate::entry::{Entry, WithTime};
-use crate::materialize::{MaterializeError, MaterializeOptions, set_metadata, write_node};
+use crate::materialize::{MaterializeError, MaterializeOptions, create, set_metadata, write_node};
 use crate::path::ArchivePath;
 use crate::tree::{Tree, diff};
 use crate::unpack::{Devices, is_refusal, remove_tree};
 
-/// Is told of everything that was written, before its time is set: notes what the kernel cannot keep.
+/// Is told of everything that was written, before its time is set: notes what the kernel cannot keep, and what an empty
+/// file stands for.
 pub type Note<'a> = dyn Fn(&Path, &Entry) -> io::Result<()> + Sync + 'a;
 
 /// How a directory is changed.
@@ -127,15 +129,16 @@ impl Writer<'_> {
     }
 
     fn file(&self, path: &ArchivePath, entry: &Entry) -> io::Result<()> {
-        let is_device = entry.kind.is_device();
-        if is_device && self.options.files.devices == Devices::Record {
-            return Ok(());
-        }
         let target = self.place(path);
-        let kind = match write_node(entry, &target, self.options.layers) {
-            // Root of a container may be without this right.
-            Err(error) if is_device && Errno::from_io_error(&error) == Some(Errno::PERM) => return Ok(()),
-            outcome => outcome?,
+        let is_device = entry.kind.is_device();
+        let kind = if is_device && self.options.files.devices == Devices::Record {
+            create(&target).map(|_| FileType::RegularFile)?
+        } else {
+            match write_node(entry, &target, self.options.layers) {
+                // Root of a container may be without this right.
+                Err(error) if is_device && Errno::from_io_error(&error) == Some(Errno::PERM) => return Ok(()),
+                outcome => outcome?,
+            }
         };
         (self.options.note)(&target, entry)?;
         set_metadata(&target, &entry.metadata, kind, self.options.files)

@@ -286,8 +286,6 @@ impl ExitStatus {
 /// carry no extended attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnershipRecord {
-    /// Absolute path inside the root when the owner was set; the step may have renamed it since.
-    pub path: OsString,
     /// Device of the file in [`RootPlan::changes`].
     pub device: u64,
     /// Inode of the file in [`RootPlan::changes`]; stays when it is renamed. Look for it among symlinks, FIFOs and

@@ -5,17 +5,19 @@
 //! | attribute [`OWNER_ATTRIBUTE`] of a file or directory | its owner, where that is not root |
 //! | attribute [`DEVICE_ATTRIBUTE`] of an empty file | that it is a device |
 //! | record of the sandbox | owner of a symlink or FIFO |
-//! | nothing, and it is a symlink or FIFO that was there before | that it belongs to whom it belonged |
+//! | nothing, and it is a symlink or FIFO that an overlay had there before | that it belongs to whom it belonged |
 //! | nothing else | that it belongs to root |
 //!
 //! Unpacked layers carry the same attributes, so that files which are copied up keep their owners; what carries none is told
 //! to the sandbox with the step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use kiln_layer::{ArchivePath, Changes, Device, Devices, DirectoryOrigin, Kind, Metadata, Ownership, Tree};
+use kiln_layer::{
+    ArchivePath, Changes, Device, Devices, DirectoryOrigin, Entry, Kind, Metadata, Ownership, Tree, WithTime,
+};
 use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Remembered};
 
 use crate::layers;
@@ -25,6 +27,7 @@ use crate::workshop::Workshop;
 pub(super) struct Recorded {
     is_needed: bool,
     has_devices: bool,
+    is_overlay: bool,
     links: HashMap<(u64, u64), (u32, u32)>,
     directory: Arc<DirectoryOrigin>,
 }
@@ -56,12 +59,13 @@ impl Recorded {
         workshop: &Workshop,
         records: &[OwnershipRecord],
         directory: &Arc<DirectoryOrigin>,
+        is_overlay: bool,
     ) -> Self {
         let owner = |record: &OwnershipRecord| (record.owner.uid, record.owner.gid);
         let links = records.iter().map(|record| ((record.device, record.inode), owner(record))).collect();
         let is_needed = layers::ownership(workshop) == Ownership::Recorded;
         let has_devices = layers::devices(workshop) == Devices::Record;
-        Self { is_needed, has_devices, links, directory: Arc::clone(directory) }
+        Self { is_needed, has_devices, is_overlay, links, directory: Arc::clone(directory) }
     }
 
     /// Whether what is on disk is not the whole truth.
@@ -77,8 +81,9 @@ impl Recorded {
         found
     }
 
-    /// Turns the files that stand for devices into devices.
-    pub(super) fn apply_devices(&self, changes: &mut Changes) {
+    /// Turns the files that stand for devices into devices, and drops those that `lower` has already: until now they were files
+    /// to whoever compared them.
+    pub(super) fn apply_devices(&self, changes: &mut Changes, lower: &Tree, with_time: WithTime) {
         if !self.has_devices {
             return;
         }
@@ -103,6 +108,12 @@ impl Recorded {
             };
             entry.kind = kind;
             let [first, others @ ..] = names.as_slice() else { continue };
+            if is_as_below(lower, &names, &entry, with_time) {
+                for name in &names {
+                    changes.entries.remove(name);
+                }
+                continue;
+            }
             changes.entries.insert(first.clone(), entry);
             for other in others {
                 changes.entries.link(other.clone(), first).expect("the first name was just inserted");
@@ -112,7 +123,8 @@ impl Recorded {
 
     /// Returns the owner of what carries no attributes.
     fn link_owner(&self, path: &ArchivePath, lower: &Tree) -> Option<(u32, u32)> {
-        let below = lower.get(path).filter(|below| is_link_like(&below.kind));
+        // In a copy there are records of all: without one it is root's, moved there perhaps.
+        let below = lower.get(path).filter(|below| self.is_overlay && is_link_like(&below.kind));
         if self.links.is_empty() && below.is_none() {
             return None;
         }
@@ -124,6 +136,15 @@ impl Recorded {
         let recorded = self.links.get(&(metadata.dev(), metadata.ino())).copied();
         recorded.or_else(|| below.map(|below| (below.metadata.uid, below.metadata.gid)))
     }
+}
+
+/// Whether all names of a device lead to the same device below, and to one.
+fn is_as_below(lower: &Tree, names: &[ArchivePath], device: &Entry, with_time: WithTime) -> bool {
+    let inodes: BTreeSet<_> = names.iter().map(|name| lower.inode(name)).collect();
+    let [Some(inode)] = inodes.into_iter().collect::<Vec<_>>()[..] else { return false };
+    // One of several names that was copied up alone is no change on overlays either.
+    let is_group = names.len() == 1 || lower.link_count(inode) as usize == names.len();
+    is_group && lower.entry(inode).is_same(device, with_time)
 }
 
 fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {

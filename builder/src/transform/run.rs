@@ -361,7 +361,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
     let workshop = &bench.workshop;
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
     let directory = Arc::new(DirectoryOrigin::open(ran.root.plan().changes()).map_err(opened)?);
-    let recorded = Recorded::new(workshop, &ran.exit.ownership, &directory);
+    let recorded = Recorded::new(workshop, &ran.exit.ownership, &directory, ran.root.is_overlay());
     let stubs = stub_paths(&ran.exit);
     let is_stub = |path: &ArchivePath, _is_directory: bool| stubs.contains(path);
     let metadata = |path: &ArchivePath, found: Metadata| recorded.metadata(path, found, &ran.tree);
@@ -374,7 +374,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
         },
     };
     let mut found = ran.root.changes(&directory, &ran.tree, options)?;
-    recorded.apply_devices(&mut found.changes);
+    recorded.apply_devices(&mut found.changes, &ran.tree, options.with_time);
     found.changes.record_parents(&ran.tree);
     let layer = write_layer(
         bench,

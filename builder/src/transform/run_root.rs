@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_layer::{
-    Changes, DiffOptions, DirectoryOrigin, MaterializeOptions, Ownership, ReshapeOptions, Tree, WithTime,
-    changes_from_directory, changes_from_overlay_upper, latest_change_ns, reshape, walk_for_diff,
+    Changes, DiffOptions, DirectoryOrigin, Entry, MaterializeOptions, Ownership, ReshapeOptions, Tree,
+    WithTime, changes_from_directory, changes_from_overlay_upper, latest_change_ns, reshape, walk_for_diff,
 };
-use kiln_sandbox::{Exit, RootPlan};
+use kiln_sandbox::{DEVICE_ATTRIBUTE, Exit, RootPlan};
 use kiln_store::Scratch;
 
 use super::live_times::LiveTimes;
@@ -98,6 +98,10 @@ impl RootForm {
 }
 
 impl StepRoot {
+    pub(super) fn is_overlay(&self) -> bool {
+        matches!(self, Self::Overlay { .. })
+    }
+
     /// Returns what the sandbox is to do.
     pub(super) fn plan(&self) -> RootPlan {
         match self {
@@ -195,11 +199,9 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, St
     let ownership = layers::ownership(workshop);
     let stacks = [stack.to_vec()];
     let directories = UnpackedLayers { workshop, stacks: &stacks };
-    let note = |path: &Path, entry: &kiln_layer::Entry| match ownership {
-        Ownership::Real => Ok(()),
-        Ownership::Recorded => upper::write_owner(path, entry),
-    };
-    let files = MaterializeOptions { ownership, devices: layers::devices(workshop), time: None };
+    let devices = layers::devices(workshop);
+    let note = |path: &Path, entry: &Entry| upper::note(path, entry, ownership, devices);
+    let files = MaterializeOptions { ownership, devices, time: None };
     let options = ReshapeOptions { files, layers: &directories, note: &note };
     reshape(root.path(), &held, tree, options)
         .map_err(|error| io_error(&format!("cannot make the root of the step: {error}"), error.source))?;
@@ -223,7 +225,7 @@ fn has_stubs(root: &Path, exit: &Exit) -> bool {
 }
 
 /// Gives everything in a root, in which `after` was found, the time that `tree` has for it; tells whether the root now holds `tree`
-/// and nothing else. It does not where names of one file are several files to the layer, or a file stands for a device.
+/// and nothing else. It does not where names of one file are several files to the layer.
 fn settle_copy(
     root: &Path,
     after: &Tree,
@@ -231,14 +233,15 @@ fn settle_copy(
     changes: &Changes,
     ownership: Ownership,
 ) -> io::Result<bool> {
-    let is_missing =
-        |(path, entry): (&_, &kiln_layer::Entry)| !entry.kind.is_device() && after.get(path).is_none();
+    let is_missing = |(path, entry): (&_, &Entry)| !entry.kind.is_device() && after.get(path).is_none();
     if tree.iter().any(is_missing) || after.hard_links() != tree.hard_links() {
         return Ok(false);
     }
     for (path, found) in after.iter().filter(|(path, _)| !path.is_root()) {
         let Some(wanted) = tree.get(path) else { return Ok(false) };
-        if std::mem::discriminant(&found.kind) != std::mem::discriminant(&wanted.kind) {
+        let stands_in =
+            || wanted.kind.is_device() && found.metadata.xattrs.get(DEVICE_ATTRIBUTE.as_bytes()).is_some();
+        if std::mem::discriminant(&found.kind) != std::mem::discriminant(&wanted.kind) && !stands_in() {
             return Ok(false);
         }
         let place = root.join(path.as_path());

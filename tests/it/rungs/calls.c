@@ -21,6 +21,8 @@ static const int IDS[] = {0, 42, 1000, 1001, -1};
 static uint64_t state;
 /* Whether devices look like devices. */
 static int knows_devices;
+/* Whether the root of the step is a directory, not an overlay. */
+static int is_copy;
 
 static unsigned pick(unsigned below) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -93,7 +95,7 @@ static void make(void) {
         }
         break;
     case 4: case 5: say("mkdir", path, "", 0, 0, syscall(SYS_mkdir, path, 0777)); break;
-    case 6: say("mkdirat", "d/../e/", "", 0, 0, mkdirat(AT_FDCWD, "d/../e/", 0777)); break;
+    case 6: path = "e", say("mkdirat", "d/../e/", "", 0, 0, mkdirat(AT_FDCWD, "d/../e/", 0777)); break;
     case 7: case 8: say("symlink", other, path, 0, 0, symlink(pick(3) ? other : "nowhere", path)); break;
     case 9: say("mkfifo", path, "", mode, 0, mknod(path, S_IFIFO | mode, 0)); break;
     case 10: say("mknod", path, "", mode, 0, mknod(path, pick(2) ? (unsigned)mode : S_IFREG | (unsigned)mode, 0)); break;
@@ -196,13 +198,20 @@ static void look(void) {
     if (fd >= 0) close(fd);
 }
 
+/* Whether a second name of a file is one to everybody: to overlays of user namespaces one of a file of an earlier step, whose
+ * times say 1980, is a file of its own with an owner and mode of its own. */
+static int links_well(const char *path) {
+    struct stat found;
+    return is_copy || lstat(path, &found) < 0 || found.st_mtime > 40 * 365 * 86400;
+}
+
 static void name_again(void) {
     const char *path = name(), *other = name();
     switch (pick(9)) {
     case 0: case 1: say("rename", path, other, 0, 0, rename(path, other)); break;
     case 2: say("exchange", path, other, 0, 0, syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, other, 2)); break;
     case 3: say("noreplace", path, other, 0, 0, syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, other, 1)); break;
-    case 4: case 5: if (is_own(path, 0)) say("link", path, other, 0, 0, link(path, other)); break;
+    case 4: case 5: if (is_own(path, 0) && links_well(path)) say("link", path, other, 0, 0, link(path, other)); break;
     case 6: case 7: say("unlink", path, "", 0, 0, unlink(path)); break;
     default: say("rmdir", path, "", 0, 0, rmdir(path));
     }
@@ -310,7 +319,10 @@ int main(int count, char **words) {
     }
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     unsigned seed = count > 1 ? atoi(words[1]) : 1, sessions = count > 2 ? atoi(words[2]) : 20;
-    knows_devices = count > 3;
+    for (int at = 3; at < count; at++) {
+        knows_devices |= strcmp(words[at], "devices") == 0;
+        is_copy |= strcmp(words[at], "copy") == 0;
+    }
     umask(0);
     mkdir("/w", 0777);
     if (chdir("/w") < 0 || !freopen("/trace", "a", stdout)) return 1;

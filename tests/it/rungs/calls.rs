@@ -8,7 +8,7 @@ use crate::support::users::{self, User};
 use crate::support::{TestSpace, requires};
 
 /// Each is some 1,500 calls in a step, and as many in the next one, which finds files of the first.
-const SEEDS: [u32; 6] = [1, 2, 5, 6, 7, 8];
+const SEEDS: std::ops::RangeInclusive<u32> = 1..=6;
 
 /// Builds with one seed; returns what was printed, and the image.
 fn build(space: &TestSpace, context: &Path, user: Option<&User>) -> (String, String) {
@@ -20,7 +20,9 @@ fn build(space: &TestSpace, context: &Path, user: Option<&User>) -> (String, Str
     (std::fs::read_to_string(files.join("trace")).unwrap(), digest)
 }
 
-fn compare(space: &TestSpace, users: &[&User], more: &str) {
+/// Compares what all `users` get with what root gets, in roots that are overlays or copies.
+fn compare(space: &TestSpace, users: &[&User], root: &str, more: &str) {
+    space.config(&format!("[build]\nroot = \"{root}\"\n"));
     let context = space.context("context", &[]);
     let program = context.join("calls");
     let source = repository().join("tests/it/rungs/calls.c");
@@ -28,7 +30,7 @@ fn compare(space: &TestSpace, users: &[&User], more: &str) {
     let compiled = peers::output("cc", words);
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     for seed in SEEDS {
-        let run = |seed: u32| format!("RUN [\"/calls\",\"{seed}\",\"20\"{more}]\n");
+        let run = |seed: u32| format!("RUN [\"/calls\",\"{seed}\",\"20\",\"{root}\"{more}]\n");
         let dockerfile = format!("FROM scratch\nCOPY calls /calls\n{}{}", run(seed), run(seed + 1000));
         std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
         let (expected, expected_digest) = build(space, &context, None);
@@ -46,16 +48,34 @@ fn compare(space: &TestSpace, users: &[&User], more: &str) {
     }
 }
 
-#[test]
-fn random_calls_are_answered_alike_on_all_rungs() {
+fn compare_all(root: &str) {
     requires!("root", "cc", "setpriv", "newuidmap");
     let space = TestSpace::shared();
-    compare(&space, &[&users::with_subordinate_ids(&space), &users::with_single_id(&space)], "");
+    compare(&space, &[&users::with_subordinate_ids(&space), &users::with_single_id(&space)], root, "");
+}
+
+fn compare_with_devices(root: &str) {
+    requires!("root", "cc", "setpriv");
+    let space = TestSpace::shared();
+    compare(&space, &[&users::with_single_id(&space)], root, ",\"devices\"");
+}
+
+#[test]
+fn random_calls_are_answered_alike_on_all_rungs() {
+    compare_all("overlay");
+}
+
+#[test]
+fn random_calls_in_copies_are_answered_alike_on_all_rungs() {
+    compare_all("copy");
 }
 
 #[test]
 fn random_calls_with_devices_are_answered_as_to_root_where_one_id_exists() {
-    requires!("root", "cc", "setpriv");
-    let space = TestSpace::shared();
-    compare(&space, &[&users::with_single_id(&space)], ",\"devices\"");
+    compare_with_devices("overlay");
+}
+
+#[test]
+fn random_calls_with_devices_in_copies_are_answered_as_to_root_where_one_id_exists() {
+    compare_with_devices("copy");
 }

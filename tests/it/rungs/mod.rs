@@ -76,9 +76,26 @@ const BUSYBOX_ROWS: &[Row] = &[
         ),
     ),
     row(
+        "a directory of an earlier step moved to where a symlink of somebody was",
+        "RUN mkdir /a /b && ln -s x /a/l && ln -s x /b/l && chown -h 5:6 /a/l\n\
+         RUN rm -r /a && mv /b /a && stat -c '%n %u %g' /a/l > /s\n",
+    ),
+    row(
+        "symlinks in mounts, where the root has others",
+        "RUN mkdir /c /t && ln -s x /c/l && ln -s x /t/l && chown -h 5:6 /c/l /t/l\n\
+         RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/t ln -sf y /c/l && ln -s y /t/l && chown -h 7 /c/l \
+         && mv /c/l /c/m && stat -c '%n %u %g' /t/l > /s\n\
+         RUN stat -c '%n %u %g' /c/l /t/l > /s2\n",
+    ),
+    row(
         "hard links of symlinks of earlier steps",
         "RUN mkdir /o && ln -s x /o/a && ln -s x /o/b && chown -h 5:6 /o/a /o/b\n\
          RUN cd /o && ln a c && rm b && mv c b && chown -h 0:0 a && stat -c '%n %u %g' * > s\n",
+    ),
+    row(
+        "names of symlinks of earlier steps that are refused",
+        "RUN mkdir -p /o/d && ln -s x /o/a && ln /o/a /o/b && chown -h 5:6 /o/a\n\
+         RUN cd /o && ! ln b a && ! mv -T b d && stat -c '%n %h %u' a b > s\n",
     ),
     row(
         "a directory made elsewhere and moved to where symlinks of an earlier step were",
@@ -138,6 +155,10 @@ const BUSYBOX_ROWS: &[Row] = &[
          && chroot /c /bin/busybox chown 7 ../../d && chroot /c /bin/busybox sh -c 'cd d && busybox stat -c %u . ../d/f' >> /s\n",
     ),
     row(
+        "files made through a symlink that leads to a set-group-id directory",
+        "RUN mkdir /g && chown 7:42 /g && chmod 2775 /g && ln -s /g/a /a && ln -s a /b && echo > /b && stat -c '%u %g' /g/a > /s\n",
+    ),
+    row(
         "sticky directories",
         "RUN mkdir -m 1777 /st && touch /st/a && chown 9:9 /st/a /st && chmod 1733 /st\nRUN touch /st/b && cp -a /st /st2\n",
     ),
@@ -164,6 +185,11 @@ const BUSYBOX_ROWS: &[Row] = &[
         "devices, given away, renamed and copied",
         "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\
          RUN mv /dv/b /dv/b2 && chmod 600 /dv/c && rm /dv/p && ln /dv/c /dv/h\n",
+    ),
+    row(
+        "devices that a later step touches and leaves as they are",
+        "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod b b 7 9 && ln b h && mknod d c 1 5\n\
+         RUN cd /dv && chown 0:0 c b d && chmod 644 c && chmod 600 d\nRUN rm /dv/c && mv /dv/b /dv/e\n",
     ),
     row_without_subordinate(
         "devices, looked at, copied and packed",
@@ -209,9 +235,20 @@ fn digest(space: &TestSpace, user: Option<&User>, context: &Path) -> String {
 
 #[test]
 fn steps_of_a_small_base_have_one_digest_on_all_rungs() {
+    check_busybox("overlay");
+}
+
+#[test]
+fn steps_of_a_small_base_have_one_digest_on_all_rungs_in_copies() {
+    check_busybox("copy");
+}
+
+fn check_busybox(root: &str) {
     requires!("root", "busybox", "setpriv", "newuidmap");
     let space = TestSpace::shared();
     let server = busybox::serve(&space);
+    let config = std::fs::read_to_string(space.path("config.toml")).unwrap();
+    space.config(&format!("{config}\n[build]\nroot = \"{root}\"\n"));
     check(&space, &BUSYBOX_ROWS.iter().map(|row| (BUSYBOX, row)).collect::<Vec<_>>());
     drop(server);
 }

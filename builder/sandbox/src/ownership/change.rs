@@ -2,11 +2,15 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chmod, chownat, fstat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, RenameFlags, Uid, chmod, chownat, fstat, linkat, openat, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::Supervisor;
+use super::create::{FOUND, Place};
 use super::look::Target;
+use super::owners::carries_attributes;
 use crate::root::path_of_descriptor;
 use crate::spec::Owner;
 use crate::sys::{Answer, Notification};
@@ -70,40 +74,95 @@ impl Supervisor<'_> {
         if self.owners.has_no_list() {
             return Ok(Answer::Continue);
         }
-        let [first, second, third, fourth, ..] = call.arguments;
-        let (from, to) = match call.number {
+        let [first, second, third, fourth, fifth, _] = call.arguments;
+        let here = libc::AT_FDCWD as u64;
+        let (from, to, how) = match call.number {
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_rename | libc::SYS_link => ((libc::AT_FDCWD, first), (libc::AT_FDCWD, second)),
-            _ => ((first as i32, second), (third as i32, fourth)),
+            libc::SYS_rename => ((here, first), (here, second), How::Move(RenameFlags::empty())),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_link => ((here, first), (here, second), How::Link(0)),
+            libc::SYS_linkat => ((first, second), (third, fourth), How::Link(fifth as i32)),
+            libc::SYS_renameat2 => {
+                let flags = RenameFlags::from_bits_retain(fifth as u32);
+                ((first, second), (third, fourth), How::Move(flags))
+            }
+            _ => ((first, second), (third, fourth), How::Move(RenameFlags::empty())),
         };
-        self.pin(call.pid, from)?;
-        // Two names may change places.
-        match self.pin(call.pid, to) {
-            Ok(()) | Err(Errno::NOENT) => Ok(Answer::Continue),
-            Err(errno) => Err(errno),
+        match how {
+            How::Link(flags) => self.add_name(call.pid, from, to, flags),
+            How::Move(flags) => self.move_name(call.pid, from, to, flags),
         }
     }
 
-    fn pin(&mut self, pid: u32, (directory, path): (i32, u64)) -> Result<(), Errno> {
-        let target = Target::Path { directory, path, flags: libc::AT_SYMLINK_NOFOLLOW };
-        let file = self.open_target(pid, target)?;
-        if super::owners::carries_attributes(&file)? {
-            return self.owners.pin_below(&file);
+    fn add_name(&mut self, pid: u32, from: Name, to: Name, flags: i32) -> Result<Answer, Errno> {
+        let follow = if flags & libc::AT_SYMLINK_FOLLOW == 0 { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+        let file = self.open_target(pid, named(from, follow | flags & libc::AT_EMPTY_PATH))?;
+        if carries_attributes(&file)? {
+            return Ok(Answer::Continue);
         }
         let owner = self.owners.of(&file).unwrap_or_default().owner;
-        copy_up(&file)?;
-        self.owners.record(&file, owner)
+        let to = self.place_of(pid, to)?;
+        // The symlink itself: only the way through `/proc` is followed.
+        let linked =
+            linkat(CWD, path_of_descriptor(&file), &to.parent, &to.name[..], AtFlags::SYMLINK_FOLLOW);
+        Ok(self.remembered_at(linked, &to, owner))
+    }
+
+    fn move_name(&mut self, pid: u32, from: Name, to: Name, flags: RenameFlags) -> Result<Answer, Errno> {
+        let file = self.open_target(pid, named(from, libc::AT_SYMLINK_NOFOLLOW))?;
+        let is_exchange = flags.contains(RenameFlags::EXCHANGE);
+        let there = is_exchange.then(|| self.open_target(pid, named(to, libc::AT_SYMLINK_NOFOLLOW)));
+        let there = there.transpose()?;
+        let mut is_list_enough = true;
+        for moved in [Some(&file), there.as_ref()].into_iter().flatten() {
+            if carries_attributes(moved)? {
+                self.owners.pin_below(moved)?;
+            } else {
+                is_list_enough = false;
+            }
+        }
+        if is_list_enough {
+            return Ok(Answer::Continue);
+        }
+        let owner = self.owners.of(&file).unwrap_or_default().owner;
+        let owner_there = there.map(|there| self.owners.of(&there).unwrap_or_default().owner);
+        let (from, to) = (self.place_of(pid, from)?, self.place_of(pid, to)?);
+        let moved = renameat_with(&from.parent, &from.name[..], &to.parent, &to.name[..], flags);
+        if let (Ok(()), Some(owner)) = (moved, owner_there)
+            && let answer @ Answer::Fail(_) = self.remembered_at(moved, &from, owner)
+        {
+            return Ok(answer);
+        }
+        Ok(self.remembered_at(moved, &to, owner))
+    }
+
+    /// Remembers who owns the symlink, FIFO or socket that came to have a name, if it did.
+    fn remembered_at(&mut self, outcome: Result<(), Errno>, place: &Place, owner: Owner) -> Answer {
+        let remembered = outcome.and_then(|()| {
+            let file = openat(&place.parent, &place.name[..], FOUND, Mode::empty())?;
+            if carries_attributes(&file)? { Ok(()) } else { self.owners.record(&file, owner) }
+        });
+        remembered.map_or_else(Answer::Fail, |()| Answer::Return(0))
+    }
+
+    fn place_of(&self, pid: u32, (directory, path): Name) -> Result<Place, Errno> {
+        self.place(pid, directory as i32, &self.proc.read_path(pid, path)?)
     }
 }
 
-/// Makes an overlay have its own copy of a symlink, FIFO or socket, of which nothing changes.
-fn copy_up(file: &OwnedFd) -> Result<(), Errno> {
-    let mode = fstat(file)?.st_mode;
-    match FileType::from_raw_mode(mode) {
-        FileType::Symlink => chownat(file, c"", Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::EMPTY_PATH),
-        // A change of owner would clear set-id bits.
-        _ => chmod(path_of_descriptor(file), Mode::from_raw_mode(mode & 0o7777)),
-    }
+/// A path in the caller's memory, and the directory where it starts.
+type Name = (u64, u64);
+
+/// How a file comes to a name.
+enum How {
+    /// Besides its others, with flags of `linkat`.
+    Link(i32),
+    /// From another one.
+    Move(RenameFlags),
+}
+
+fn named((directory, path): Name, flags: i32) -> Target {
+    Target::Path { directory: directory as i32, path, flags }
 }
 
 /// The largest id means "unchanged".

@@ -16,7 +16,7 @@ use crate::spec::Owner;
 use crate::sys::{Answer, Inheritance, Notification};
 
 const NEW: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::CLOEXEC);
-const FOUND: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
+pub(super) const FOUND: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A file that `open` would make.
 struct Opening {
@@ -27,9 +27,9 @@ struct Opening {
 }
 
 /// Where a new name goes.
-struct Place {
-    parent: OwnedFd,
-    name: Vec<u8>,
+pub(super) struct Place {
+    pub(super) parent: OwnedFd,
+    pub(super) name: Vec<u8>,
     /// Whom a file made there belongs to.
     owner: Owner,
 }
@@ -94,12 +94,16 @@ impl Supervisor<'_> {
                 Err(Errno::NOENT) if path.starts_with(b"/proc/") => return Ok(Answer::Continue),
                 place => place?,
             };
+            let is_ordinary = place.owner == Owner::default();
             match self.make_at(pid, opening, &place, NEW) {
                 Err(Errno::EXIST) if !opening.flags.contains(OFlags::EXCL) => {}
+                // A symlink may lead to a set-group-id directory.
+                Ok(Answer::Continue) if !opening.flags.contains(OFlags::EXCL) => {}
                 made => return made,
             }
             // A symlink that leads nowhere yet, or a file that is there: that one the kernel opens.
             let link = match readlinkat(&place.parent, &place.name[..], Vec::new()) {
+                Err(Errno::NOENT) if is_ordinary => return Ok(Answer::Continue),
                 // Removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 link => link?.into_bytes(),
@@ -206,13 +210,13 @@ impl Supervisor<'_> {
     }
 
     fn remember_new(&mut self, place: &Place) -> Result<Answer, Errno> {
-        let file = openat(&place.parent, &place.name[..], FOUND | OFlags::CLOEXEC, Mode::empty())?;
+        let file = openat(&place.parent, &place.name[..], FOUND, Mode::empty())?;
         let remembered = self.owners.set(&file, place.owner);
         Ok(remembered.map_or_else(Answer::Fail, |()| Answer::Return(0)))
     }
 
     /// Finds where a new name goes; `EINVAL` for what can be no new name.
-    fn place(&self, pid: u32, directory: i32, path: &[u8]) -> Result<Place, Errno> {
+    pub(super) fn place(&self, pid: u32, directory: i32, path: &[u8]) -> Result<Place, Errno> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..=slash], &path[slash + 1..]),
             None => (&b"."[..], path),

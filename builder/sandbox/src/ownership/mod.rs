@@ -28,6 +28,7 @@ mod caller;
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::credentials::Beliefs;
@@ -192,6 +193,10 @@ impl<'a> Supervisor<'a> {
             // With more ids, a change of root is not told.
             if self.has_single_id {
                 self.proc.share_root(call.pid);
+                // Without it paths alone decide.
+                if let Ok(root) = self.proc.open(call.pid, libc::AT_FDCWD, b"/", OFlags::PATH) {
+                    self.owners.know_root(&root);
+                }
             }
         }
         let [first, second, third, fourth, ..] = call.arguments;

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | a file, a directory, a device | its attribute [`OWNER_ATTRIBUTE`]; without one it is root's |
 //! | a symlink, FIFO or socket of this step | the list of records, by device and inode |
-//! | one of an earlier step | the list that came with the step, by path |
+//! | one of an earlier step | the list that came with the step: by path in an overlay, else it is put among the records |
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, XattrFlags, fstat, getxattr, removexattr, setxattr, statat};
+use rustix::fs::{
+    AtFlags, FileType, StatxFlags, XattrFlags, fstat, getxattr, removexattr, setxattr, statat, statx,
+};
 use rustix::io::Errno;
 
 use super::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
@@ -42,8 +44,13 @@ pub(crate) struct Owners<'a> {
     changes: &'a OwnedFd,
     /// By device and inode in `changes`.
     records: BTreeMap<(u64, u64), OwnershipRecord>,
+    records_max: usize,
+    /// Whether earlier steps said anything.
+    has_earlier: bool,
     /// Of earlier steps, by path from the root without the slash before it.
     earlier: BTreeMap<Vec<u8>, Owner>,
+    /// The mount of the root: the lists go by path, and tell nothing of what other mounts have there.
+    root_mount: Option<u64>,
     /// Whether any file at all may have an owner other than root.
     has_any: bool,
 }
@@ -51,7 +58,16 @@ pub(crate) struct Owners<'a> {
 impl<'a> Owners<'a> {
     pub(crate) fn new(changes: &'a OwnedFd, spec: &RunSpec) -> Self {
         let remembered = &spec.remembered;
-        let earlier = remembered.links.iter().map(|(path, owner)| (path.as_bytes().to_vec(), *owner));
+        let (mut records, mut earlier) = (BTreeMap::new(), BTreeMap::new());
+        for (path, owner) in &remembered.links {
+            // In a root that is no overlay the file itself is told, wherever it is moved.
+            if let Ok(found) = statat(changes, path.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+                let (device, inode) = (found.st_dev, found.st_ino);
+                records.insert((device, inode), OwnershipRecord { device, inode, owner: *owner });
+            } else {
+                earlier.insert(path.as_bytes().to_vec(), *owner);
+            }
+        }
         // Directories of cache mounts and of other images may hold files that an earlier step gave away.
         let shows_others = spec.mounts.iter().any(|mount| match mount.kind {
             MountKind::Bind { .. } | MountKind::BindReadOnly { .. } | MountKind::BindDiscard { .. } => true,
@@ -59,7 +75,18 @@ impl<'a> Owners<'a> {
             MountKind::Tmpfs { .. } | MountKind::Socket { .. } => false,
         });
         let has_any = remembered.has_any || !remembered.links.is_empty() || shows_others;
-        Owners { changes, records: BTreeMap::new(), earlier: earlier.collect(), has_any }
+        let records_max = RECORDS_MAX + records.len();
+        let has_earlier = !remembered.links.is_empty();
+        Owners { changes, records, records_max, earlier, has_earlier, root_mount: None, has_any }
+    }
+
+    /// Says which directory is the root of the step.
+    pub(crate) fn know_root(&mut self, root: &OwnedFd) {
+        self.root_mount = mount_of(root);
+    }
+
+    fn is_below_root(&self, file: &OwnedFd) -> bool {
+        self.root_mount.is_none() || mount_of(file) == self.root_mount
     }
 
     /// Returns what could only be remembered in a list.
@@ -92,7 +119,7 @@ impl<'a> Owners<'a> {
         if let Some(memory) = self.beside(&path_of_descriptor(file)) {
             return Some(memory);
         }
-        if self.has_no_list() || carries_attributes(file).ok()? {
+        if self.has_no_list() || carries_attributes(file).ok()? || !self.is_below_root(file) {
             return None;
         }
         let path = path_of(file).ok()?;
@@ -127,14 +154,16 @@ impl<'a> Owners<'a> {
     /// Remembers what an earlier step said of everything below a directory, whose name is about to change. Where the root is an
     /// overlay the kernel refuses that for directories of earlier steps, and nothing is found.
     pub(crate) fn pin_below(&mut self, directory: &OwnedFd) -> Result<(), Errno> {
+        if !self.is_below_root(directory) {
+            return Ok(());
+        }
         let path = path_of(directory)?;
         let prefix = [below_root(path.as_bytes()), b"/"].concat();
         let below = self.earlier.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
         for (inside, owner) in below {
             let Ok(found) = statat(self.changes, &inside[..], AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let (device, inode) = (found.st_dev, found.st_ino);
-            let path = OsStr::from_bytes(&[b"/", inside.as_slice()].concat()).to_owned();
-            let record = OwnershipRecord { path, device, inode, owner: *owner };
+            let record = OwnershipRecord { device, inode, owner: *owner };
             self.records.entry((device, inode)).or_insert(record);
         }
         Ok(())
@@ -142,18 +171,21 @@ impl<'a> Owners<'a> {
 
     /// Remembers an owner in the list.
     pub(crate) fn record(&mut self, file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
+        // What lies on another mount never reaches a layer.
+        if !self.is_below_root(file) {
+            return Ok(());
+        }
         let path = path_of(file)?;
         let inside = below_root(path.as_bytes());
-        // What lies on another mount never reaches a layer.
         let Ok(found) = statat(self.changes, inside, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
         let (device, inode) = (found.st_dev, found.st_ino);
         self.records.remove(&(device, inode));
         // Root's is what nothing is said of, unless earlier steps said something: of this path, or one that it comes to have.
-        if owner != Owner::default() || !self.earlier.is_empty() {
-            if self.records.len() >= RECORDS_MAX {
+        if owner != Owner::default() || self.has_earlier {
+            if self.records.len() >= self.records_max {
                 return Err(Errno::PERM);
             }
-            self.records.insert((device, inode), OwnershipRecord { path, device, inode, owner });
+            self.records.insert((device, inode), OwnershipRecord { device, inode, owner });
         }
         Ok(())
     }
@@ -174,6 +206,12 @@ pub(crate) fn remember(file: &OwnedFd, owner: Owner) -> Result<(), Errno> {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Returns the number of the mount that a file lies on; Linux before 5.8 gives all the same.
+fn mount_of(file: &OwnedFd) -> Option<u64> {
+    // Where it cannot be told, paths alone decide.
+    statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok().map(|found| found.stx_mnt_id)
 }
 
 /// Whether the kernel keeps `user.*` attributes of such a file.

@@ -1,10 +1,12 @@
 //! What a step sees as new, by what was seen before.
 
+use std::sync::Arc;
+
 use kiln_layer::{ArchivePath, Content, Entry, Kind, Metadata, Tree};
 use proptest::prelude::*;
 
 use super::table::{Known, Moment, Nanoseconds};
-use super::view::{Viewed, view};
+use super::view::{Bound, Viewed, view};
 
 /// A tree of files, each with a content; a name that ends in `/` is a directory.
 fn tree(files: &[(&str, &str)]) -> Tree {
@@ -126,6 +128,24 @@ fn the_names_of_a_file_have_one_time() {
     let mut known = Known::Unused;
     step(&mut known, &[("a", "1"), ("b", "2"), ("c", "1")], alone(10));
     let table = known.after(&view(&linked, &[]), alone(20), &|_| true);
+    assert_eq!(table.since().collect::<Vec<_>>(), [Some(20), Some(20), None]);
+}
+
+#[test]
+fn the_names_of_a_file_that_a_mount_shows_have_one_time() {
+    let shows = |tree: Tree| Bound {
+        target: ArchivePath::parse(b"m").unwrap(),
+        tree: Arc::new(tree),
+        part: ArchivePath::root(),
+    };
+    let mut linked = tree(&[("b", "1")]);
+    linked.link(ArchivePath::parse(b"a").unwrap(), &ArchivePath::parse(b"b").unwrap()).unwrap();
+    // Of the root, and no name of that file.
+    let root = tree(&[("x", "1")]);
+    let mut known = Known::Unused;
+    let before = known.after(&view(&root, &[shows(tree(&[("a", "2"), ("b", "1")]))]), alone(10), &|_| true);
+    known = Known::Seen(before);
+    let table = known.after(&view(&root, &[shows(linked)]), alone(20), &|_| true);
     assert_eq!(table.since().collect::<Vec<_>>(), [Some(20), Some(20), None]);
 }
 

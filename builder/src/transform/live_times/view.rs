@@ -21,8 +21,8 @@ pub(super) struct Viewed {
     pub(super) time: Timestamp,
     /// Whether its time says anything: that of a file, a directory or a link does.
     pub(super) is_dated: bool,
-    /// The file, where it has several names.
-    pub(super) group: Option<InodeId>,
+    /// The file, where it has several names: one of a mount, or of the root.
+    pub(super) group: Option<(Option<usize>, InodeId)>,
     /// Which bind mount shows it; none for the root itself.
     pub(super) bound: Option<usize>,
 }
@@ -110,7 +110,7 @@ fn add(tree: &Tree, part: &ArchivePath, target: &ArchivePath, bound: Option<usiz
         if entry.is_directory() {
             open.push(Directory { path: path.clone(), index: seen.len(), names: Vec::new() });
         }
-        let group = Some(inode).filter(|inode| bound.is_none() && tree.link_count(*inode) > 1);
+        let group = (tree.link_count(inode) > 1).then_some((bound, inode));
         let is_dated = matches!(entry.kind, Kind::File(_) | Kind::Directory | Kind::Symlink(_));
         let (identity, time) = (Identity::of(entry), entry.metadata.mtime);
         seen.push(Viewed { path: shown, identity, time, is_dated, group, bound });

@@ -17,7 +17,7 @@ use crate::snapshots::{NOTE, SNAPSHOTS};
 use crate::store::Store;
 
 /// Folder of what was moved away, below the store.
-const DAMAGED: &str = "damaged";
+pub(crate) const DAMAGED: &str = "damaged";
 const NUMBER_MAX: u32 = 10_000;
 
 /// Something in the store that is not right.

@@ -32,11 +32,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod fsck;
-
 pub mod gc;
 
-pub mod usage;
+pub mod fsck;
 
 mod store;
 pub use store::{FORMAT, Store};
@@ -73,6 +71,9 @@ pub use blobs::{BlobWriter, Blobs, HashedBlobWriter};
 
 mod scratch;
 pub use scratch::{Leftovers, Scratch};
+
+mod usage;
+pub use usage::Bytes;
 
 mod remove;
 

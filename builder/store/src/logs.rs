@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::blobs::into_io;
-use crate::disk::{make_directories, plain_name, write_all};
+use crate::disk::{LockMode, make_directories, plain_name, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
+use crate::lock::is_held;
 use crate::remove::remove_tree;
 
 /// Folder of logs below the store.
@@ -56,6 +57,8 @@ impl Logs {
             make_directories(self.session.disk(), folder)?;
         }
         let file = self.session.disk().open_append(&path).on("open", &path)?;
+        // Says to gc that the build goes on.
+        self.session.disk().lock(&file, &path, LockMode::Shared, true).on("lock", &path)?;
         Ok(LogWriter { session: Arc::clone(&self.session), file, path })
     }
 
@@ -101,6 +104,21 @@ impl Logs {
             remove_tree(&self.session.path(LOGS).join(&build.build_id))?;
         }
         Ok(old.len())
+    }
+
+    /// Whether some log of a build is being written.
+    pub(crate) fn is_being_written(&self, build_id: &str) -> Result<bool> {
+        let folder = self.session.path(LOGS).join(build_id);
+        let is_folder = optional(std::fs::symlink_metadata(&folder)).on("inspect", &folder)?;
+        if !is_folder.is_some_and(|found| found.is_dir()) {
+            return Ok(false);
+        }
+        for name in optional(self.session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default() {
+            if is_held(self.session.disk(), &folder.join(name))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn path(&self, build_id: &str, step_id: &str) -> Result<PathBuf> {

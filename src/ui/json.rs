@@ -54,6 +54,7 @@ enum Event<'a> {
     TaskDone { task: &'a str, took: f64, detail: &'a str },
     StepCached { step: u32, name: &'a str },
     StepStarted { step: u32, name: &'a str },
+    StepWaits { step: u32, name: &'a str, pid: Option<u32> },
     StepOutput { step: u32, line: &'a str },
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
@@ -150,6 +151,7 @@ impl<W: Write> Json<W> {
             ProgressEvent::StepOutput { step, bytes } => return self.output(*step, bytes, at),
             ProgressEvent::StepCached { step }
             | ProgressEvent::StepStarted { step }
+            | ProgressEvent::StepWaits { step, .. }
             | ProgressEvent::StepDone { step, .. }
             | ProgressEvent::StepFailed { step, .. } => return self.step(event, *step, at),
             ProgressEvent::Transfer { what, blob, done, total } => {
@@ -200,6 +202,7 @@ impl<W: Write> Json<W> {
             ProgressEvent::StepFailed { took, .. } => {
                 Event::StepFailed { step: number, name, took: seconds(*took) }
             }
+            ProgressEvent::StepWaits { pid, .. } => Event::StepWaits { step: number, name, pid: *pid },
             _ => Event::StepStarted { step: number, name },
         };
         write(&mut self.out, at, line);

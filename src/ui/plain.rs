@@ -20,7 +20,7 @@ use kiln_builder::progress::ProgressEvent;
 use kiln_oci::Digest;
 
 use super::label::Labels;
-use super::lines::{Lines, clean, heading};
+use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::{human, short};
 
@@ -83,6 +83,11 @@ impl<W: Write> Plain<W> {
                 self.line(number, &format!("{} {name}", self.style.paint(Paint::Done, "CACHED")));
             }
             ProgressEvent::StepStarted { step } => self.started(*step, at),
+            ProgressEvent::StepWaits { step, pid } => {
+                let number = self.labels.step_number(*step);
+                self.heading(*step);
+                self.line(number, &waits(*pid));
+            }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),

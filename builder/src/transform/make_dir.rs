@@ -34,7 +34,8 @@ pub(super) async fn make_dir(
         changes.record_parents(&tree);
         let own = Op::MakeDir(op);
         let (op, changes, stacks, reuse) = (&own, &changes, &[][..], Reuse::Known);
-        write_layer(bench, NewLayer { step, op, content: None, changes, stacks, reuse }).map(Some)
+        write_layer(bench, NewLayer { step, op, content: None, flight: None, changes, stacks, reuse })
+            .map(Some)
     })
     .await?;
     Ok(parent.with(layer))

@@ -77,6 +77,9 @@ pub use usage::Bytes;
 
 mod remove;
 
+mod flights;
+pub use flights::{Flight, Turn};
+
 mod leases;
 
 mod lock;

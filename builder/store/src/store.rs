@@ -19,6 +19,7 @@ use crate::blobs::Blobs;
 use crate::cachemounts::{self, CACHE_MOUNTS, CacheMount, Sharing};
 use crate::disk::{Disk, LockMode, RealDisk, make_directories};
 use crate::error::{IoContext, Result, StoreError, optional};
+use crate::flights::{self, Turn};
 use crate::leases::{LEASES, LOCKS, Session};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
@@ -161,6 +162,14 @@ impl Store {
     /// What the disk says.
     pub fn try_lock(&self, name: &str) -> Result<Option<LockGuard>> {
         try_lock(self.session.disk(), &named_lock_path(self.path(), name), LockMode::Exclusive)
+    }
+
+    /// Begins the work called `name`, any text, unless another process, or another handle of this one, does it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn take_turn(&self, name: &str) -> Result<Turn> {
+        flights::take_turn(&self.session, name)
     }
 
     /// Opens the cache mount called `id`, any text, waiting where `sharing` says so. A new one is first handed to `fill`

@@ -20,6 +20,7 @@
 //! scratch/<lease>.<n>.<what>                   what is being made; nothing here is referred to
 //! leases/<lease>  leases/locks/<name>          who is alive, and what they use
 //! damaged/                                     what fsck moved away
+//! usage.json                                   what the store took when somebody last looked
 //! ```
 //!
 //! ```
@@ -38,6 +39,9 @@ pub mod fsck;
 
 mod store;
 pub use store::{FORMAT, Store};
+
+mod noted;
+pub use noted::{Noted, Room};
 
 mod repositories;
 pub use repositories::Repository;

@@ -82,7 +82,10 @@ impl Names {
         self.edit(|edit| {
             edit.add_untagged(descriptor);
             Ok(())
-        })
+        })?;
+        // It counts as young again; only its age in the eyes of gc depends on it.
+        drop(self.session.disk().touch(&self.blobs.path(&descriptor.digest)));
+        Ok(())
     }
 
     /// Removes the entries of an image that have no full name; returns whether there were any.

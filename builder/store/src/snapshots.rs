@@ -14,7 +14,7 @@
 //!
 //! So a note that a power cut takes or tears costs a snapshot and nothing else, and only one that says `settled` is synced itself.
 
-use std::fs::File;
+use std::fs::{File, FileTimes};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -191,6 +191,13 @@ impl Snapshots {
             }
         }
         Ok(entries)
+    }
+
+    /// Lets a snapshot be as old as it was in a listing, for whoever has read it and not used it.
+    pub fn restore_last_used(&self, entry: &SnapshotEntry) {
+        let times = FileTimes::new().set_accessed(entry.last_used);
+        // Only its age depends on it.
+        drop(File::open(self.path(&entry.diff_id)).and_then(|directory| directory.set_times(times)));
     }
 
     pub(crate) fn path(&self, diff_id: &DiffId) -> PathBuf {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use kiln_oci::{DiffId, Digest};
 
 use super::census::{Census, Stamp, needs, stamp_of};
-use super::item::{Fate, Item, Verdict};
+use super::item::{Fate, Item, Kind, Verdict};
 use super::{Expand, Report};
 use crate::cachemounts;
 use crate::disk::LockMode;
-use crate::error::{IoContext, Result, optional};
+use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, pinned_by_the_living};
 use crate::lock::try_lock;
 use crate::remove::remove_tree;
@@ -26,23 +26,26 @@ pub(super) fn carry_out(
     report: &mut Report,
 ) -> Result<()> {
     let stamps = stamps(census);
-    remove_images(store, report)?;
     for verdict in report.verdicts.iter_mut().filter(|verdict| verdict.fate.goes()) {
-        match remove_alone(store, &verdict.item, &stamps) {
-            Ok(true) => {}
-            Ok(false) => verdict.fate = Fate::InUse,
-            Err(error) => {
-                verdict.fate = Fate::InUse;
-                report.kept.push(error);
-            }
-        }
+        let removed = remove_alone(store, &verdict.item, &stamps);
+        settle(verdict, removed, &mut report.kept);
     }
-    let goes =
-        |verdict: &Verdict| verdict.fate.goes() && matches!(verdict.item, Item::Blob(_) | Item::Snapshot(_));
-    if report.verdicts.iter().any(goes) {
-        remove_shared(store, census, expand, &stamps, report)?;
+    remove_shared(store, census, expand, &stamps, report, Kind::Snapshot)?;
+    // Not earlier: a full disk may have no room for another list of images until something has gone.
+    if let Err(error) = remove_images(store, report) {
+        let is_image = |verdict: &&mut Verdict| verdict.item.kind() == Kind::Image && verdict.fate.goes();
+        report.verdicts.iter_mut().filter(is_image).for_each(|verdict| verdict.fate = Fate::InUse);
+        report.kept.push(error);
     }
-    Ok(())
+    remove_shared(store, census, expand, &stamps, report, Kind::Blob)
+}
+
+/// What did not go stays.
+fn settle(verdict: &mut Verdict, removed: Result<bool>, kept: &mut Vec<StoreError>) {
+    if !matches!(removed, Ok(true)) {
+        verdict.fate = Fate::InUse;
+    }
+    kept.extend(removed.err());
 }
 
 type Stamps<'a> = BTreeMap<(&'a str, Digest), Stamp>;
@@ -113,19 +116,24 @@ fn remove_in_place(store: &Store, item: &Item) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes blobs and snapshots that still nobody wants, while nobody can begin to.
+/// Removes blobs or snapshots that still nobody wants, while nobody can begin to.
 fn remove_shared(
     store: &Store,
     census: &Census,
     expand: &Expand<'_>,
     stamps: &Stamps<'_>,
     report: &mut Report,
+    kind: Kind,
 ) -> Result<()> {
+    let goes = |verdict: &Verdict| verdict.fate.goes() && verdict.item.kind() == kind;
+    if !report.verdicts.iter().any(goes) {
+        return Ok(());
+    }
     let trash = Trash::new(store);
     {
         let _alone = store.session().lock("gc", LockMode::Exclusive)?;
         let wanted = Wanted::now(store, census, expand, stamps)?;
-        for verdict in report.verdicts.iter_mut().filter(|verdict| verdict.fate.goes()) {
+        for verdict in report.verdicts.iter_mut().filter(|verdict| goes(verdict)) {
             let removed = match verdict.item {
                 Item::Blob(digest) if wanted.blobs.contains(&digest) => Ok(false),
                 Item::Blob(digest) => bury_blob(store, trash.as_ref(), &digest).map(|()| true),
@@ -133,10 +141,7 @@ fn remove_shared(
                 Item::Snapshot(diff_id) => bury_snapshot(store, trash.as_ref(), &diff_id).map(|()| true),
                 _ => continue,
             };
-            if !matches!(removed, Ok(true)) {
-                verdict.fate = Fate::InUse;
-            }
-            report.kept.extend(removed.err());
+            settle(verdict, removed, &mut report.kept);
         }
     }
     if let Some(Err(error)) = trash.map(|trash| trash.0.close()) {

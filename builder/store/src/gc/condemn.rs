@@ -38,6 +38,8 @@ struct Court<'a> {
     fates: Vec<Option<Fate>>,
     /// For each blob, how many things that may stay name it.
     users: BTreeMap<Digest, usize>,
+    /// The blobs that images without a name need.
+    of_nameless: BTreeSet<Digest>,
 }
 
 impl<'a> Court<'a> {
@@ -46,7 +48,10 @@ impl<'a> Court<'a> {
         for name in census.found.iter().flat_map(|found| unique(&found.names)) {
             *users.entry(name).or_default() += 1;
         }
-        Self { census, fates: vec![None; census.found.len()], users }
+        let is_image = |found: &&Found| matches!(found.item, Item::Image(_));
+        let of_nameless =
+            census.found.iter().filter(is_image).flat_map(|found| found.names.iter().copied()).collect();
+        Self { census, fates: vec![None; census.found.len()], users, of_nameless }
     }
 
     /// Decides what needs no comparison with others.
@@ -60,13 +65,26 @@ impl<'a> Court<'a> {
         if found.is_in_use {
             return Some(Fate::InUse);
         }
+        if let Some(name) = self.told_of_by_key(&found.item) {
+            return Some(Fate::Image(name));
+        }
         if kind == Kind::Scratch {
             return Some(Fate::Unneeded);
         }
         if !policy.kinds.contains(&kind) {
             return Some(Fate::NotAsked);
         }
-        is_younger(now, found.last_used, policy.unused_for_min).then_some(Fate::Recent)
+        let age_min = match kind {
+            Kind::Image => policy.unused_for_min.max(policy.image_age_min),
+            _ => policy.unused_for_min,
+        };
+        is_younger(now, found.last_used, age_min).then_some(Fate::Recent)
+    }
+
+    /// Returns the image that needs the blob which a record is about: it may say where a blob is that is not here.
+    fn told_of_by_key(&self, item: &Item) -> Option<Option<String>> {
+        let Item::Record { key, .. } = item else { return None };
+        self.census.named.get(key).cloned().or_else(|| self.of_nameless.contains(key).then_some(None))
     }
 
     /// Decides on a thing, and returns how many bytes are free by that.

@@ -3,6 +3,7 @@
 //! | Kept | Because of |
 //! |---|---|
 //! | a blob | an image needs it; a kept record names it; a living process holds it |
+//! | a record | its key is a blob that an image needs: it may say where the blob can be had |
 //! | an image without a name, a record, a snapshot, a repository, a cache mount, a log, a partial blob | nobody asked for this kind; it was used lately; what may go fits without it; a living process uses it |
 //! | scratch | its process is alive |
 //!
@@ -45,6 +46,8 @@ pub struct Policy {
     pub kinds: BTreeSet<Kind>,
     /// What was used within this time stays.
     pub unused_for_min: Duration,
+    /// Images without a name that are younger stay, whatever else holds.
+    pub image_age_min: Duration,
     /// What may go stays while all of it takes no more bytes of the disk than this.
     pub keep_bytes: Option<u64>,
     /// Says what would go, and removes nothing.

@@ -96,7 +96,7 @@ fn filled(store: Store) -> Store {
         .map(|bytes| store.blobs().put_bytes(bytes).unwrap());
     store.names().set(&name("app"), &descriptor(b"named")).unwrap();
     store.names().add_untagged(&descriptor(b"nameless")).unwrap();
-    store.records().put("steps", &blobs[0], b"payload", &blobs[2..3]).unwrap();
+    store.records().put("steps", &Digest::of(b"key"), b"payload", &blobs[2..3]).unwrap();
     let unpacked = store.scratch("unpack").unwrap();
     std::fs::write(unpacked.path().join("a"), [1; 5000]).unwrap();
     std::fs::hard_link(unpacked.path().join("a"), unpacked.path().join("b")).unwrap();
@@ -170,6 +170,23 @@ fn what_is_asked_for_goes_with_the_blobs_that_only_it_needs() {
         assert!(left.verdicts.iter().all(|verdict| verdict.item.kind() != kind), "{kind:?}");
         assert_eq!(left.total.allocated, du("-B1", store.path()));
     }
+}
+
+#[test]
+fn a_record_about_a_blob_that_an_image_needs_stays_with_the_image() {
+    let (_space, store) = space();
+    let far = Digest::of(b"far away");
+    store.records().put("origin", &far, b"registry", &[]).unwrap();
+    store.records().put("origin", &Digest::of(b"nobody's"), b"registry", &[]).unwrap();
+    store.blobs().put_bytes(b"manifest").unwrap();
+    store.names().set(&name("app"), &descriptor(b"manifest")).unwrap();
+    let store = reopened(store);
+    let all = Policy { kinds: Kind::ALL.into(), ..Policy::default() };
+    let collect = |store: &Store| gc(store, &all, &|_, _| Ok(vec![far])).unwrap().count(Kind::Record);
+    assert_eq!(collect(&store), 1);
+    assert!(store.records().get("origin", &far).unwrap().hit().is_some());
+    store.names().remove(&name("app")).unwrap();
+    assert_eq!(collect(&reopened(store)), 1);
 }
 
 #[test]

@@ -186,3 +186,27 @@ fn kills_at_any_moment_leave_a_sound_store_and_the_next_build_is_right() {
     }
     drop(server);
 }
+
+#[test]
+fn a_prune_takes_nothing_that_running_builds_use() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let lines = "FROM busybox AS a\nCOPY data /data\nRUN seq 1 20000 > /numbers && cp -r /bin /copy\n\
+        FROM busybox\nARG N\nRUN echo $N > /n\nWORKDIR /w\nCOPY --from=a /numbers /copy/ ./\nRUN ls -l > /list\n";
+    let context = space.context("context", &[("Dockerfile", lines)]);
+    fs::write(context.join("data"), crate::faults::noise(1 << 20)).unwrap();
+    for round in 0..3 {
+        let build = |number: usize| {
+            let argument = format!("N={}", round * 2 + number);
+            space.build(&context).args(["--build-arg", &argument, "-t", &format!("app{number}")]).start()
+        };
+        let mut running = [0, 1].map(build);
+        while running.iter_mut().any(|running| running.child.try_wait().unwrap().is_none()) {
+            space.kiln(["prune", "-af"]).on_a_damaged_store().run().success();
+        }
+        running.into_iter().for_each(|running| drop(running.wait().success()));
+        space.kiln(["fsck"]).run().success();
+    }
+    drop(server);
+}

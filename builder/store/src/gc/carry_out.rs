@@ -18,6 +18,9 @@ use crate::repositories;
 use crate::scratch::Scratch;
 use crate::store::Store;
 
+/// So many records are removed in a few milliseconds.
+const RECORDS_AT_ONCE: usize = 500;
+
 /// Removes what the verdicts say; what could not be removed stays, and its verdict says so.
 pub(super) fn carry_out(
     store: &Store,
@@ -26,8 +29,10 @@ pub(super) fn carry_out(
     report: &mut Report,
 ) -> Result<()> {
     let stamps = stamps(census);
-    for verdict in report.verdicts.iter_mut().filter(|verdict| verdict.fate.goes()) {
-        let removed = remove_alone(store, &verdict.item, &stamps);
+    remove_records(store, &stamps, report)?;
+    let goes = |verdict: &&mut Verdict| verdict.fate.goes() && verdict.item.kind() != Kind::Record;
+    for verdict in report.verdicts.iter_mut().filter(goes) {
+        let removed = remove_alone(store, &verdict.item);
         settle(verdict, removed, &mut report.kept);
     }
     remove_shared(store, census, expand, &stamps, report, Kind::Snapshot)?;
@@ -46,6 +51,36 @@ fn settle(verdict: &mut Verdict, removed: Result<bool>, kept: &mut Vec<StoreErro
         verdict.fate = Fate::InUse;
     }
     kept.extend(removed.err());
+}
+
+/// Removes records, some at a time: others wait so long and no longer. A record under the digest of a blob may be all that says
+/// where that is, so it stays when somebody holds the blob by now, here or not.
+fn remove_records(store: &Store, stamps: &Stamps<'_>, report: &mut Report) -> Result<()> {
+    let goes = |verdict: &&mut Verdict| verdict.fate.goes() && verdict.item.kind() == Kind::Record;
+    let mut going: Vec<&mut Verdict> = report.verdicts.iter_mut().filter(goes).collect();
+    for some in going.chunks_mut(RECORDS_AT_ONCE) {
+        let _alone = store.session().lock("gc", LockMode::Exclusive)?;
+        let pins = pinned_by_the_living(store.session())?;
+        for verdict in some {
+            let Item::Record { kind, key } = &verdict.item else { continue };
+            let removed = match pins.contains(&Pin::Blob(*key)) {
+                true => Ok(false),
+                false => remove_record(store, kind, key, stamps),
+            };
+            settle(verdict, removed, &mut report.kept);
+        }
+    }
+    Ok(())
+}
+
+/// Removes a record, unless there was a hit or another one since: then it is wanted.
+fn remove_record(store: &Store, kind: &str, key: &Digest, stamps: &Stamps<'_>) -> Result<bool> {
+    let path = store.records().place(kind, key);
+    let found = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?;
+    if found.is_none_or(|found| stamps.get(&(kind, *key)) != Some(&stamp_of(&found))) {
+        return Ok(false);
+    }
+    store.records().remove(kind, key).map(|()| true)
 }
 
 type Stamps<'a> = BTreeMap<(&'a str, Digest), Stamp>;
@@ -79,27 +114,13 @@ fn remove_images(store: &Store, report: &Report) -> Result<()> {
 }
 
 /// Removes what has a lock of its own, or needs none. Returns false when somebody uses it.
-fn remove_alone(store: &Store, item: &Item, stamps: &Stamps<'_>) -> Result<bool> {
+fn remove_alone(store: &Store, item: &Item) -> Result<bool> {
     let session = store.session();
     match item {
-        Item::Blob(_) | Item::Snapshot(_) | Item::Image(_) => Ok(true),
-        Item::Record { kind, key } => {
-            let path = store.records().place(kind, key);
-            let found = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?;
-            // A hit or another record since: it is wanted.
-            let is_same =
-                |found: std::fs::Metadata| stamps.get(&(kind.as_str(), *key)) == Some(&stamp_of(&found));
-            if !found.is_some_and(is_same) {
-                return Ok(false);
-            }
-            store.records().remove(kind, key).map(|()| true)
-        }
+        Item::Blob(_) | Item::Snapshot(_) | Item::Image(_) | Item::Record { .. } => Ok(true),
         Item::Repository(name) => repositories::remove(session, name),
         Item::CacheMount { id, slot } => cachemounts::remove_slot(session, id, *slot),
-        Item::Log(build) => match store.logs().is_being_written(build)? {
-            true => Ok(false),
-            false => remove_in_place(store, item),
-        },
+        Item::Log(build) => store.logs().remove(build),
         Item::Partial(_) => {
             let paths = item.paths(store);
             let Some(path) = paths.first() else { return Ok(false) };

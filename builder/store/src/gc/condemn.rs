@@ -62,7 +62,11 @@ impl<'a> Court<'a> {
         if is_record && (found.is_damaged || dangles()) {
             return Some(Fate::Useless);
         }
-        if found.is_in_use {
+        let is_held = |item: &Item| match item {
+            Item::Record { key, .. } => self.census.pins.contains(&Pin::Blob(*key)),
+            _ => false,
+        };
+        if found.is_in_use || is_held(&found.item) {
             return Some(Fate::InUse);
         }
         if let Some(name) = self.told_of_by_key(&found.item) {

@@ -3,7 +3,7 @@
 //! | Kept | Because of |
 //! |---|---|
 //! | a blob | an image needs it; a kept record names it; a living process holds it |
-//! | a record | its key is a blob that an image needs: it may say where the blob can be had |
+//! | a record | its key is a blob that an image needs or a living process holds: it may say where the blob can be had |
 //! | an image without a name, a record, a snapshot, a repository, a cache mount, a log, a partial blob | nobody asked for this kind; it was used lately; what may go fits without it; a living process uses it |
 //! | scratch | its process is alive |
 //!

@@ -107,7 +107,7 @@ impl Command {
             | Self::Df(_)
             | Self::Fsck(_) => true,
             // In the background it is in the namespace of the build that started it.
-            Self::Prune(args) => !args.in_background,
+            Self::Prune(args) => args.in_background.is_none(),
             _ => false,
         }
     }

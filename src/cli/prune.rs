@@ -28,7 +28,7 @@ pub(crate) struct PruneArgs {
     /// How to print: `table`, or `json` for one object a line
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     pub(crate) format: Option<Format>,
-    /// Keep the store within the bound of the configuration file, without a word: what a build starts when it is done
-    #[arg(long, hide = true, conflicts_with_all = ["all", "force", "filter", "max", "dry_run", "explain", "format"])]
-    pub(crate) in_background: bool,
+    /// Keep what may go within so many bytes, without a word: what a build starts when it is done
+    #[arg(long, hide = true, value_name = "BYTES", conflicts_with_all = ["all", "force", "filter", "max", "dry_run", "explain", "format"])]
+    pub(crate) in_background: Option<u64>,
 }

@@ -62,7 +62,7 @@ fn of_problem(problem: &Problem, is_repaired: bool) -> Finding {
         Problem::Stray { .. } => ("stray", "it is not kiln's"),
         Problem::IndexDamaged(_) => (
             "index-damaged",
-            "names of images are lost: build or pull them again; the damaged list is kept in `damaged`",
+            "entries that are whole are kept; images that are not listed any more are to be built or pulled again",
         ),
         Problem::ManifestMissing { .. } => ("manifest-missing", "pull or build the image again"),
         Problem::RecordDamaged(_) => ("record-damaged", AGAIN),

@@ -158,13 +158,11 @@ fn bound(settings: &Settings) -> Result<Bound, Failure> {
 fn look_after(workshop: &Workshop, settings: &Settings) {
     let now = u64::try_from(settings::now_seconds()).unwrap_or(0);
     let Ok(bound) = bound(settings) else { return };
-    if !may_exceed(&workshop.store, bound, now) {
-        return;
-    }
+    let Some(bytes) = may_exceed(&workshop.store, bound, now) else { return };
     // What does not start now starts after the next build.
     let Ok(program) = std::env::current_exe() else { return };
     let mut command = std::process::Command::new(program);
-    command.arg("--store").arg(&settings.store).args(["prune", "--in-background"]);
+    command.arg("--store").arg(&settings.store).args(["prune", &format!("--in-background={bytes}")]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C is not for it.
     drop(command.process_group(0).spawn());

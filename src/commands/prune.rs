@@ -17,8 +17,8 @@ use crate::ui::{heading, human, short, show_failure, stderr_style, table};
 
 /// Removes what nobody needs.
 pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
-    if args.in_background {
-        return in_background(context);
+    if let Some(bytes) = args.in_background {
+        return in_background(context, bytes);
     }
     let now = now_seconds();
     let policy = request::upkeep::policy(args, now)?;
@@ -42,12 +42,11 @@ pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
 }
 
 /// Keeps the store within its bound. Nobody listens, and the next build comes back to what could not be done.
-fn in_background(context: Context) -> Result<(), Failure> {
+fn in_background(context: Context, bytes: u64) -> Result<(), Failure> {
     // Whoever works on this machine goes first; where that is refused, it is only less polite.
     rustix::process::nice(19).ok();
-    let (workshop, settings) = context.open(1)?;
-    let bound = super::bound(&settings)?;
-    keep_within(&workshop.store, bound).map(drop).map_err(|error| Failure::of(Kind::Failed, &error))
+    let (workshop, _) = context.open(1)?;
+    keep_within(&workshop.store, bytes).map(drop).map_err(|error| Failure::of(Kind::Failed, &error))
 }
 
 /// Asks as Docker asks.

@@ -292,6 +292,7 @@ mod tests {
         for event in [
             ProgressEvent::Planned { plan: &plan, needed: &[true; 3] },
             ProgressEvent::StepStarted { step },
+            ProgressEvent::StepWaits { step, pid: None },
             ProgressEvent::StepOutput { step, bytes: b"a\"b\xff\nend" },
             ProgressEvent::StepDone { step, took },
         ] {
@@ -304,6 +305,7 @@ mod tests {
             r#"{{"at":0.0,"event":"hello","format":1,"version":"{version}"}}
 {{"at":0.5,"event":"plan","needed":3}}
 {{"at":0.5,"event":"step-started","step":1,"name":"[build 1/2] RUN make"}}
+{{"at":0.5,"event":"step-waits","step":1,"name":"[build 1/2] RUN make","pid":null}}
 {{"at":0.5,"event":"step-output","step":1,"line":"a\"b{}"}}
 {{"at":0.5,"event":"step-output","step":1,"line":"end"}}
 {{"at":0.5,"event":"step-done","step":1,"name":"[build 1/2] RUN make","took":0.25}}

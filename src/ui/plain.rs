@@ -243,6 +243,7 @@ mod tests {
             (10, ProgressEvent::Planned { plan: &plan, needed: &[true; 3] }),
             (10, ProgressEvent::StepCached { step: ids[0] }),
             (1000, ProgressEvent::StepStarted { step: ids[1] }),
+            (1050, ProgressEvent::StepWaits { step: ids[1], pid: Some(u32::MAX) }),
             (1123, ProgressEvent::StepOutput { step: ids[1], bytes: b"cc -o a\x1b[2J\nhal" }),
             (1200, ProgressEvent::StepOutput { step: ids[1], bytes: b"f\r\nend" }),
             (1400, ProgressEvent::StepFailed { step: ids[1], took }),
@@ -254,6 +255,7 @@ mod tests {
 #1 DONE 0.4s reading the context (3 files)
 #2 CACHED FROM scratch
 #3 [build 1/2] RUN make
+#3 waits for another kiln (pid 4294967295) that builds the same step
 #3 0.123 cc -o a
 #3 0.200 half
 #3 0.400 end

@@ -48,12 +48,12 @@ pub(super) async fn mended(
     Ok(!damaged.is_empty())
 }
 
-/// Moves a list of images away that cannot be read. The images are still there, without names.
+/// Moves a list of images away that cannot be read, but for the entries that can.
 async fn mend_list(workshop: &Arc<Workshop>, progress: &Arc<dyn Progress>) -> Result<bool, BuildError> {
     let store = workshop.store.clone();
     let is_mended = blocking(move || fsck::mend_index(&store)).await?;
     if is_mended {
-        let message = "the list of images was damaged, and their names are lost; it is now in `damaged`";
+        let message = "the list of images was damaged, and names may be lost; it is now in `damaged`";
         progress.on(&ProgressEvent::Warning { message });
     }
     Ok(is_mended)

@@ -40,10 +40,11 @@ impl Bound {
     }
 }
 
-/// Whether the store may have passed its bound; `now` is in seconds since 1970. What cannot be found out is no reason to look.
-pub fn may_exceed(store: &Store, bound: Bound, now: u64) -> bool {
-    let (Ok(room), Ok(noted)) = (store.room(), store.noted()) else { return false };
-    bound.bytes(room).is_some_and(|max| is_look_due(noted, room, max, now))
+/// Returns the bound in bytes if the store may have passed it; `now` is in seconds since 1970. What cannot be found out is no
+/// reason to look.
+pub fn may_exceed(store: &Store, bound: Bound, now: u64) -> Option<u64> {
+    let (Ok(room), Ok(noted)) = (store.room(), store.noted()) else { return None };
+    bound.bytes(room).filter(|max| is_look_due(noted, room, *max, now))
 }
 
 fn is_look_due(noted: Option<Noted>, room: Room, max: u64, now: u64) -> bool {
@@ -53,13 +54,12 @@ fn is_look_due(noted: Option<Noted>, room: Room, max: u64, now: u64) -> bool {
     !is_fresh || noted.cache_bytes.saturating_add(grown) > max
 }
 
-/// Takes away what was unused longest, if what may go takes more than the bound, and notes what is left. Returns `None` when
+/// Takes away what was unused longest, if what may go takes more than `max` bytes, and notes what is left. Returns `None` when
 /// another process is at it.
 ///
 /// # Errors
 /// What the store says.
-pub fn keep_within(store: &Store, bound: Bound) -> Result<Option<Report>, CatalogError> {
-    let Some(max) = bound.bytes(store.room()?) else { return Ok(None) };
+pub fn keep_within(store: &Store, max: u64) -> Result<Option<Report>, CatalogError> {
     let Some(_alone) = store.try_lock("keep within the bound")? else { return Ok(None) };
     let kinds = Kind::ALL.into_iter().collect();
     let look = Policy {
@@ -118,14 +118,14 @@ mod tests {
             store.records().put("steps", &blob, b"", &[blob]).unwrap();
         }
         let store = open();
-        assert!(keep_within(&store, Bound::Bytes(1 << 30)).unwrap().unwrap().gone().next().is_none());
+        assert!(keep_within(&store, 1 << 30).unwrap().unwrap().gone().next().is_none());
         let all = store.noted().unwrap().unwrap().cache_bytes;
         assert!(all >= 4 * 40_000, "{all}");
-        let report = keep_within(&store, Bound::Bytes(all - 1)).unwrap().unwrap();
+        let report = keep_within(&store, all - 1).unwrap().unwrap();
         assert_eq!(report.gone_blobs().len(), 1);
         let left = store.noted().unwrap().unwrap().cache_bytes;
         assert_eq!(left, all - report.bytes().allocated);
         let _other = open().try_lock("keep within the bound").unwrap().unwrap();
-        assert!(keep_within(&store, Bound::Bytes(0)).unwrap().is_none());
+        assert!(keep_within(&store, 0).unwrap().is_none());
     }
 }

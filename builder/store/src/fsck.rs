@@ -3,9 +3,10 @@
 //! What is moved away goes to `damaged/`, whole, for a human to look at. A lost blob of a record or an unpacked layer is only
 //! a slower build; a lost blob of a named image has to be pulled or built again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use kiln_oci::{DiffId, Digest, layout};
+use kiln_oci::{Descriptor, DiffId, Digest, layout};
+use serde_json::{Map, Value};
 
 use crate::disk::{LockMode, make_directories, plain_name};
 use crate::error::{IoContext, Result, StoreError, optional};
@@ -19,6 +20,8 @@ use crate::store::Store;
 /// Folder of what was moved away, below the store.
 pub(crate) const DAMAGED: &str = "damaged";
 const NUMBER_MAX: u32 = 10_000;
+/// How far a damaged list of images is searched for whole entries: that takes longer than to read it.
+const SALVAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Something in the store that is not right.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +147,7 @@ pub fn remove_snapshot(store: &Store, diff_id: &DiffId) -> Result<bool> {
     Ok(true)
 }
 
-/// Moves a damaged list of images away, so that there is an empty one; returns false where the list is good.
+/// Moves a damaged list of images away, and makes one of the entries that can still be read; returns false where the list is good.
 ///
 /// # Errors
 /// What the disk says.
@@ -154,8 +157,9 @@ pub fn mend_index(store: &Store) -> Result<bool> {
         return Ok(false);
     }
     let path = store.path().join(layout::INDEX_FILE);
+    let rest = salvaged(store, &path)?;
     move_away(store, path.clone())?;
-    replace_file(store.session(), &path, &kiln_oci::json::to_bytes(&crate::names::empty_document()))?;
+    replace_file(store.session(), &path, &kiln_oci::json::to_bytes(&rest))?;
     Ok(true)
 }
 
@@ -195,6 +199,35 @@ pub fn mend_held(store: &Store, suspects: &[Digest]) -> Result<Vec<Digest>> {
         }
     }
     Ok(damaged)
+}
+
+/// Returns a list of the entries of a damaged one that are whole, and whose manifests are there.
+fn salvaged(store: &Store, path: &Path) -> Result<Map<String, Value>> {
+    let bytes = std::fs::read(path).on("read", path)?;
+    let mut entries = Vec::new();
+    let mut at = 0;
+    while let Some(begin) =
+        bytes[at..].iter().position(|byte| *byte == b'{').filter(|_| at < SALVAGE_BYTES_MAX)
+    {
+        at += begin;
+        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+        let found = values.next().and_then(std::result::Result::ok);
+        let entry = found.and_then(|value| {
+            let digest = serde_json::from_value::<Descriptor>(value.clone()).ok()?.digest;
+            Some((value, digest))
+        });
+        match entry {
+            Some((value, digest)) if store.blobs().contains(&digest)? => {
+                entries.push(value);
+                at += values.byte_offset();
+            }
+            // The list itself, or something that is not whole: what is inside may be.
+            _ => at += 1,
+        }
+    }
+    let mut document = crate::names::empty_document();
+    document.insert("manifests".to_owned(), Value::Array(entries));
+    Ok(document)
 }
 
 fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {

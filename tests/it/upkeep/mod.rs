@@ -210,12 +210,18 @@ fn a_damaged_list_of_images_is_mended_by_the_build_that_meets_it_and_by_fsck() {
         let space = TestSpace::new();
         let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
         let digest = space.build(&context).args(["-t", "app"]).run().success().digest();
-        fs::write(space.store().join("index.json"), "{\"manifests\":[{").unwrap();
+        space.build(&context).args(["-t", "last"]).run().success();
+        // Cut in its last entry.
+        let list = fs::read(space.store().join("index.json")).unwrap();
+        fs::write(space.store().join("index.json"), &list[..list.len() - 100]).unwrap();
         space.kiln(["images"]).on_a_damaged_store().run().fails_with(1).says(&["kiln fsck --repair"]);
         if mends == "fsck" {
             space.kiln(["fsck", "-r"]).on_a_damaged_store().run().success();
         }
-        assert_eq!(space.build(&context).args(["-t", "app"]).run().success().digest(), digest);
+        assert_eq!(space.build(&context).args(["-t", "new"]).run().success().digest(), digest);
+        let images = space.kiln(["images"]).run().success().text();
+        let names: Vec<&str> = images.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names, ["app", "new"], "{images}");
         let kept = files_in(&space.store().join("damaged"));
         assert!(kept[0].to_string_lossy().ends_with("index.json"), "{kept:?}");
         space.kiln(["fsck"]).run().success();

@@ -5,7 +5,7 @@
 //! | 0 | | done; also when whoever read the output went away |
 //! | 1 | [`Kind::Failed`] | the build or command failed |
 //! | 2 | [`Kind::Usage`] | wrong usage: flags, variables, configuration file |
-//! | 3 | [`Kind::Findings`] | `lint` or `build --check` has findings, and no errors |
+//! | 3 | [`Kind::Findings`] | `lint` or `build --check` has findings, and no errors; `fsck` found damage |
 //! | 4 | [`Kind::Machine`] | this machine cannot do it |
 //! | 70 | [`Kind::Bug`] | a mistake in kiln |
 //! | 130 | [`Kind::Interrupted`] | ended by a signal |
@@ -15,9 +15,11 @@ use std::io;
 
 use kiln_builder::agents::{AgentError, KeyError};
 use kiln_builder::build::{BuildError, EnterError};
+use kiln_builder::catalog::CatalogError;
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
+use kiln_builder::upkeep::StoreError;
 use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
@@ -178,7 +180,14 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
         let of_web = error.downcast_ref().and_then(hint_of_web);
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(of_web).or(hint);
+        let of_store = hint_of_store(error);
+        hint = error
+            .downcast_ref::<io::Error>()
+            .and_then(hint_of_io)
+            .or(of_store)
+            .or(of_registry)
+            .or(of_web)
+            .or(hint);
         next = error.source();
     }
     hint
@@ -245,10 +254,23 @@ fn hint_of_web(error: &WebError) -> Option<String> {
     Some(hint.to_owned())
 }
 
+fn hint_of_store(error: &(dyn Error + 'static)) -> Option<String> {
+    let of_catalog = match error.downcast_ref() {
+        Some(CatalogError::Store(error)) => Some(error),
+        _ => None,
+    };
+    let error: &StoreError = error.downcast_ref().or(of_catalog)?;
+    let is_damage = matches!(
+        error,
+        StoreError::DocumentDamaged { .. } | StoreError::Expand { .. } | StoreError::WrongDigest { .. }
+    );
+    is_damage.then(|| "`kiln fsck --repair` moves away what is damaged, and says what to do".to_owned())
+}
+
 fn hint_of_io(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull => {
-            "the disk is full; nothing half-written is left. `--store DIR` or KILN_HOME can name a larger one"
+            "the disk is full; nothing half-written is left. `kiln prune` makes room, `--store DIR` or KILN_HOME can name a larger one"
         }
         io::ErrorKind::QuotaExceeded => "your quota on this disk is used up; nothing half-written is left",
         io::ErrorKind::ReadOnlyFilesystem => {

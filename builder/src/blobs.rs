@@ -81,6 +81,8 @@ pub fn remember_origin<'a>(
 ) -> Result<(), StoreError> {
     let repository = repository_of(reference);
     for digest in digests {
+        // Before the look: gc leaves what says where a held blob is, also while that is not here.
+        store.blobs().hold(digest)?;
         let mut known: Vec<String> = origins(store, digest).iter().map(repository_of).collect();
         if known.first() == Some(&repository) {
             continue;

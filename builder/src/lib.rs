@@ -48,6 +48,8 @@ pub mod checkup;
 
 pub mod build;
 
+pub mod upkeep;
+
 pub mod catalog;
 
 pub mod export;

@@ -63,6 +63,13 @@ pub enum ProgressEvent<'a> {
         /// The step.
         step: StepId,
     },
+    /// A step waits until somebody else has done the same.
+    StepWaits {
+        /// The step.
+        step: StepId,
+        /// The process that does it, where that is known. It may be this one.
+        pid: Option<u32>,
+    },
     /// A step printed something.
     StepOutput {
         /// The step.

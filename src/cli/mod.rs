@@ -4,11 +4,14 @@
 //! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
 
 mod build;
+mod df;
 mod doctor;
 mod enter;
+mod fsck;
 mod image;
 mod lint;
 pub(crate) mod not_yet;
+mod prune;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -16,13 +19,16 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use df::DfArgs;
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
+pub(crate) use fsck::{FsckArgs, FsckFormat};
 pub(crate) use image::{
     ArchiveWord, DiffArgs, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs,
     LogoutArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use lint::{LintArgs, LintFormat};
+pub(crate) use prune::PruneArgs;
 
 use crate::failure::Failure;
 
@@ -82,6 +88,12 @@ pub(crate) enum Command {
     Login(LoginArgs),
     /// Forget the credentials for a registry
     Logout(LogoutArgs),
+    /// Show what the store takes on the disk
+    Df(DfArgs),
+    /// Remove what is not needed: the build cache, images without a name
+    Prune(PruneArgs),
+    /// Check the store, and mend it
+    Fsck(FsckArgs),
     /// Say whether steps run on this machine, and what stands in the way
     Doctor(DoctorArgs),
 }
@@ -89,7 +101,17 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command runs steps or deletes what they made, and so needs to be root of something.
     pub(crate) fn needs_user_namespace(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_) | Self::Doctor(_))
+        match self {
+            Self::Build(_)
+            | Self::Enter(_)
+            | Self::Rmi(_)
+            | Self::Doctor(_)
+            | Self::Df(_)
+            | Self::Fsck(_) => true,
+            // In the background it is in the namespace of the build that started it.
+            Self::Prune(args) => args.in_background.is_none(),
+            _ => false,
+        }
     }
 }
 
@@ -110,6 +132,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     let called_build = arguments.first().is_some_and(|name| is_build(name));
     if called_build {
         arguments.splice(0..1, ["kiln".into(), "build".into()]);
+    }
+    // As Docker has them.
+    if matches!(arguments.get(1..3), Some([system, of]) if system == "system" && (of == "df" || of == "prune"))
+    {
+        arguments.remove(1);
     }
     match Cli::try_parse_from(&arguments) {
         Ok(cli) => Ok(Parsed::Command(Box::new(cli))),

@@ -108,8 +108,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("commit", "write the change as RUN steps of a Dockerfile"),
     ("export", "`kiln build -o type=tar,dest=FILE` writes the files of an image"),
     ("search", "look at the registry's own pages"),
-    ("prune", "`kiln rmi` removes images"),
-    ("system", "`kiln rmi` removes images"),
+    ("system", "`kiln df` shows what the store takes, `kiln prune` removes what is not needed"),
     ("manifest", "`kiln build --platform a,b` makes an image for several platforms"),
     ("help", "write `kiln --help` or `kiln COMMAND --help`"),
 ];

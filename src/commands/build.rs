@@ -11,7 +11,7 @@ use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
 use kiln_builder::source::spool::{Spooled, spool};
 use serde_json::{Value, json};
 
-use super::{Context, attended, call, enter, interrupt, print, refuse_terminal, with_display};
+use super::{Context, attended, call, enter, interrupt, look_after, print, refuse_terminal, with_display};
 use crate::cli::{BuildArgs, OnErrorWord};
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
@@ -49,6 +49,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     };
     let result = with_display(&display, &interrupt, work).await?;
     display.finish(None);
+    look_after(&workshop, &settings);
     let style = stderr_style(&settings);
     if mode != Mode::Json && mode != Mode::Quiet {
         show_text(&diagnostic::render_all(&result.source, &result.warnings, style));

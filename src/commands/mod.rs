@@ -5,9 +5,11 @@
 mod attended;
 mod build;
 mod call;
+mod df;
 mod diff;
 mod doctor;
 mod enter;
+mod fsck;
 mod history;
 mod images;
 mod import;
@@ -15,6 +17,7 @@ mod inspect;
 mod lint;
 mod load;
 mod login;
+mod prune;
 mod pull;
 mod push;
 mod rewrite;
@@ -23,6 +26,8 @@ mod save;
 mod tag;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use kiln_oci::Platform;
@@ -35,7 +40,11 @@ use crate::settings::{self, Settings};
 use crate::ui::{Display, Mode};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent, Silent};
+use kiln_builder::upkeep::{Bound, may_exceed};
 use kiln_builder::{Roots, Workshop, WorkshopOptions};
+
+/// The bound of a store of which nobody says anything: as much as BuildKit keeps.
+const BOUND: Bound = Bound::Percent(10);
 
 /// What every command starts from.
 pub(crate) struct Context {
@@ -68,6 +77,9 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Import(args) => import::run(&args, context).await?,
         Command::Login(args) => login::run(&args, context).await?,
         Command::Logout(args) => login::forget(&args, context).await?,
+        Command::Df(args) => df::run(&args, context)?,
+        Command::Prune(args) => prune::run(&args, context)?,
+        Command::Fsck(args) => fsck::run(&args, context)?,
         Command::Doctor(args) => doctor::run(&args, context)?,
     }
     Ok(0)
@@ -134,6 +146,28 @@ fn client_config(settings: &Settings) -> ClientConfig {
         jitter_seed: u64::from(std::process::id()),
         ..ClientConfig::default()
     }
+}
+
+/// Returns the bound of the store.
+fn bound(settings: &Settings) -> Result<Bound, Failure> {
+    match &settings.config.store.max {
+        Some(text) => Ok(crate::request::upkeep::bound(text)?),
+        None => Ok(BOUND),
+    }
+}
+
+/// Begins to keep the store within its bound, where it may have passed it: in a process of its own, which nobody waits for.
+fn look_after(workshop: &Workshop, settings: &Settings) {
+    let now = u64::try_from(settings::now_seconds()).unwrap_or(0);
+    let Ok(bound) = bound(settings) else { return };
+    let Some(bytes) = may_exceed(&workshop.store, bound, now) else { return };
+    // What does not start now starts after the next build.
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut command = std::process::Command::new(program);
+    command.arg("--store").arg(&settings.store).args(["prune", &format!("--in-background={bytes}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C is not for it.
+    drop(command.process_group(0).spawn());
 }
 
 fn credential_files(settings: &Settings) -> CredentialFiles {

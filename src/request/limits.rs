@@ -58,13 +58,21 @@ pub(super) fn ulimit(spec: &str) -> Result<Ulimit, SpecError> {
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
-/// Reads a size such as `64m`: binary units, as Docker has them for memory.
+/// Reads the size of `--shm-size`.
 ///
 /// # Errors
 /// [`SpecError`].
 pub(super) fn shm_size(text: &str) -> Result<u64, SpecError> {
+    size("--shm-size", text)
+}
+
+/// Reads a size such as `64m`: binary units, as Docker has them for memory and for what a cache may keep.
+///
+/// # Errors
+/// [`SpecError`].
+pub(super) fn size(flag: &'static str, text: &str) -> Result<u64, SpecError> {
     let error = || {
-        SpecError::new("--shm-size", text, "it is no size")
+        SpecError::new(flag, text, "it is no size")
             .with_hint("a size is a number of bytes, or with a unit: 512k, 64m, 1g")
     };
     let small = text.to_ascii_lowercase();

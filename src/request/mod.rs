@@ -10,6 +10,7 @@ mod output;
 mod secret;
 mod ssh;
 pub(crate) mod stdin;
+pub(crate) mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

@@ -11,6 +11,9 @@
 //! [build]
 //! jobs = 4
 //! root = "copy"              # roots of steps: "overlay", "copy"; what the machine can when absent
+//!
+//! [store]
+//! max = "20G"                # or "15%" of the disk, or "none"
 //! ```
 //!
 //! A key that is not known is an error. Relative paths start at the folder of the file.
@@ -33,6 +36,16 @@ pub(crate) struct Config {
     pub(crate) registries: BTreeMap<String, Registry>,
     /// How builds run.
     pub(crate) build: Build,
+    /// How the store is kept.
+    pub(crate) store: Store,
+}
+
+/// How the store is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Store {
+    /// What may go takes no more than this: `20G`, `15%` of the disk, or `none`.
+    pub(crate) max: Option<String>,
 }
 
 /// How builds run.
@@ -155,7 +168,8 @@ impl Config {
     }
 }
 
-const TOP_KEYS: &[&str] = &["registry", "build"];
+const TOP_KEYS: &[&str] = &["registry", "build", "store"];
+const STORE_KEYS: &[&str] = &["max"];
 const BUILD_KEYS: &[&str] = &["jobs", "root"];
 const REGISTRY_KEYS: &[&str] = &["mirrors", "http", "insecure", "ca", "keypair"];
 const KEYPAIR_KEYS: &[&str] = &["key", "cert"];
@@ -165,6 +179,9 @@ fn check_keys(table: &Table) -> Result<(), (String, String)> {
     check_table(table, TOP_KEYS, "")?;
     if let Some(Value::Table(build)) = table.get("build") {
         check_table(build, BUILD_KEYS, "build.")?;
+    }
+    if let Some(Value::Table(store)) = table.get("store") {
+        check_table(store, STORE_KEYS, "store.")?;
     }
     let Some(Value::Table(registries)) = table.get("registry") else { return Ok(()) };
     for (name, registry) in registries {
@@ -207,6 +224,8 @@ mod tests {
             [build]
             jobs = 3
             root = "copy"
+            [store]
+            max = "20G"
         "#;
         let config = Config::parse(text, Path::new(FILE)).unwrap();
         let hub = Registry { mirrors: vec!["127.0.0.1:5000".to_owned()], ..Registry::default() };
@@ -220,7 +239,11 @@ mod tests {
             BTreeMap::from([("docker.io".to_owned(), hub), ("127.0.0.1:5000".to_owned(), local)]);
         assert_eq!(
             config,
-            Config { registries, build: Build { jobs: NonZeroUsize::new(3), root: Some(Root::Copy) } }
+            Config {
+                registries,
+                build: Build { jobs: NonZeroUsize::new(3), root: Some(Root::Copy) },
+                store: Store { max: Some("20G".to_owned()) }
+            }
         );
     }
 
@@ -228,7 +251,7 @@ mod tests {
     fn unknown_keys_are_errors_with_a_suggestion() {
         for (text, key, hint) in [
             ("[registri.x]", "registri", "did you mean `registry`?"),
-            ("[worker.oci]", "worker", "the keys here are `registry`, `build`"),
+            ("[worker.oci]", "worker", "the keys here are `registry`, `build`, `store`"),
             ("[registry.x]\nmirors=[]", "registry.\"x\".mirors", "did you mean `mirrors`?"),
             (
                 "[[registry.x.keypair]]\nkey='a'\ncrt='b'",

@@ -54,6 +54,7 @@ enum Event<'a> {
     TaskDone { task: &'a str, took: f64, detail: &'a str },
     StepCached { step: u32, name: &'a str },
     StepStarted { step: u32, name: &'a str },
+    StepWaits { step: u32, name: &'a str, pid: Option<u32> },
     StepOutput { step: u32, line: &'a str },
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
@@ -150,6 +151,7 @@ impl<W: Write> Json<W> {
             ProgressEvent::StepOutput { step, bytes } => return self.output(*step, bytes, at),
             ProgressEvent::StepCached { step }
             | ProgressEvent::StepStarted { step }
+            | ProgressEvent::StepWaits { step, .. }
             | ProgressEvent::StepDone { step, .. }
             | ProgressEvent::StepFailed { step, .. } => return self.step(event, *step, at),
             ProgressEvent::Transfer { what, blob, done, total } => {
@@ -200,6 +202,7 @@ impl<W: Write> Json<W> {
             ProgressEvent::StepFailed { took, .. } => {
                 Event::StepFailed { step: number, name, took: seconds(*took) }
             }
+            ProgressEvent::StepWaits { pid, .. } => Event::StepWaits { step: number, name, pid: *pid },
             _ => Event::StepStarted { step: number, name },
         };
         write(&mut self.out, at, line);
@@ -289,6 +292,7 @@ mod tests {
         for event in [
             ProgressEvent::Planned { plan: &plan, needed: &[true; 3] },
             ProgressEvent::StepStarted { step },
+            ProgressEvent::StepWaits { step, pid: None },
             ProgressEvent::StepOutput { step, bytes: b"a\"b\xff\nend" },
             ProgressEvent::StepDone { step, took },
         ] {
@@ -301,6 +305,7 @@ mod tests {
             r#"{{"at":0.0,"event":"hello","format":1,"version":"{version}"}}
 {{"at":0.5,"event":"plan","needed":3}}
 {{"at":0.5,"event":"step-started","step":1,"name":"[build 1/2] RUN make"}}
+{{"at":0.5,"event":"step-waits","step":1,"name":"[build 1/2] RUN make","pid":null}}
 {{"at":0.5,"event":"step-output","step":1,"line":"a\"b{}"}}
 {{"at":0.5,"event":"step-output","step":1,"line":"end"}}
 {{"at":0.5,"event":"step-done","step":1,"name":"[build 1/2] RUN make","took":0.25}}

@@ -160,6 +160,15 @@ pub(crate) fn block(text: &str) -> String {
     text.lines().map(|line| clean(line.as_bytes(), false)).collect::<Vec<_>>().join("\n  ")
 }
 
+/// Says that a step waits until a process has done the same.
+pub(crate) fn waits(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) if pid == std::process::id() => "waits for the same step of this build".to_owned(),
+        Some(pid) => format!("waits for another kiln (pid {pid}) that builds the same step"),
+        None => "waits for another kiln that builds the same step".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use kiln_builder::progress::ProgressEvent;
 use kiln_oci::Digest;
 
 use super::label::Labels;
-use super::lines::{Lines, clean, heading};
+use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::{human, short};
 
@@ -83,6 +83,11 @@ impl<W: Write> Plain<W> {
                 self.line(number, &format!("{} {name}", self.style.paint(Paint::Done, "CACHED")));
             }
             ProgressEvent::StepStarted { step } => self.started(*step, at),
+            ProgressEvent::StepWaits { step, pid } => {
+                let number = self.labels.step_number(*step);
+                self.heading(*step);
+                self.line(number, &waits(*pid));
+            }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),
@@ -238,6 +243,7 @@ mod tests {
             (10, ProgressEvent::Planned { plan: &plan, needed: &[true; 3] }),
             (10, ProgressEvent::StepCached { step: ids[0] }),
             (1000, ProgressEvent::StepStarted { step: ids[1] }),
+            (1050, ProgressEvent::StepWaits { step: ids[1], pid: Some(u32::MAX) }),
             (1123, ProgressEvent::StepOutput { step: ids[1], bytes: b"cc -o a\x1b[2J\nhal" }),
             (1200, ProgressEvent::StepOutput { step: ids[1], bytes: b"f\r\nend" }),
             (1400, ProgressEvent::StepFailed { step: ids[1], took }),
@@ -249,6 +255,7 @@ mod tests {
 #1 DONE 0.4s reading the context (3 files)
 #2 CACHED FROM scratch
 #3 [build 1/2] RUN make
+#3 waits for another kiln (pid 4294967295) that builds the same step
 #3 0.123 cc -o a
 #3 0.200 half
 #3 0.400 end

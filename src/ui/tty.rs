@@ -12,7 +12,7 @@ use kiln_builder::progress::ProgressEvent;
 
 use super::frame::{Item, Size, TAIL_LINES, View, fit, frame};
 use super::label::Labels;
-use super::lines::{Lines, clean, heading};
+use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::transcript::Transcript;
 use super::{human, short};
@@ -97,6 +97,9 @@ impl<W: Write> Tty<W> {
                 let number = self.labels.step_number(*step);
                 self.begin(number, self.labels.step(*step).to_owned(), at);
                 self.steps.insert(*step, Output::default());
+            }
+            ProgressEvent::StepWaits { step, pid } => {
+                self.output(*step, format!("{}\n", waits(*pid)).as_bytes());
             }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes),
             ProgressEvent::StepDone { step, took } => {

@@ -47,5 +47,6 @@ mod scanning;
 mod second_builder;
 mod step_environment;
 mod support;
+mod upkeep;
 mod web;
 mod web_contexts;

@@ -28,6 +28,9 @@ pub(super) async fn mended(
     progress: &Arc<dyn Progress>,
 ) -> Result<bool, BuildError> {
     let causes = causes(told(error));
+    if causes.iter().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::DocumentDamaged { .. }))) {
+        return mend_list(workshop, progress).await;
+    }
     if !causes.iter().any(|cause| may_be_damage(*cause)) {
         return Ok(false);
     }
@@ -43,6 +46,17 @@ pub(super) async fn mended(
         progress.on(&ProgressEvent::Warning { message: &message });
     }
     Ok(!damaged.is_empty())
+}
+
+/// Moves a list of images away that cannot be read, but for the entries that can.
+async fn mend_list(workshop: &Arc<Workshop>, progress: &Arc<dyn Progress>) -> Result<bool, BuildError> {
+    let store = workshop.store.clone();
+    let is_mended = blocking(move || fsck::mend_index(&store)).await?;
+    if is_mended {
+        let message = "the list of images was damaged, and names may be lost; it is now in `damaged`";
+        progress.on(&ProgressEvent::Warning { message });
+    }
+    Ok(is_mended)
 }
 
 /// Whether nothing went where it cannot be taken back.

@@ -53,8 +53,8 @@ pub fn remove(workshop: &Workshop, image: &str, force: bool) -> Result<Vec<Remov
         removed.push(Removed::Deleted(id));
         // What cannot be read is gone all the same; only its layers are not told.
         let owned: BTreeSet<Digest> = owned.unwrap_or_default().into_iter().collect();
-        let layers = report.blobs.iter().filter(|blob| owned.contains(blob) && **blob != id);
-        removed.extend(layers.copied().map(Removed::Deleted));
+        let layers = report.gone_blobs().into_iter().filter(|blob| owned.contains(blob) && *blob != id);
+        removed.extend(layers.map(Removed::Deleted));
     }
     Ok(removed)
 }

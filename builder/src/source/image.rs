@@ -172,6 +172,7 @@ pub async fn find(
     if freshness != Freshness::Pull
         && let Some(top) = known(workshop, reference)?
         && let Some(found) = known_image(workshop, reference, &top, wanted)?
+        && (freshness != Freshness::Known || can_be_had(workshop, reference, &found)?)
     {
         return Ok(found);
     }
@@ -195,6 +196,15 @@ pub async fn find(
         remember(workshop, reference, &top)?;
     }
     Ok(found)
+}
+
+/// Whether all layers of a known image can still be had; they are held from now on. Where somebody took away the layers or what
+/// says where they are, the registry is asked again, unless the image is one of this store's own.
+fn can_be_had(workshop: &Workshop, reference: &Reference, found: &Found) -> Result<bool, ImageError> {
+    let layers = found.layers(&reference.familiar())?;
+    // Each of them, so that each is held.
+    let missing = layers.iter().filter(|layer| !blobs::is_available(&workshop.store, layer)).count();
+    Ok(missing == 0 || workshop.store.names().get(reference)?.is_some())
 }
 
 /// Returns the configuration of an image in an OCI layout; its layers stay there.

@@ -10,9 +10,11 @@ use kiln_layer::{
     NoLayers, PathMatcher, Selected, Tree, WithTime,
 };
 use kiln_oci::{DiffId, Digest};
+use kiln_store::Flight;
 
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, known_layer, on_cpu, write_layer};
+use super::flight::{Boarding, board};
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
@@ -46,7 +48,13 @@ pub(super) async fn copy(
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
-        Prepared::New(new) => {
+        Prepared::New(mut new) => {
+            if new.reuse.is_allowed {
+                match board(bench, step, new.key, &new.op, new.reuse).await? {
+                    Boarding::Ours(flight) => new.flight = Some(flight),
+                    Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
+                }
+            }
             fetch_contents(bench, holders(&new), &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
@@ -87,6 +95,7 @@ struct New {
     fields: KeyRecord,
     op: Op,
     reuse: Reuse,
+    flight: Option<Flight>,
     /// Keeps the files of unpacked archives until the layer is written.
     _scratch: Vec<kiln_store::Scratch>,
 }
@@ -137,14 +146,15 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
     let Work { op, reuse, .. } = work;
-    let new = New { changes: copied.changes, key, fields, op, reuse, _scratch: scratch };
+    let new = New { changes: copied.changes, key, fields, op, reuse, flight: None, _scratch: scratch };
     Ok(Prepared::New(Box::new(new)))
 }
 
 fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
     let (op, changes, reuse) = (&new.op, &new.changes, new.reuse);
     let content = Some((new.key, new.fields));
-    let layer = write_layer(bench, NewLayer { step, op, content, changes, stacks, reuse })?;
+    let layer =
+        write_layer(bench, NewLayer { step, op, content, flight: new.flight, changes, stacks, reuse })?;
     discard(new.changes);
     Ok(layer)
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use kiln_layer::{Changes, CommitOptions, EarlierBlocks, Entry, LayerTime, Origin};
 use kiln_oci::{Descriptor, DiffId};
+use kiln_store::Flight;
 
 use super::{Bench, Reuse, StepError};
 use crate::blobs;
@@ -24,6 +25,8 @@ pub(super) struct NewLayer<'a> {
     pub(super) op: &'a Op,
     /// The content key under which it is remembered, and what that is made of.
     pub(super) content: Option<(StepKey, KeyRecord)>,
+    /// Keeps others waiting until that is on the disk.
+    pub(super) flight: Option<Flight>,
     /// What it says.
     pub(super) changes: &'a Changes,
     /// The file systems whose contents the changes refer to.
@@ -56,10 +59,11 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
         lineage.remember(digest, size, blocks)?;
         layers::record_listing(&store, &listed)?;
         ages.map_or(Ok(()), |ages| ages.remember(&made.diff_id))?;
-        match new.content {
-            Some((key, fields)) => LocalCache::new(&store).record_content(key, Some(&made), &fields),
-            None => Ok(()),
+        if let Some((key, fields)) = new.content {
+            LocalCache::new(&store).record_content(key, Some(&made), &fields)?;
         }
+        drop(new.flight);
+        Ok(())
     });
     // Afterwards: a step that takes the layer from here adds its own record behind it.
     if let Some(key) = key {

@@ -21,6 +21,8 @@ mod mount_files;
 mod make_dir;
 
 mod accounts;
+mod flight;
+
 mod finish;
 mod points;
 mod selection;

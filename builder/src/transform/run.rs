@@ -7,11 +7,12 @@ use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, With
 use kiln_sandbox::{
     Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation, shares_processes,
 };
-use kiln_store::LogWriter;
+use kiln_store::{Flight, LogWriter};
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
 use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, known_layer, on_cpu, write_layer};
+use super::flight::{Boarding, board};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
@@ -38,7 +39,7 @@ pub(super) async fn run(
         fetch_unlisted(bench, &rootfs.layers).await?;
     }
     let (op, own, inputs) = (op.clone(), Arc::clone(bench), given.clone());
-    let probe = {
+    let mut probe = {
         let (op, parent) = (op.clone(), parent.clone());
         match given.reads.is_empty() {
             // Nothing but a few hashes.
@@ -51,6 +52,12 @@ pub(super) async fn run(
     }
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
+    }
+    if reuse.is_allowed {
+        match board(bench, id, probe.key, &probe.op, reuse).await? {
+            Boarding::Ours(flight) => probe.flight = Some(flight),
+            Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
+        }
     }
     refuse_foreign(bench, &op, &parent)?;
     for rootfs in file_systems(&parent, &given) {
@@ -103,6 +110,7 @@ struct Probe {
     key: crate::plan::StepKey,
     fields: KeyRecord,
     reuse: Reuse,
+    flight: Option<Flight>,
 }
 
 fn probe(
@@ -128,7 +136,7 @@ fn probe(
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &op, &inputs, &mut fields);
     let key = step_key(KeyKind::Content, &bench.key_base, &op, &inputs);
-    Ok(Probe { op, key, fields, reuse })
+    Ok(Probe { op, key, fields, reuse, flight: None })
 }
 
 /// What is told where steps have no `/proc` of their own.
@@ -382,6 +390,7 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             step,
             op: &probe.op,
             content: Some((probe.key, probe.fields)),
+            flight: probe.flight,
             changes: &found.changes,
             stacks: std::slice::from_ref(&ran.stack),
             reuse: probe.reuse,

@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kiln_oci::Digest;
 
@@ -84,6 +85,8 @@ pub(crate) fn open(
         memory::begin(session, &path)?;
         new.publish(&path)?;
     }
+    // Only its age in the eyes of gc depends on it.
+    drop(session.disk().touch(&path));
     Ok(CacheMount { session: Arc::clone(session), path, _in_use: in_use })
 }
 
@@ -101,26 +104,47 @@ pub(crate) fn list(session: &Session) -> Result<Vec<(String, PathBuf)>> {
     Ok(mounts)
 }
 
+/// Returns the slots of all cache mounts, and when each was last used.
+pub(crate) fn slots(session: &Session) -> Result<Vec<(String, u32, SystemTime)>> {
+    let mut slots = Vec::new();
+    for (id, folder) in list(session)? {
+        for slot in slots_in(session, &folder)? {
+            let path = folder.join(slot.to_string());
+            if let Some(metadata) = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)? {
+                let last_used = metadata.accessed().on("inspect", &path)?;
+                slots.push((id.clone(), slot, last_used));
+            }
+        }
+    }
+    Ok(slots)
+}
+
+fn slots_in(session: &Session, folder: &Path) -> Result<Vec<u32>> {
+    let names = optional(session.disk().list(folder)).on("list", folder)?.unwrap_or_default();
+    Ok(names.into_iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
 /// Removes the slots of a cache mount that nobody uses, and returns how many went.
 pub(crate) fn remove_unused(session: &Arc<Session>, id: &str) -> Result<usize> {
     let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
-    let names = optional(session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default();
     let mut count = 0;
-    for name in names {
-        let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let lock_path = slot_lock_path(session, id, slot);
-        if let Some(_unused) = try_lock(session.disk(), &lock_path, LockMode::Exclusive)? {
-            let grave = Scratch::new(session, "cachemount")?;
-            let path = folder.join(name);
-            session.disk().rename(&path, &grave.path().join("slot")).on("move away", &path)?;
-            memory::forget(session, &path, &grave)?;
-            grave.close()?;
-            count += 1;
-        }
+    for slot in slots_in(session, &folder)? {
+        count += usize::from(remove_slot(session, id, slot)?);
     }
     Ok(count)
+}
+
+/// Removes a slot of a cache mount, and returns whether it went: not while somebody uses it.
+pub(crate) fn remove_slot(session: &Arc<Session>, id: &str, slot: u32) -> Result<bool> {
+    let lock_path = slot_lock_path(session, id, slot);
+    let Some(_unused) = try_lock(session.disk(), &lock_path, LockMode::Exclusive)? else { return Ok(false) };
+    let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
+    let grave = Scratch::new(session, "cachemount")?;
+    let path = folder.join(slot.to_string());
+    optional(session.disk().rename(&path, &grave.path().join("slot"))).on("move away", &path)?;
+    memory::forget(session, &path, &grave)?;
+    grave.close()?;
+    Ok(true)
 }
 
 fn take_slot(session: &Session, id: &str, sharing: Sharing) -> Result<(u32, LockGuard)> {
@@ -141,6 +165,7 @@ fn take_slot(session: &Session, id: &str, sharing: Sharing) -> Result<(u32, Lock
     }
 }
 
-fn slot_lock_path(session: &Session, id: &str, slot: u32) -> PathBuf {
+/// Returns the file that whoever uses a slot has locked.
+pub(crate) fn slot_lock_path(session: &Session, id: &str, slot: u32) -> PathBuf {
     named_lock_path(session.root(), &format!("cache mount {slot} {id}"))
 }

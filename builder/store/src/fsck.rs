@@ -3,22 +3,25 @@
 //! What is moved away goes to `damaged/`, whole, for a human to look at. A lost blob of a record or an unpacked layer is only
 //! a slower build; a lost blob of a named image has to be pulled or built again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use kiln_oci::{Digest, layout};
+use kiln_oci::{Descriptor, DiffId, Digest, layout};
+use serde_json::{Map, Value};
 
-use crate::disk::{make_directories, plain_name};
+use crate::disk::{LockMode, make_directories, plain_name};
 use crate::error::{IoContext, Result, StoreError, optional};
-use crate::leases::Session;
+use crate::leases::{Liveness, Pin, Session, liveness, pinned_by_the_living};
 use crate::records::{Lookup, RECORDS, RecordDamage};
 use crate::repositories::REPOSITORIES;
-use crate::scratch::replace_file;
+use crate::scratch::{SCRATCH, collect_dead, owner_of, replace_file};
 use crate::snapshots::{NOTE, SNAPSHOTS};
 use crate::store::Store;
 
 /// Folder of what was moved away, below the store.
-const DAMAGED: &str = "damaged";
+pub(crate) const DAMAGED: &str = "damaged";
 const NUMBER_MAX: u32 = 10_000;
+/// How far a damaged list of images is searched for whole entries: that takes longer than to read it.
+const SALVAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Something in the store that is not right.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,8 @@ pub struct Report {
     pub records: usize,
     /// Images looked at.
     pub images: usize,
+    /// What killed processes left. That is no damage: the next build takes it away.
+    pub leftovers: Vec<PathBuf>,
 }
 
 /// Reads everything in the store and reports what is not right.
@@ -90,7 +95,72 @@ pub fn fsck(store: &Store) -> Result<Report> {
     check_records(store, &mut report)?;
     check_digest_names(store.session(), SNAPSHOTS, NOTE, &mut report)?;
     check_digest_names(store.session(), REPOSITORIES, "", &mut report)?;
+    find_leftovers(store, &mut report)?;
     Ok(report)
+}
+
+/// Finds what killed processes left: scratch that belongs to nobody, and notes of snapshots that never came.
+fn find_leftovers(store: &Store, report: &mut Report) -> Result<()> {
+    let session = store.session();
+    let folder = store.path().join(SCRATCH);
+    for name in session.disk().list(&folder).on("list", &folder)? {
+        let is_alive = match name.to_str().and_then(owner_of) {
+            Some(lease) => matches!(liveness(session, lease)?, Liveness::Alive),
+            None => false,
+        };
+        if !is_alive {
+            report.leftovers.push(folder.join(name));
+        }
+    }
+    report.leftovers.extend(lone_notes(store)?);
+    Ok(())
+}
+
+fn lone_notes(store: &Store) -> Result<Vec<PathBuf>> {
+    let folder = store.path().join(SNAPSHOTS);
+    let mut lone = Vec::new();
+    for name in optional(store.session().disk().list(&folder)).on("list", &folder)?.unwrap_or_default() {
+        let Some(hex) = name.to_str().and_then(|name| name.strip_suffix(NOTE)) else { continue };
+        let snapshot = folder.join(hex);
+        if optional(std::fs::symlink_metadata(&snapshot)).on("inspect", &snapshot)?.is_none() {
+            lone.push(folder.join(name));
+        }
+    }
+    Ok(lone)
+}
+
+/// Moves an unpacked layer away, unless a living process uses it; returns whether it went.
+///
+/// # Errors
+/// What the disk says.
+pub fn remove_snapshot(store: &Store, diff_id: &DiffId) -> Result<bool> {
+    let _alone = store.session().lock("gc", LockMode::Exclusive)?;
+    if pinned_by_the_living(store.session())?.contains(&Pin::Snapshot(*diff_id)) {
+        return Ok(false);
+    }
+    let path = store.snapshots().path(diff_id);
+    if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_some() {
+        move_away(store, path)?;
+    }
+    let note = store.snapshots().note(diff_id);
+    optional(store.session().disk().unlink(&note)).on("remove", &note)?;
+    Ok(true)
+}
+
+/// Moves a damaged list of images away, and makes one of the entries that can still be read; returns false where the list is good.
+///
+/// # Errors
+/// What the disk says.
+pub fn mend_index(store: &Store) -> Result<bool> {
+    let _alone = store.session().lock("index", LockMode::Exclusive)?;
+    if !matches!(store.names().list(), Err(StoreError::DocumentDamaged { .. })) {
+        return Ok(false);
+    }
+    let path = store.path().join(layout::INDEX_FILE);
+    let rest = salvaged(store, &path)?;
+    move_away(store, path.clone())?;
+    replace_file(store.session(), &path, &kiln_oci::json::to_bytes(&rest))?;
+    Ok(true)
 }
 
 /// Moves away what a check found; returns how many problems are gone.
@@ -101,6 +171,11 @@ pub fn mend(store: &Store, report: &Report) -> Result<usize> {
     let mut mended = 0;
     for problem in &report.problems {
         mended += usize::from(mend_one(store, problem)?);
+    }
+    collect_dead(store.session())?;
+    // Where a process is just about to publish the snapshot, that one will not be trusted, and be made again.
+    for note in lone_notes(store)? {
+        optional(store.session().disk().unlink(&note)).on("remove", &note)?;
     }
     Ok(mended)
 }
@@ -126,6 +201,35 @@ pub fn mend_held(store: &Store, suspects: &[Digest]) -> Result<Vec<Digest>> {
     Ok(damaged)
 }
 
+/// Returns a list of the entries of a damaged one that are whole, and whose manifests are there.
+fn salvaged(store: &Store, path: &Path) -> Result<Map<String, Value>> {
+    let bytes = std::fs::read(path).on("read", path)?;
+    let mut entries = Vec::new();
+    let mut at = 0;
+    while let Some(begin) =
+        bytes[at..].iter().position(|byte| *byte == b'{').filter(|_| at < SALVAGE_BYTES_MAX)
+    {
+        at += begin;
+        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+        let found = values.next().and_then(std::result::Result::ok);
+        let entry = found.and_then(|value| {
+            let digest = serde_json::from_value::<Descriptor>(value.clone()).ok()?.digest;
+            Some((value, digest))
+        });
+        match entry {
+            Some((value, digest)) if store.blobs().contains(&digest)? => {
+                entries.push(value);
+                at += values.byte_offset();
+            }
+            // The list itself, or something that is not whole: what is inside may be.
+            _ => at += 1,
+        }
+    }
+    let mut document = crate::names::empty_document();
+    document.insert("manifests".to_owned(), Value::Array(entries));
+    Ok(document)
+}
+
 fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
     match problem {
         Problem::BlobDamaged { digest, .. } => {
@@ -135,11 +239,7 @@ fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
             }
         }
         Problem::Stray { path } => move_away(store, path.clone())?,
-        Problem::IndexDamaged(_) => {
-            move_away(store, store.path().join(layout::INDEX_FILE))?;
-            let empty = kiln_oci::json::to_bytes(&crate::names::empty_document());
-            replace_file(store.session(), &store.path().join(layout::INDEX_FILE), &empty)?;
-        }
+        Problem::IndexDamaged(_) => return mend_index(store),
         Problem::ManifestMissing { digest, .. } => store.names().edit(|edit| {
             if !store.blobs().contains(digest)? {
                 edit.remove_digest(digest);

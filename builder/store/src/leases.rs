@@ -78,9 +78,13 @@ impl Session {
         Ok(self.lease()?.id.clone())
     }
 
-    /// Pins, then acts, with no gc in between. What `act` sees or makes stays until the session ends.
+    /// Pins, then acts, with no gc in between. What `act` sees or makes stays until the session ends. Where the store cannot be
+    /// written, nothing is pinned: who only reads may go on, and who wants to write is told by what that says.
     pub(crate) fn pin_and<T>(&self, pins: &[Pin], act: impl FnOnce() -> Result<T>) -> Result<T> {
-        let lease = self.lease()?;
+        let lease = match self.lease() {
+            Err(error) if error.is_permission_denied() => return act(),
+            lease => lease?,
+        };
         let mut pinned = relock(&lease.pinned);
         let new: BTreeSet<Pin> = pins.iter().filter(|pin| !pinned.contains(pin)).copied().collect();
         if new.is_empty() {

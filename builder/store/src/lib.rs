@@ -20,6 +20,7 @@
 //! scratch/<lease>.<n>.<what>                   what is being made; nothing here is referred to
 //! leases/<lease>  leases/locks/<name>          who is alive, and what they use
 //! damaged/                                     what fsck moved away
+//! usage.json                                   what the store took when somebody last looked
 //! ```
 //!
 //! ```
@@ -32,14 +33,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod fsck;
-
 pub mod gc;
 
-pub mod usage;
+pub mod fsck;
 
 mod store;
 pub use store::{FORMAT, Store};
+
+mod noted;
+pub use noted::{Noted, Room};
 
 mod repositories;
 pub use repositories::Repository;
@@ -74,7 +76,13 @@ pub use blobs::{BlobWriter, Blobs, HashedBlobWriter};
 mod scratch;
 pub use scratch::{Leftovers, Scratch};
 
+mod usage;
+pub use usage::Bytes;
+
 mod remove;
+
+mod flights;
+pub use flights::{Flight, Turn};
 
 mod leases;
 

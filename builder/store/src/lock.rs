@@ -74,6 +74,14 @@ fn attempt(disk: &dyn Disk, path: &Path, mode: LockMode, wait: bool) -> Result<O
     Err(std::io::ErrorKind::ResourceBusy.into()).on("lock", path)
 }
 
+/// Says whether somebody holds the lock file at `path`, without making it.
+pub(crate) fn is_held(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    match optional(disk.open(path)).on("open", path)? {
+        Some(file) => Ok(!disk.lock(&file, path, LockMode::Exclusive, false).on("lock", path)?),
+        None => Ok(false),
+    }
+}
+
 /// Says whether `path` still names the open file.
 pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
     let Some(named) = optional(std::fs::symlink_metadata(path)).on("inspect", path)? else {

@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::blobs::into_io;
-use crate::disk::{make_directories, plain_name, write_all};
+use crate::disk::{LockMode, make_directories, plain_name, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
+use crate::lock::{LockGuard, is_held, leads_to};
 use crate::remove::remove_tree;
 
 /// Folder of logs below the store.
@@ -39,6 +40,7 @@ pub struct LogWriter {
     session: Arc<Session>,
     file: File,
     path: PathBuf,
+    _held: LockGuard,
 }
 
 impl Logs {
@@ -52,11 +54,23 @@ impl Logs {
     /// [`crate::StoreError::InvalidName`], or what the disk says.
     pub fn writer(&self, build_id: &str, step_id: &str) -> Result<LogWriter> {
         let path = self.path(build_id, step_id)?;
-        if let Some(folder) = path.parent() {
-            make_directories(self.session.disk(), folder)?;
-        }
+        let held = self.hold(&self.session.path(LOGS).join(build_id))?;
         let file = self.session.disk().open_append(&path).on("open", &path)?;
-        Ok(LogWriter { session: Arc::clone(&self.session), file, path })
+        Ok(LogWriter { session: Arc::clone(&self.session), file, path, _held: held })
+    }
+
+    /// Makes the folder of a build, and says to gc that it is in use as long as the guard lives.
+    fn hold(&self, folder: &Path) -> Result<LockGuard> {
+        let disk = self.session.disk();
+        loop {
+            make_directories(disk, folder)?;
+            let Some(directory) = optional(disk.open(folder)).on("open", folder)? else { continue };
+            disk.lock(&directory, folder, LockMode::Shared, true).on("lock", folder)?;
+            // Gc may have taken it between the two.
+            if leads_to(folder, &directory)? {
+                return Ok(LockGuard::of(directory, folder.to_owned()));
+            }
+        }
     }
 
     /// Opens the log of a step for reading, if there is one.
@@ -101,6 +115,21 @@ impl Logs {
             remove_tree(&self.session.path(LOGS).join(&build.build_id))?;
         }
         Ok(old.len())
+    }
+
+    /// Whether some log of a build is being written.
+    pub(crate) fn is_being_written(&self, build_id: &str) -> Result<bool> {
+        is_held(self.session.disk(), &self.session.path(LOGS).join(build_id))
+    }
+
+    /// Removes the logs of a build, and returns whether they went: not while some are being written.
+    pub(crate) fn remove(&self, build_id: &str) -> Result<bool> {
+        let (disk, folder) = (self.session.disk(), self.session.path(LOGS).join(build_id));
+        let Some(directory) = optional(disk.open(&folder)).on("open", &folder)? else { return Ok(true) };
+        if !disk.lock(&directory, &folder, LockMode::Exclusive, false).on("lock", &folder)? {
+            return Ok(false);
+        }
+        remove_tree(&folder).map(|()| true)
     }
 
     fn path(&self, build_id: &str, step_id: &str) -> Result<PathBuf> {

@@ -153,6 +153,11 @@ pub(crate) fn forget(session: &Session, slot: &Path, grave: &Scratch) -> Result<
     Ok(())
 }
 
+/// Returns where a slot and all that is remembered of it are.
+pub(crate) fn paths_of(slot: &Path) -> [PathBuf; 3] {
+    [slot.to_owned(), seen(slot), shown(slot)]
+}
+
 fn seen(slot: &Path) -> PathBuf {
     slot.with_extension("seen")
 }

@@ -82,7 +82,10 @@ impl Names {
         self.edit(|edit| {
             edit.add_untagged(descriptor);
             Ok(())
-        })
+        })?;
+        // It counts as young again; only its age in the eyes of gc depends on it.
+        drop(self.session.disk().touch(&self.blobs.path(&descriptor.digest)));
+        Ok(())
     }
 
     /// Removes the entries of an image that have no full name; returns whether there were any.
@@ -115,10 +118,13 @@ impl Names {
         Ok(answer)
     }
 
-    /// Returns the digests of all entries that have one, whatever else they are: for gc.
-    pub(crate) fn entries(&self) -> Result<Vec<Descriptor>> {
-        let edit = self.read()?;
-        Ok(edit.entries().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect())
+    /// Returns all entries that are descriptors, each with what it is called, by us or by others: for gc.
+    pub(crate) fn entries(&self) -> Result<Vec<(Descriptor, Option<String>)>> {
+        let image = |image: NamedImage| {
+            let name = image.reference.map(|name| name.familiar()).or(image.foreign_name);
+            (image.descriptor, name)
+        };
+        Ok(self.list()?.into_iter().map(image).collect())
     }
 
     fn read(&self) -> Result<NamesEdit> {
@@ -200,6 +206,13 @@ impl NamesEdit {
     /// Removes the entries of an image that have no full name; returns whether there were any.
     pub fn remove_untagged(&mut self, digest: &Digest) -> bool {
         !self.remove_where(|image| image.reference.is_none() && image.descriptor.digest == *digest).is_empty()
+    }
+
+    /// Removes the entries of an image that nobody gave any name: for gc.
+    pub(crate) fn remove_nameless(&mut self, digest: &Digest) {
+        self.remove_where(|image| {
+            image.reference.is_none() && image.foreign_name.is_none() && image.descriptor.digest == *digest
+        });
     }
 
     /// Removes every entry of an image, for fsck.

@@ -8,8 +8,8 @@ use kiln_oci::{Digest, Hasher};
 
 use crate::blobs::{Blobs, expect_digest, hash_rest};
 use crate::disk::{LockMode, make_directories, write_all};
-use crate::error::{IoContext, Result, StoreError, optional};
-use crate::lock::{LockGuard, lock, try_lock};
+use crate::error::{IoContext, Result, StoreError};
+use crate::lock::{LockGuard, lock};
 
 /// Folder of partial blobs below the store.
 pub(crate) const PARTIAL: &str = "partial";
@@ -137,26 +137,4 @@ impl PartialBlob {
     fn wrong_size(&self, actual: u64) -> StoreError {
         StoreError::WrongSize { digest: self.digest, expected: self.expected_bytes, actual }
     }
-}
-
-/// Removes the partial blobs that nobody writes and `is_old` says are old; returns their number and bytes.
-pub(crate) fn remove_old(blobs: &Blobs, is_old: &dyn Fn(&std::fs::Metadata) -> bool) -> Result<(usize, u64)> {
-    let disk = blobs.session().disk();
-    let folder = blobs.session().path(PARTIAL);
-    let (mut count, mut bytes) = (0, 0);
-    for name in optional(disk.list(&folder)).on("list", &folder)?.unwrap_or_default() {
-        let path = folder.join(name);
-        let Some(metadata) = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)? else {
-            continue;
-        };
-        if !is_old(&metadata) {
-            continue;
-        }
-        if let Some(_guard) = try_lock(disk, &path, LockMode::Exclusive)? {
-            disk.unlink(&path).on("remove", &path)?;
-            count += 1;
-            bytes += metadata.len();
-        }
-    }
-    Ok((count, bytes))
 }

@@ -4,6 +4,7 @@
 //! synced: after a crash one may be lost or torn, which its checksum tells, and both are only a miss.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -136,21 +137,29 @@ impl Records {
     /// [`StoreError::InvalidName`], or what the disk says.
     pub fn list(&self, kind: &str) -> Result<Vec<RecordEntry>> {
         plain_name("record kind", kind)?;
+        let mut entries = Vec::new();
+        for (key, metadata) in self.files(kind)? {
+            let last_used = metadata.modified().on("inspect", &self.place(kind, &key))?;
+            entries.push(RecordEntry { key, last_used, size_bytes: metadata.len() });
+        }
+        Ok(entries)
+    }
+
+    /// Returns the files of a kind's records, sorted by key.
+    pub(crate) fn files(&self, kind: &str) -> Result<Vec<(Digest, Metadata)>> {
         let folder = self.session.path(RECORDS).join(kind);
         let names = optional(self.session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default();
-        let mut entries = Vec::new();
+        let mut files = Vec::with_capacity(names.len());
         for name in names {
             let Some(key) = name.to_str().and_then(|name| Digest::from_hex(name).ok()) else {
                 continue; // Not a record; fsck reports it.
             };
             let path = folder.join(name);
-            let Some(metadata) = optional(std::fs::metadata(&path)).on("inspect", &path)? else {
-                continue; // Removed since.
-            };
-            let last_used = metadata.modified().on("inspect", &path)?;
-            entries.push(RecordEntry { key, last_used, size_bytes: metadata.len() });
+            if let Some(metadata) = optional(std::fs::metadata(&path)).on("inspect", &path)? {
+                files.push((key, metadata));
+            }
         }
-        Ok(entries)
+        Ok(files)
     }
 
     /// Returns the kinds of which there are records, sorted.
@@ -203,7 +212,12 @@ impl Records {
 
     fn path(&self, kind: &str, key: &Digest) -> Result<PathBuf> {
         plain_name("record kind", kind)?;
-        Ok(self.session.path(RECORDS).join(kind).join(key.hex()))
+        Ok(self.place(kind, key))
+    }
+
+    /// Returns the file of a record of a kind that exists.
+    pub(crate) fn place(&self, kind: &str, key: &Digest) -> PathBuf {
+        self.session.path(RECORDS).join(kind).join(key.hex())
     }
 
     fn read(&self, kind: &str, key: &Digest, path: &Path) -> Result<Found> {

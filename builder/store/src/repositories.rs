@@ -103,8 +103,12 @@ pub(crate) fn path_of(session: &Session, name: &Digest) -> PathBuf {
 }
 
 fn try_hold(session: &Session, name: &Digest) -> Result<Option<LockGuard>> {
-    let lock = named_lock_path(session.root(), &format!("repository {}", name.hex()));
-    try_lock(session.disk(), &lock, LockMode::Exclusive)
+    try_lock(session.disk(), &lock_path(session, name), LockMode::Exclusive)
+}
+
+/// Returns the file that whoever holds a repository has locked.
+pub(crate) fn lock_path(session: &Session, name: &Digest) -> PathBuf {
+    named_lock_path(session.root(), &format!("repository {}", name.hex()))
 }
 
 /// Moves a directory out of sight by one rename, and then removes it.

@@ -151,7 +151,7 @@ pub(crate) fn collect_dead(session: &Session) -> Result<Leftovers> {
     let folder = session.path(SCRATCH);
     for name in session.disk().list(&folder).on("list", &folder)? {
         let text = name.to_string_lossy();
-        let id = text.split('.').next().unwrap_or_default().to_owned();
+        let id = owner_of(&text).unwrap_or_default().to_owned();
         let holder = match holders.entry(id) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -171,8 +171,13 @@ pub(crate) fn collect_dead(session: &Session) -> Result<Leftovers> {
 }
 
 fn holder(session: &Session, id: &str) -> Result<Liveness> {
-    // An empty or foreign name would lead to the folder itself or nowhere: nobody's.
-    if plain_name("lease", id).is_err() { Ok(Liveness::Dead(None)) } else { liveness(session, id) }
+    // An empty name would lead to the folder itself: nobody's.
+    if id.is_empty() { Ok(Liveness::Dead(None)) } else { liveness(session, id) }
+}
+
+/// Returns the lease to which something in scratch belongs by its name.
+pub(crate) fn owner_of(name: &str) -> Option<&str> {
+    name.split('.').next().filter(|id| plain_name("lease", id).is_ok())
 }
 
 fn remove_dead_leases(session: &Session, mut holders: BTreeMap<String, Liveness>) -> Result<()> {

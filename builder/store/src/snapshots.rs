@@ -15,7 +15,7 @@
 //! So a note that a power cut takes or tears costs a snapshot and nothing else. One that says `settled` comes after the sync that makes
 //! it true; where it comes before its snapshot, or goes for a new one, it is synced itself.
 
-use std::fs::File;
+use std::fs::{File, FileTimes};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -236,6 +236,13 @@ impl Snapshots {
             }
         }
         Ok(entries)
+    }
+
+    /// Lets a snapshot be as old as it was in a listing, for whoever has read it and not used it.
+    pub fn restore_last_used(&self, entry: &SnapshotEntry) {
+        let times = FileTimes::new().set_accessed(entry.last_used);
+        // Only its age depends on it.
+        drop(File::open(self.path(&entry.diff_id)).and_then(|directory| directory.set_times(times)));
     }
 
     pub(crate) fn path(&self, diff_id: &DiffId) -> PathBuf {

@@ -19,10 +19,12 @@ use crate::blobs::Blobs;
 use crate::cachemounts::{self, CACHE_MOUNTS, CacheMount, Sharing};
 use crate::disk::{Disk, LockMode, RealDisk, make_directories};
 use crate::error::{IoContext, Result, StoreError, optional};
+use crate::flights::{self, Turn};
 use crate::leases::{LEASES, LOCKS, Session};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
 use crate::names::{Names, empty_document};
+use crate::noted::{self, Noted, Room};
 use crate::partial::PARTIAL;
 use crate::records::{RECORDS, Records};
 use crate::repositories::{self, REPOSITORIES, Repository};
@@ -163,6 +165,14 @@ impl Store {
         try_lock(self.session.disk(), &named_lock_path(self.path(), name), LockMode::Exclusive)
     }
 
+    /// Begins the work called `name`, any text, unless another process, or another handle of this one, does it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn take_turn(&self, name: &str) -> Result<Turn> {
+        flights::take_turn(&self.session, name)
+    }
+
     /// Opens the cache mount called `id`, any text, waiting where `sharing` says so. A new one is first handed to `fill`
     /// as an empty directory.
     ///
@@ -191,6 +201,30 @@ impl Store {
     /// What could not be removed.
     pub fn remove_cache_mount(&self, id: &str) -> Result<usize> {
         cachemounts::remove_unused(&self.session, id)
+    }
+
+    /// Returns what somebody has noted of the store's size, when that can still be read.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn noted(&self) -> Result<Option<Noted>> {
+        noted::read(&self.session)
+    }
+
+    /// Notes that so many bytes could go now.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn note(&self, cache_bytes: u64) -> Result<()> {
+        noted::write(&self.session, cache_bytes)
+    }
+
+    /// Returns the room on the store's disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn room(&self) -> Result<Room> {
+        noted::room(self.path())
     }
 
     /// Opens the repository called `name`, any text, or returns `None` while somebody else holds it. A new one is an empty
@@ -262,6 +296,8 @@ fn make(session: &Arc<Session>) -> Result<()> {
     if optional(std::fs::symlink_metadata(&index)).on("inspect", &index)?.is_none() {
         replace_file(session, &index, &kiln_oci::json::to_bytes(&empty_document()))?;
     }
+    // Without it somebody looks, which is no harm.
+    drop(noted::write(session, 0));
     let marker = kiln_oci::json::to_bytes(&layout::OciLayout::default());
     replace_file(session, &session.path(layout::MARKER_FILE), &marker)?;
     if let Some(parent) = session.root().parent() {

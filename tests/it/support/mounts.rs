@@ -67,6 +67,11 @@ impl Mounted {
         }
         Self { path, below }
     }
+
+    /// Lets nobody write there any more.
+    pub(crate) fn remount_read_only(&self) {
+        mount(&self.path, &["-o", "remount,ro"]);
+    }
 }
 
 fn mount(path: &Path, words: &[&str]) {

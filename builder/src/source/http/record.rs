@@ -113,7 +113,7 @@ mod tests {
         let open = || Store::open(space.path().join("store")).unwrap();
         let collect = || {
             let nothing = |_: &_, _: &_| Ok(Vec::new());
-            kiln_store::gc::gc(&open(), &kiln_store::gc::Policy::default(), &nothing).unwrap().blobs
+            kiln_store::gc::gc(&open(), &kiln_store::gc::Policy::default(), &nothing).unwrap().gone_blobs()
         };
         let url: WebUrl = "https://host/x".parse().unwrap();
         let digest = {

@@ -159,7 +159,7 @@ impl Pair {
         reachable.extend(model.records.values().flatten());
         let gone: BTreeSet<u8> = model.blobs.difference(&reachable).copied().collect();
         assert_eq!(
-            report.blobs.iter().copied().collect::<BTreeSet<_>>(),
+            report.gone_blobs().into_iter().collect::<BTreeSet<_>>(),
             gone.iter().copied().map(digest).collect()
         );
         model.blobs.retain(|content| reachable.contains(content));

@@ -4,23 +4,20 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
 
 use kiln_oci::{DiffId, Digest, Reference};
 use kiln_store::fsck::{Problem, fsck, mend, mend_held};
-use kiln_store::gc::{Policy, gc};
-use kiln_store::usage::usage;
 use kiln_store::{DamageReason, Lookup, Partial, Sharing, Store, StoreError};
 
 use crate::scenario::descriptor;
 
-fn space() -> (tempfile::TempDir, Store) {
+pub(crate) fn space() -> (tempfile::TempDir, Store) {
     let space = tempfile::tempdir().unwrap();
     let store = Store::open(space.path().join("store")).unwrap();
     (space, store)
 }
 
-fn name(text: &str) -> Reference {
+pub(crate) fn name(text: &str) -> Reference {
     text.parse().unwrap()
 }
 
@@ -392,54 +389,6 @@ fn locks_by_name_exclude_each_other() {
 }
 
 #[test]
-fn gc_removes_what_was_unused_longest_until_the_rest_fits() {
-    let (_space, store) = space();
-    for (age, content) in ["oldest", "middle", "newest"].iter().enumerate() {
-        let blob = store.blobs().put_bytes(content.as_bytes()).unwrap();
-        let key = Digest::of(content.as_bytes());
-        store.records().put("steps", &key, b"", &[blob]).unwrap();
-        let file =
-            std::fs::File::options().write(true).open(store.path().join("records/steps").join(key.hex()));
-        file.unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64)).unwrap();
-    }
-    let root = store.path().to_owned();
-    drop(store);
-    let store = Store::open(root).unwrap();
-    // A record of one blob takes 56 + 32 bytes, each blob 6.
-    let policy = Policy { size_bytes_max: Some(2 * (56 + 32 + 6)), ..Policy::default() };
-    let dry = gc(&store, &Policy { is_dry_run: true, ..policy.clone() }, &|_, _| Ok(vec![])).unwrap();
-    assert_eq!(store.blobs().list().unwrap().len(), 3);
-    let report = gc(&store, &policy, &|_, _| Ok(vec![])).unwrap();
-    assert_eq!((&report.blobs, &report.records), (&dry.blobs, &dry.records));
-    assert_eq!((&*report.blobs, report.size_bytes), (&[Digest::of(b"oldest")][..], 94));
-    let old = Policy { unused_for_max: Some(Duration::from_secs(3600)), ..Policy::default() };
-    assert_eq!(gc(&store, &old, &|_, _| Ok(vec![])).unwrap().records.len(), 2);
-    assert_eq!(store.blobs().list().unwrap(), []);
-}
-
-#[test]
-fn gc_removes_old_snapshots_and_partial_blobs_that_nobody_uses() {
-    let (_space, store) = space();
-    let (used, unused) = (DiffId(Digest::of(b"used")), DiffId(Digest::of(b"unused")));
-    for diff_id in [&used, &unused] {
-        store.publish_snapshot(store.scratch("unpack").unwrap(), diff_id).unwrap();
-    }
-    store.blobs().partial(&Digest::of(b"free"), 9).unwrap();
-    let root = store.path().to_owned();
-    drop(store);
-    let (user, store) = (Store::open(&root).unwrap(), Store::open(&root).unwrap());
-    let held = user.blobs().partial(&Digest::of(b"held"), 9).unwrap();
-    user.snapshots().get(&used).unwrap().unwrap();
-    let all = Policy { unused_for_max: Some(Duration::ZERO), ..Policy::default() };
-    let report = gc(&store, &all, &|_, _| Ok(vec![])).unwrap();
-    assert_eq!((&*report.snapshots, report.partial), (&[unused][..], 1));
-    assert!(report.kept.is_empty(), "{:?}", report.kept);
-    let left: Vec<_> = std::fs::read_dir(root.join("snapshots")).unwrap().collect();
-    assert_eq!(left.len(), 2, "the snapshot in use and its note: {left:?}");
-    drop(held);
-}
-
-#[test]
 fn many_records_are_looked_up_in_order() {
     let (_space, store) = space();
     let [first, second, third] = [b"1", b"2", b"3"].map(|bytes| Digest::of(bytes));
@@ -450,36 +399,6 @@ fn many_records_are_looked_up_in_order() {
     let found = store.records().get_many("steps", &[third, second, first]).unwrap();
     let payloads: Vec<_> = found.into_iter().map(|found| found.hit().map(|record| record.payload)).collect();
     assert_eq!(payloads, [Some(b"third".to_vec()), None, None]);
-}
-
-#[test]
-fn gc_keeps_all_that_a_named_image_needs_and_stops_when_it_cannot_know() {
-    let (_space, store) = space();
-    for bytes in [&b"manifest"[..], b"layer", b"garbage"] {
-        store.blobs().put_bytes(bytes).unwrap();
-    }
-    store.names().set(&name("app"), &descriptor(b"manifest")).unwrap();
-    let root = store.path().to_owned();
-    drop(store);
-    let store = Store::open(root).unwrap();
-    let cannot = gc(&store, &Policy::default(), &|_, _| Err("not a manifest".into()));
-    assert!(matches!(cannot, Err(StoreError::Expand { digest, .. }) if digest == Digest::of(b"manifest")));
-    let report = gc(&store, &Policy::default(), &|_, _| Ok(vec![Digest::of(b"layer")])).unwrap();
-    assert_eq!(report.blobs, [Digest::of(b"garbage")]);
-}
-
-#[test]
-fn usage_is_what_du_says() {
-    let (_space, store) = space();
-    store.blobs().put_bytes(&[7; 5000]).unwrap();
-    let scratch = store.scratch("linked").unwrap();
-    std::fs::write(scratch.path().join("a"), "abc").unwrap();
-    std::fs::hard_link(scratch.path().join("a"), scratch.path().join("b")).unwrap();
-    let answer = std::process::Command::new("du").args(["-sb"]).arg(store.path()).output().unwrap();
-    let text = String::from_utf8(answer.stdout).unwrap();
-    let usage = usage(&store).unwrap();
-    assert_eq!(text.split_whitespace().next().unwrap(), usage.total_bytes.to_string());
-    assert_eq!(usage.by_name.values().sum::<u64>(), usage.total_bytes);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn skopeo_reads_an_image_by_its_full_name_and_copies_into_the_store() {
     drop(store);
     let store = Store::open(&root).unwrap();
     let all: Vec<Digest> = store.blobs().list().unwrap();
-    assert_eq!(gc(&store, &Policy::default(), &|_, _| Ok(all.clone())).unwrap().blobs, []);
+    assert_eq!(gc(&store, &Policy::default(), &|_, _| Ok(all.clone())).unwrap().gone_blobs(), []);
 }
 
 #[test]

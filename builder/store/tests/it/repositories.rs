@@ -2,7 +2,7 @@
 
 use kiln_store::Store;
 use kiln_store::fsck::fsck;
-use kiln_store::gc::{Policy, gc};
+use kiln_store::gc::{Kind, Policy, gc};
 
 #[test]
 fn a_repository_belongs_to_one_holder_at_a_time_and_keeps_what_it_has() {
@@ -30,9 +30,9 @@ fn gc_takes_repositories_that_nobody_holds_when_there_is_no_room() {
     drop(store.try_repository("free").unwrap());
     let collect = |policy: &Policy| gc(&store, policy, &|_, _| Ok(Vec::new())).unwrap();
     let count = || std::fs::read_dir(store.path().join("repositories")).unwrap().count();
-    assert_eq!((collect(&Policy::default()).repositories, count()), (0, 2));
-    let report = collect(&Policy { size_bytes_max: Some(0), ..Policy::default() });
-    assert_eq!((report.repositories, report.kept.len(), count()), (1, 0, 1));
+    assert_eq!((collect(&Policy::default()).count(Kind::Repository), count()), (0, 2));
+    let report = collect(&Policy { kinds: Kind::ALL.into(), ..Policy::default() });
+    assert_eq!((report.count(Kind::Repository), report.kept.len(), count()), (1, 0, 1));
     assert!(held.path().is_dir());
 }
 

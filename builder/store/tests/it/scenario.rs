@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, Reference};
 use kiln_store::disk::Disk;
-use kiln_store::gc::{Policy, gc};
+use kiln_store::gc::{Kind, Policy, gc};
 use kiln_store::{Partial, Result, Sharing, Store};
 
 pub(crate) const MANIFEST: &[u8] = b"{\"manifest\":1}";
@@ -44,7 +44,11 @@ pub(crate) fn run(root: &Path, disk: Arc<dyn Disk>, promised: &dyn Fn(&'static s
     store.blobs().put_bytes(b"garbage")?;
     drop(store.lock("step")?);
     let expand = |_: &_, _: &_| Ok(vec![]);
-    gc(&store, &Policy { size_bytes_max: Some(u64::MAX), ..Policy::default() }, &expand)?;
+    gc(
+        &store,
+        &Policy { kinds: Kind::ALL.into(), keep_bytes: Some(u64::MAX), ..Policy::default() },
+        &expand,
+    )?;
     Ok(())
 }
 

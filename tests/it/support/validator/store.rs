@@ -13,7 +13,7 @@ use super::image::{Asked, check_layout};
 use crate::support::sha256;
 
 /// Everything that may stand directly below a store.
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "blobs",
     "records",
     "snapshots",
@@ -24,6 +24,7 @@ const TOP: [&str; 13] = [
     "scratch",
     "leases",
     "kiln.json",
+    "usage.json",
     "oci-layout",
     "index.json",
     "damaged",

@@ -295,6 +295,9 @@ impl From<BuildError> for Failure {
             BuildError::Git(error) => of_git(&error),
             BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
+            BuildError::CacheExport(_) => {
+                failure.with_hint("with `--cache-to …,ignore-error=true` this is a warning")
+            }
             _ => failure,
         }
     }

@@ -40,6 +40,7 @@ mod rungs;
 mod running;
 mod scanning;
 mod second_builder;
+mod sharing;
 mod step_environment;
 mod support;
 mod web;

@@ -11,7 +11,8 @@ use kiln_layer::{
 use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, await_blobs, fetch, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, await_blobs, fetch, on_cpu, write_layer};
+use super::known::{far_layer, near_layer};
 use super::make_dir::fetch_unlisted;
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
@@ -40,13 +41,19 @@ pub(super) async fn copy(
         await_blobs(bench).await;
     }
     let Given { reads, selections, .. } = given;
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
+    let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
+    let work = Work { step, op, copy, parent: below, reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(new) => {
+            if reuse == Reuse::Known
+                && let Some(layer) = far_layer(bench, step, new.key, &new.fields).await
+            {
+                return Ok(parent.with(layer));
+            }
             fetch_contents(bench, &new, &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
@@ -56,6 +63,7 @@ pub(super) async fn copy(
 
 /// What a copy works on.
 struct Work {
+    step: StepId,
     op: Op,
     copy: CopyOp,
     parent: Rootfs,
@@ -132,7 +140,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     let inputs = Inputs { parent, reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
     if work.reuse == Reuse::Known
-        && let Some(layer) = known_layer(bench, key)
+        && let Some(layer) = near_layer(bench, work.step, key)
     {
         return Ok(Prepared::Known(layer.map(Box::new)));
     }

@@ -49,15 +49,17 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     let layer = Layer { diff_id: committed.diff_id, blob: Descriptor::new(media_type, digest, size) };
     let listed = layers::know_listing(workshop, committed.listing);
     let (store, made) = (workshop.store.clone(), layer.clone());
+    let (cache, exports, step) = (LocalCache::new(workshop), bench.exports.clone(), new.step);
     let key = new.content.as_ref().map(|(key, _)| *key);
-    bench.aside.add(new.step, move || {
+    bench.aside.add(step, move || {
         writer.commit(&digest)?;
         lineage.remember(digest, size, blocks)?;
         layers::record_listing(&store, &listed)?;
-        match new.content {
-            Some((key, fields)) => LocalCache::new(&store).record_content(key, Some(&made), &fields),
-            None => Ok(()),
+        if let Some((key, fields)) = new.content {
+            cache.record_content(key, Some(&made), &fields)?;
+            exports.made_layer(step, key, Some(&made), None);
         }
+        Ok(())
     });
     // Afterwards: a step that takes the layer from here adds its own record behind it.
     if let Some(key) = key {
@@ -66,13 +68,9 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     Ok(layer)
 }
 
-/// Returns what a content key leads to, in this build or by a record: a layer, or that nothing changed.
-pub(super) fn known_layer(bench: &Bench, key: StepKey) -> Option<Option<Layer>> {
-    let made = locked(bench).get(&key).cloned();
-    match made {
-        Some(layer) => Some(Some(layer)),
-        None => LocalCache::new(&bench.workshop.store).content(key),
-    }
+/// Returns the layer that this build has made under a content key.
+pub(super) fn made_layer(bench: &Bench, key: StepKey) -> Option<Layer> {
+    locked(bench).get(&key).cloned()
 }
 
 fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {

@@ -19,6 +19,8 @@ mod mount_files;
 mod make_dir;
 
 mod accounts;
+mod known;
+
 mod finish;
 mod points;
 mod selection;
@@ -44,6 +46,7 @@ use kiln_sandbox::{CancelToken, Spare};
 
 use crate::agents::Agents;
 use crate::aside::Aside;
+use crate::cache::{Exports, Tiers};
 use crate::plan::key::KeyBase;
 use crate::plan::{Op, Step, StepId, StepKey};
 use crate::progress::Progress;
@@ -84,6 +87,10 @@ pub struct Bench {
     pub leaves_failed: bool,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
+    /// Caches that are asked for what the store does not know.
+    pub tiers: Tiers,
+    /// What goes to caches that builders share.
+    pub exports: Exports,
     /// What all keys share.
     pub key_base: KeyBase,
     /// Name of the build in the logs.

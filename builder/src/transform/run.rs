@@ -10,7 +10,8 @@ use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
-use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch, on_cpu, write_layer};
+use super::known::{far_layer, near_layer};
 use super::live_times::{Below, LiveTimes};
 use super::make_dir::fetch_unlisted;
 use super::mount_files::tree_of;
@@ -46,10 +47,14 @@ pub(super) async fn run(
             false => on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?,
         }
     };
-    if reuse == Reuse::Known
-        && let Some(layer) = known_layer(bench, probe.key)
-    {
-        return Ok(parent.with(layer));
+    if reuse == Reuse::Known {
+        let known = match near_layer(bench, id, probe.key) {
+            Some(layer) => Some(layer),
+            None => far_layer(bench, id, probe.key, &probe.fields).await,
+        };
+        if let Some(layer) = known {
+            return Ok(parent.with(layer));
+        }
     }
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });

@@ -70,6 +70,14 @@ impl Registry {
         self.place.join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
+    /// Returns what it was asked so far, one line a request: `GET /v2/… HTTP/1.1`.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.place.join("log")).unwrap();
+        // The access log, in Apache's form.
+        let requests = log.lines().filter(|line| line.contains("HTTP/1.1\" "));
+        requests.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
+    }
+
     /// Waits, at most ten seconds, until the port is open; false when the process has ended (another one took the port).
     fn answers(&mut self) -> bool {
         for _ in 0..400 {

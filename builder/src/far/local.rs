@@ -1,0 +1,215 @@
+//! A cache in a directory, perhaps on a disk that several machines mount. Files are written beside, synced, and renamed; one that
+//! was not finished is in `unfinished/` and says nothing.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use kiln_oci::{Descriptor, Digest};
+use kiln_registry::ProgressSink;
+use kiln_store::{Blobs, Partial};
+
+use super::{ENTRY_BYTES_MAX, FarError};
+use crate::lanes::blocking;
+use crate::workshop::Workshop;
+
+const ENTRIES: &str = "entries";
+const BLOBS: &str = "blobs/sha256";
+const UNFINISHED: &str = "unfinished";
+const PIECE_BYTES: usize = 1 << 20;
+/// The first line of an entry: this, and the digest of what follows.
+const SEAL: &str = "kiln-entry ";
+
+/// Puts before a document the line that tells it from a damaged one.
+pub(super) fn sealed(document: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{SEAL}{}\n", Digest::of(document)).into_bytes();
+    bytes.extend_from_slice(document);
+    bytes
+}
+
+/// Returns the document behind the line.
+pub(super) fn unsealed(name: &str, bytes: Bytes) -> Result<Bytes, FarError> {
+    let damaged = |reason: &str| FarError::Entry { name: name.to_owned(), reason: reason.to_owned() };
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no first line"))?;
+    let line = std::str::from_utf8(&bytes[..end]).ok();
+    let digest = line.and_then(|line| line.strip_prefix(SEAL)?.parse::<Digest>().ok());
+    let digest = digest.ok_or_else(|| damaged("its first line has no digest"))?;
+    let document = bytes.slice(end + 1..);
+    match Digest::of(&document) == digest {
+        true => Ok(document),
+        false => Err(damaged("it is not what its digest says")),
+    }
+}
+
+pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
+    let (path, own) = (directory.join(ENTRIES).join(name), name.to_owned());
+    let directory = directory.to_owned();
+    blocking(move || match read_entry(&path, &own)? {
+        Some(bytes) => unsealed(&own, bytes).map(Some),
+        // A directory that is not there says nothing about entries: a wrong name, or a disk that is not mounted.
+        None => fs::metadata(&directory).map(|_| None).map_err(failed("open", &directory)),
+    })
+    .await
+}
+
+fn read_entry(path: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
+    let Some(size) = file_size(path)? else { return Ok(None) };
+    let size_max = ENTRY_BYTES_MAX + 100;
+    if size > size_max {
+        return Err(FarError::Entry { name: name.to_owned(), reason: "it is too large".to_owned() });
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed("open", path))?;
+    file.take(size_max).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(Some(bytes.into()))
+}
+
+/// Returns the size of a plain file, or `None` where there is none.
+fn file_size(path: &Path) -> Result<Option<u64>, FarError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(failed("inspect", path)(error)),
+    }
+}
+
+pub(super) async fn has_entry(directory: &Path, name: &str) -> Result<bool, FarError> {
+    let path = directory.join(ENTRIES).join(name);
+    blocking(move || Ok(file_size(&path)?.is_some())).await
+}
+
+pub(super) async fn has(directory: &Path, blob: &Descriptor) -> Result<bool, FarError> {
+    let (path, size) = (blob_path(directory, &blob.digest), blob.size);
+    blocking(move || Ok(file_size(&path)? == Some(size))).await
+}
+
+pub(super) async fn put(directory: &Path, name: &str, document: Bytes) -> Result<(), FarError> {
+    let (directory, path) = (directory.to_owned(), directory.join(ENTRIES).join(name));
+    blocking(move || write(&directory, &path, &mut sealed(&document).as_slice(), &mut |_| {})).await
+}
+
+pub(super) async fn fetch(
+    workshop: &Workshop,
+    directory: &Path,
+    blob: &Descriptor,
+    sink: ProgressSink,
+) -> Result<(), FarError> {
+    let path = blob_path(directory, &blob.digest);
+    let (blobs, digest, size) = (workshop.store.blobs().clone(), blob.digest, blob.size);
+    blocking(move || receive(&blobs, &path, (digest, size), &sink)).await
+}
+
+fn receive(
+    blobs: &Blobs,
+    path: &Path,
+    (digest, size): (Digest, u64),
+    sink: &ProgressSink,
+) -> Result<(), FarError> {
+    // May wait for another process that fetches the same blob now.
+    let mut partial = match blobs.partial(&digest, size)? {
+        Partial::There => return Ok(()),
+        Partial::Resume(partial) => partial,
+    };
+    // What an earlier attempt left may be of another place.
+    partial.restart()?;
+    if file_size(path)?.is_none() {
+        return Err(FarError::Missing { digest });
+    }
+    let wrong = |error| FarError::received(digest, error);
+    // One byte more than there should be is enough to tell that there is more.
+    let mut file = File::open(path).map_err(failed("open", path))?.take(size + 1);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let count = file.read(&mut piece).map_err(failed("read", path))?;
+        if count == 0 {
+            return partial.commit().map_err(wrong);
+        }
+        partial.append(&piece[..count]).map_err(wrong)?;
+        sink(partial.len_bytes(), size);
+    }
+}
+
+pub(super) async fn send(
+    workshop: &Workshop,
+    directory: &Path,
+    blob: &Descriptor,
+    sink: ProgressSink,
+) -> Result<(), FarError> {
+    let (directory, path) = (directory.to_owned(), blob_path(directory, &blob.digest));
+    let (blobs, digest, size) = (workshop.store.blobs().clone(), blob.digest, blob.size);
+    blocking(move || {
+        let mut reader = blobs.open_sound(&digest)?;
+        write(&directory, &path, &mut reader, &mut |done| sink(done, size))
+    })
+    .await
+}
+
+/// Writes a file of the cache, whole or not at all.
+fn write(
+    directory: &Path,
+    path: &Path,
+    content: &mut dyn Read,
+    on_bytes: &mut dyn FnMut(u64),
+) -> Result<(), FarError> {
+    let unfinished = directory.join(UNFINISHED);
+    let folder = path.parent().expect("files of a cache lie in its folders");
+    for folder in [folder, &unfinished] {
+        fs::create_dir_all(folder).map_err(failed("make", folder))?;
+    }
+    let mut options = tempfile::Builder::new();
+    // As the umask has it: those who share a directory read each other's files.
+    options.permissions(fs::Permissions::from_mode(0o666));
+    let mut file = options.tempfile_in(&unfinished).map_err(failed("make a file in", &unfinished))?;
+    let (mut piece, mut done) = (vec![0; PIECE_BYTES], 0);
+    loop {
+        let count = content.read(&mut piece).map_err(failed("read what goes to", path))?;
+        if count == 0 {
+            break;
+        }
+        file.write_all(&piece[..count]).map_err(failed("write", file.path()))?;
+        done += count as u64;
+        on_bytes(done);
+    }
+    file.as_file().sync_all().map_err(failed("sync", file.path()))?;
+    file.persist(path).map_err(|error| failed("write", path)(error.error))?;
+    Ok(())
+}
+
+fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
+    directory.join(BLOBS).join(digest.hex())
+}
+
+fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FarError + use<> {
+    let path = path.to_owned();
+    move |source| FarError::File { verb, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_document_that_is_whole_is_returned() {
+        let whole = sealed(b"{}\n{}");
+        let other = sealed(b"other");
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        let cut = whole[..whole.len() - 1].to_vec();
+        for (bytes, expected) in [
+            (whole, Some(&b"{}\n{}"[..])),
+            (other, Some(b"other")),
+            (changed, None),
+            (cut, None),
+            (Vec::new(), None),
+            (b"kiln-entry \n".to_vec(), None),
+            (vec![0xff; 100], None),
+        ] {
+            assert_eq!(unsealed("d-0", bytes.into()).ok().as_deref(), expected);
+        }
+    }
+}

@@ -98,7 +98,7 @@ pub fn origins(store: &Store, digest: &Digest) -> Vec<Reference> {
 pub fn mountable(store: &Store, digest: &Digest) -> Vec<Reference> {
     let caches = claims(store, digest).into_iter().filter_map(|claim| match claim.place {
         CachePlace::Registry(cache) => Some(cache.repository().clone()),
-        CachePlace::Local(_) => None,
+        CachePlace::Local(_) | CachePlace::S3(_) => None,
     });
     origins(store, digest).into_iter().chain(caches).collect()
 }
@@ -228,7 +228,7 @@ async fn fetch_far(
     if error.is_about_one() {
         forget_claim(&workshop.store, &blob.digest, place)?;
     } else {
-        workshop.doubts.place(place);
+        workshop.doubts.place(place, error.trouble());
     }
     Err(FetchError::Far { digest: blob.digest, place: Box::new(place.clone()), source: Box::new(error) })
 }

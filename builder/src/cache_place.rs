@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use kiln_oci::Reference;
+pub use kiln_registry::Bucket;
 use serde::{Deserialize, Serialize};
 
 /// The prefix of tags where the reference has no tag.
@@ -18,6 +19,19 @@ pub enum CachePlace {
     Registry(RepositoryCache),
     /// A directory.
     Local(PathBuf),
+    /// A bucket of an object store.
+    S3(BucketCache),
+}
+
+/// A cache in a bucket, below prefixes of keys.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BucketCache {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// What the keys of entries begin with.
+    pub entries: String,
+    /// What the keys of blobs begin with.
+    pub blobs: String,
 }
 
 /// A cache in a repository, beside other images: all its tags begin with one prefix.
@@ -92,6 +106,9 @@ impl fmt::Display for CachePlace {
                 write!(formatter, "{}:{prefix}", repository.familiar_name())
             }
             Self::Local(directory) => write!(formatter, "{}", directory.display()),
+            Self::S3(BucketCache { bucket, entries, .. }) => {
+                write!(formatter, "s3://{}/{entries}", bucket.name)
+            }
         }
     }
 }
@@ -103,6 +120,8 @@ pub enum StoredPlace {
     Registry(String),
     /// A directory. Names that are not UTF-8 are not remembered.
     Local(String),
+    /// A bucket.
+    S3(BucketCache),
 }
 
 impl StoredPlace {
@@ -114,6 +133,7 @@ impl StoredPlace {
                 Self::Registry(format!("{name}:{}", cache.prefix))
             }
             CachePlace::Local(directory) => Self::Local(directory.to_str()?.to_owned()),
+            CachePlace::S3(cache) => Self::S3(cache.clone()),
         })
     }
 
@@ -122,6 +142,7 @@ impl StoredPlace {
         match self {
             Self::Registry(name) => RepositoryCache::new(&name.parse().ok()?).ok().map(CachePlace::Registry),
             Self::Local(directory) => Some(CachePlace::Local(directory.into())),
+            Self::S3(cache) => Some(CachePlace::S3(cache.clone())),
         }
     }
 }
@@ -150,6 +171,11 @@ mod tests {
             CachePlace::Registry(cache("host:5000/team/app:main").unwrap()),
             CachePlace::Registry(cache("app").unwrap()),
             CachePlace::Local("/a b".into()),
+            CachePlace::S3(BucketCache {
+                bucket: Bucket { name: "b".into(), region: "r".into(), endpoint: None, is_path_style: true },
+                entries: "e/".into(),
+                blobs: String::new(),
+            }),
         ] {
             let bytes = postcard::to_stdvec(&StoredPlace::of(&place).unwrap()).unwrap();
             let stored: StoredPlace = postcard::from_bytes(&bytes).unwrap();

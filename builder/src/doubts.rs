@@ -22,6 +22,17 @@ pub enum Doubt {
     Wrong,
 }
 
+/// Why a place is not asked any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing answers there.
+    Silent,
+    /// It does not let itself be read.
+    Unreadable,
+    /// It did not give what it was said to have, time and again.
+    Unreliable,
+}
+
 /// The doubts of a process. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Doubts(Arc<Mutex<State>>);
@@ -29,7 +40,7 @@ pub struct Doubts(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     blobs: BTreeMap<Digest, Doubt>,
-    places: BTreeSet<CachePlace>,
+    places: BTreeMap<CachePlace, Trouble>,
     failed: BTreeSet<CachePlace>,
     rounds: BTreeMap<CachePlace, u32>,
 }
@@ -42,9 +53,14 @@ impl Doubts {
         state.failed.insert(place.clone());
     }
 
-    /// Takes note of a place that does not answer. Returns whether that is news.
-    pub fn place(&self, place: &CachePlace) -> bool {
-        self.locked().places.insert(place.clone())
+    /// Takes note of a place that cannot be asked. Returns whether that is news.
+    pub fn place(&self, place: &CachePlace, trouble: Trouble) -> bool {
+        self.locked().places.insert(place.clone(), trouble).is_none()
+    }
+
+    /// Returns why a place is not asked any more.
+    pub fn trouble(&self, place: &CachePlace) -> Option<Trouble> {
+        self.locked().places.get(place).copied()
     }
 
     /// Begins another attempt: what failed in the last one has failed once more.
@@ -54,7 +70,7 @@ impl Doubts {
             let rounds = state.rounds.entry(place.clone()).or_default();
             *rounds += 1;
             if *rounds >= ROUNDS_MAX {
-                state.places.insert(place);
+                state.places.insert(place, Trouble::Unreliable);
             }
         }
     }
@@ -66,7 +82,7 @@ impl Doubts {
 
     /// Whether a place may be asked.
     pub fn may_ask(&self, place: &CachePlace) -> bool {
-        !self.locked().places.contains(place)
+        self.trouble(place).is_none()
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {

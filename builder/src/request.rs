@@ -13,7 +13,9 @@ pub use kiln_registry::WebUrl;
 use kiln_sandbox::Streams;
 
 use crate::agents::Agents;
-pub use crate::cache_place::{CacheExtent, CachePlace, CacheTarget, LONGEST_PREFIX, RepositoryCache};
+pub use crate::cache_place::{
+    Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, LONGEST_PREFIX, RepositoryCache,
+};
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;

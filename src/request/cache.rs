@@ -2,9 +2,7 @@
 //!
 //! Keys and types that buildx has and that are not built here are rows of tables: an error that names them.
 
-use std::path::Path;
-
-use kiln_builder::request::{CacheExtent, CachePlace, CacheTarget, RepositoryCache};
+use kiln_builder::request::{Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, RepositoryCache};
 use kiln_oci::Reference;
 
 use super::SpecError;
@@ -15,7 +13,7 @@ use crate::suggest::nearest;
 const FROM: &str = "--cache-from";
 const TO: &str = "--cache-to";
 
-const TYPES: &[&str] = &["registry", "local"];
+const TYPES: &[&str] = &["registry", "local", "s3"];
 
 /// Types of buildx that are not built here, and what to do instead.
 const OTHER_TYPES: &[(&str, &str)] = &[
@@ -24,7 +22,7 @@ const OTHER_TYPES: &[(&str, &str)] = &[
         "an image does not carry its cache: `type=registry` keeps it beside the image, in any repository",
     ),
     ("gha", "`type=local` with a step that keeps the directory does the same"),
-    ("azblob", "use `type=registry` or `type=local`"),
+    ("azblob", "use `type=registry`, `type=local` or `type=s3`"),
 ];
 
 /// Keys of buildx that are not built here, and what to do instead.
@@ -36,6 +34,17 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("tag", "every entry has its own name, so there is nothing to choose; leave it out"),
     ("digest", "every entry has its own name, so there is nothing to choose; leave it out"),
     ("reset", "remove the directory to begin anew"),
+    (
+        "access_key_id",
+        "set AWS_ACCESS_KEY_ID, or name a profile in AWS_PROFILE: a command line is seen by others",
+    ),
+    ("secret_access_key", "set AWS_SECRET_ACCESS_KEY: a command line is seen by others"),
+    ("session_token", "set AWS_SESSION_TOKEN: a command line is seen by others"),
+    ("touch_refresh", "let a rule of the bucket remove entries before blobs"),
+    ("upload_parallelism", "several layers leave at once by themselves; leave it out"),
+    ("retry_mode", "what fails for a moment is tried again by itself; leave it out"),
+    ("retry_max_attempts", "what fails for a moment is tried again by itself; leave it out"),
+    ("disable_accept_encoding", "nothing is asked for in another encoding; leave it out"),
 ];
 
 /// Keys of buildx whose only value here is the one that it has by itself.
@@ -43,7 +52,7 @@ const FIXED_KEYS: &[&str] = &["image-manifest", "oci-mediatypes"];
 
 /// Reads the caches to ask, in order.
 pub(super) fn sources(lines: &[String], settings: &Settings) -> Result<Vec<CachePlace>, SpecError> {
-    let source = |line: &String| Spec::read(FROM, line)?.source(&settings.working_directory);
+    let source = |line: &String| Spec::read(FROM, line)?.place("src", settings);
     lines.iter().map(source).collect()
 }
 
@@ -51,7 +60,7 @@ pub(super) fn sources(lines: &[String], settings: &Settings) -> Result<Vec<Cache
 pub(super) fn targets(lines: &[String], settings: &Settings) -> Result<Vec<CacheTarget>, SpecError> {
     let mut targets: Vec<CacheTarget> = Vec::new();
     for line in lines {
-        let target = Spec::read(TO, line)?.target(&settings.working_directory)?;
+        let target = Spec::read(TO, line)?.target(settings)?;
         if targets.iter().any(|other| other.place == target.place) {
             return Err(SpecError::new(TO, line, "two of them go to the same place"));
         }
@@ -59,6 +68,10 @@ pub(super) fn targets(lines: &[String], settings: &Settings) -> Result<Vec<Cache
     }
     Ok(targets)
 }
+
+const ENDPOINTS: &[&str] = &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+const REGIONS: &[&str] = &["AWS_REGION", "AWS_DEFAULT_REGION"];
+const DEFAULT_REGION: &str = "us-east-1";
 
 /// One line, split into its keys.
 struct Spec<'a> {
@@ -74,7 +87,17 @@ fn keys_of(flag: &str, kind: &str) -> Vec<&'static str> {
     keys.extend(match (kind, flag) {
         ("registry", _) => &["ref"][..],
         ("local", FROM) => &["src"],
-        _ => &["dest"],
+        ("local", _) => &["dest"],
+        _ => &[
+            "region",
+            "bucket",
+            "endpoint_url",
+            "use_path_style",
+            "prefix",
+            "blobs_prefix",
+            "manifests_prefix",
+            "name",
+        ],
     });
     if flag == TO {
         keys.extend(["mode", "ignore-error"]);
@@ -137,11 +160,7 @@ impl<'a> Spec<'a> {
         Err(self.error(format!("type `{}` has no key `{key}` here", self.kind)).with_hint(hint))
     }
 
-    fn source(&self, base: &Path) -> Result<CachePlace, SpecError> {
-        self.place("src", base)
-    }
-
-    fn target(&self, base: &Path) -> Result<CacheTarget, SpecError> {
+    fn target(&self, settings: &Settings) -> Result<CacheTarget, SpecError> {
         for key in FIXED_KEYS {
             if self.truth(key)? == Some(false) {
                 return Err(
@@ -150,7 +169,7 @@ impl<'a> Spec<'a> {
             }
         }
         Ok(CacheTarget {
-            place: self.place("dest", base)?,
+            place: self.place("dest", settings)?,
             extent: match self.get("mode") {
                 None | Some("min") => CacheExtent::Results,
                 Some("max") => CacheExtent::Everything,
@@ -160,15 +179,45 @@ impl<'a> Spec<'a> {
         })
     }
 
-    fn place(&self, directory: &str, base: &Path) -> Result<CachePlace, SpecError> {
-        if self.kind == "local" {
-            return Ok(CachePlace::Local(base.join(self.required(directory)?)));
+    fn place(&self, directory: &str, settings: &Settings) -> Result<CachePlace, SpecError> {
+        match self.kind {
+            "local" => Ok(CachePlace::Local(settings.working_directory.join(self.required(directory)?))),
+            "s3" => self.bucket(settings).map(CachePlace::S3),
+            _ => {
+                let reference: Result<Reference, _> = self.required("ref")?.parse();
+                let reference = reference.map_err(|error| self.error(error.to_string()))?;
+                let cache = RepositoryCache::new(&reference).map_err(|reason| self.error(reason))?;
+                Ok(CachePlace::Registry(cache))
+            }
         }
-        let reference: Reference = self
-            .required("ref")?
-            .parse()
-            .map_err(|error: kiln_oci::ReferenceError| self.error(error.to_string()))?;
-        RepositoryCache::new(&reference).map(CachePlace::Registry).map_err(|reason| self.error(reason))
+    }
+
+    /// Reads a bucket. As with BuildKit, keys are `prefix`, `blobs_prefix` or `manifests_prefix`, and what is there.
+    fn bucket(&self, settings: &Settings) -> Result<BucketCache, SpecError> {
+        let text = |key: &str| self.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
+        let endpoint = text("endpoint_url").or_else(|| settings.first_of(ENDPOINTS));
+        let region = text("region").or_else(|| settings.first_of(REGIONS));
+        // Servers of one's own mostly have no regions, and a signature must name one.
+        let region = region.or_else(|| endpoint.is_some().then(|| DEFAULT_REGION.to_owned()));
+        let region = region.ok_or_else(|| self.error("`region=` is missing, and AWS_REGION is not set"))?;
+        let is_path_style = self.truth("use_path_style")?.unwrap_or(false);
+        let bucket = Bucket { name: self.required("bucket")?.to_owned(), region, endpoint, is_path_style };
+        bucket.check().map_err(|error| self.error(error.to_string()))?;
+        let prefix = text("prefix").unwrap_or_default();
+        let name = match text("name") {
+            Some(name) if name.contains([';', '/']) => {
+                return Err(self.error("`name` is one name here, without `;` and `/`"));
+            }
+            Some(name) => format!("{name}/"),
+            None => String::new(),
+        };
+        let entries = text("manifests_prefix").unwrap_or_else(|| "entries/".to_owned());
+        let blobs = text("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned());
+        Ok(BucketCache {
+            bucket,
+            entries: format!("{prefix}{entries}{name}"),
+            blobs: format!("{prefix}{blobs}"),
+        })
     }
 
     fn required(&self, key: &str) -> Result<&str, SpecError> {
@@ -197,6 +246,8 @@ impl<'a> Spec<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn settings() -> Settings {
@@ -257,7 +308,7 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         for (line, says) in [
             ("", "it is empty"),
-            ("src=x", "`type=` is missing (the types are `registry`, `local`)"),
+            ("src=x", "`type=` is missing (the types are `registry`, `local`, `s3`)"),
             ("type=locl,src=x", "there is no type `locl` (did you mean `type=local`?)"),
             ("type=local", "`src=` is missing"),
             ("type=local,src=", "`src=` is missing"),
@@ -269,6 +320,13 @@ mod tests {
                 "type `registry` has no key `mode` here (its keys are `type`, `ref`)",
             ),
             ("type=registry", "`ref=` is missing"),
+            ("type=s3,bucket=b", "`region=` is missing, and AWS_REGION is not set"),
+            ("type=s3,region=r", "`bucket=` is missing"),
+            ("type=s3,region=r,bucket=b,name=a;b", "`name` is one name here, without `;` and `/`"),
+            (
+                "type=s3,region=r,bucket=b,endpoint_url=h:9000",
+                "bucket `b`: the address of its server begins with neither https:// nor http://",
+            ),
         ] {
             assert_eq!(source(line), Err(says.to_owned()), "{line}");
         }
@@ -290,6 +348,39 @@ mod tests {
             targets(&twice, &settings()).map_err(said),
             Err("two of them go to the same place".to_owned())
         );
+    }
+
+    #[test]
+    fn buckets_have_their_region_and_server_from_keys_or_variables() {
+        let bucket = |region: &str, endpoint: Option<&str>, is_path_style| Bucket {
+            name: "b".to_owned(),
+            region: region.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
+            is_path_style,
+        };
+        let cache = |bucket, entries: &str, blobs: &str| BucketCache {
+            bucket,
+            entries: entries.to_owned(),
+            blobs: blobs.to_owned(),
+        };
+        let variables = [("AWS_DEFAULT_REGION", "of-variable"), ("AWS_ENDPOINT_URL_S3", "http://variable")];
+        for (line, variables, expected) in [
+            ("type=s3,bucket=b,region=r", &[][..], cache(bucket("r", None, false), "entries/", "blobs/")),
+            (
+                "type=s3,bucket=b,endpoint_url=http://h:9,use_path_style=true,prefix=p/,name=n",
+                &[],
+                cache(bucket("us-east-1", Some("http://h:9"), true), "p/entries/n/", "p/blobs/"),
+            ),
+            (
+                "type=s3,bucket=b,manifests_prefix=m-,blobs_prefix=",
+                &variables,
+                cache(bucket("of-variable", Some("http://variable"), false), "m-", "blobs/"),
+            ),
+        ] {
+            let settings = Settings::for_test(variables, Path::new("/"));
+            let places = sources(&[line.to_owned()], &settings).map_err(said);
+            assert_eq!(places, Ok(vec![CachePlace::S3(expected)]), "{line}");
+        }
     }
 
     #[test]

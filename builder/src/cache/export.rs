@@ -23,6 +23,7 @@ use tokio::sync::{Notify, OnceCell};
 use super::tiers::told;
 use super::{Entry, LocalCache, entry_name};
 use crate::blobs::{self, FetchError};
+use crate::doubts::Trouble;
 use crate::far::{Far, FarError};
 use crate::lanes::blocking;
 use crate::plan::{KeyKind, Plan, StepId, StepKey};
@@ -51,6 +52,10 @@ enum Problem {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Store(#[from] kiln_store::StoreError),
+    #[error("it does not answer")]
+    Silent,
+    #[error("something else could not be written before")]
+    GivenUp,
 }
 
 /// What waits to be written, and where to. Clones are handles to the same.
@@ -228,6 +233,9 @@ impl Exports {
 
     async fn run(&self, exporter: &Exporter<'_>, number: usize, job: Job) {
         let target = &self.shared.targets[number];
+        if exporter.workshop.doubts.trouble(&target.place) == Some(Trouble::Silent) {
+            target.fail(Problem::Silent);
+        }
         if locked(&target.state).has_failed {
             return;
         }
@@ -235,11 +243,8 @@ impl Exports {
             Job::Write(entry) => target.write(exporter, &entry).await,
             Job::Fill(step, rootfs) => self.fill(exporter, number, step, rootfs).await,
         };
-        if let Err(source) = outcome {
-            let mut state = locked(&target.state);
-            if !std::mem::replace(&mut state.has_failed, true) {
-                state.failure = Some(CacheExportError { place: target.place.clone(), source });
-            }
+        if let Err(problem) = outcome {
+            target.fail(problem);
         }
     }
 
@@ -304,15 +309,35 @@ impl Target {
     /// Sees to it that a blob is there. Many entries name the same, and the first that comes brings it.
     async fn bring(&self, exporter: &Exporter<'_>, layer: &Layer) -> Result<(), Problem> {
         let cell = Arc::clone(locked(&self.brought).entry(layer.blob.digest).or_default());
-        cell.get_or_try_init(|| self.bring_first(exporter, layer)).await.copied()
+        let brought = cell.get_or_try_init(|| async {
+            // Others wait here for the one that failed, and need not fail as slowly.
+            if locked(&self.state).has_failed {
+                return Err(Problem::GivenUp);
+            }
+            let brought = self.bring_first(exporter, layer).await;
+            brought.map_err(|problem| {
+                self.fail(problem);
+                Problem::GivenUp
+            })
+        });
+        brought.await.copied()
+    }
+
+    /// Keeps the first problem, after which nothing more is tried.
+    fn fail(&self, source: Problem) {
+        let mut state = locked(&self.state);
+        if !std::mem::replace(&mut state.has_failed, true) {
+            state.failure = Some(CacheExportError { place: self.place.clone(), source });
+        }
     }
 
     async fn bring_first(&self, exporter: &Exporter<'_>, layer: &Layer) -> Result<(), Problem> {
         let Exporter { workshop, progress, .. } = exporter;
         let (far, blob) = (Far { workshop, place: &self.place }, &layer.blob);
+        let trouble = workshop.doubts.trouble(&self.place);
         // One that could not be had from there is sent again, and so are all where several could not.
         let is_doubted =
-            workshop.doubts.about(&blob.digest).is_some() || !workshop.doubts.may_ask(&self.place);
+            workshop.doubts.about(&blob.digest).is_some() || trouble == Some(Trouble::Unreliable);
         let is_there = workshop.lanes.net(async {
             if !is_doubted && far.has(blob).await? {
                 return Ok(true);

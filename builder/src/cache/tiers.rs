@@ -92,7 +92,7 @@ impl Tiers {
                 Err(Problem::Entry(error)) => warn(unusable(place, kind, key, &error)),
                 Err(Problem::Far(error)) if error.is_about_one() => warn(unusable(place, kind, key, &error)),
                 Err(Problem::Far(error)) => {
-                    if workshop.doubts.place(place) {
+                    if workshop.doubts.place(place, error.trouble()) {
                         warn(format!(
                             "cache `{place}` cannot be used, and is not asked again: {}",
                             told(&error)

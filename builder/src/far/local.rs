@@ -11,7 +11,8 @@ use kiln_oci::{Descriptor, Digest};
 use kiln_registry::ProgressSink;
 use kiln_store::{Blobs, Partial};
 
-use super::{ENTRY_BYTES_MAX, FarError};
+use super::FarError;
+use super::seal::{SEALED_BYTES_MAX, sealed, unsealed};
 use crate::lanes::blocking;
 use crate::workshop::Workshop;
 
@@ -19,29 +20,6 @@ const ENTRIES: &str = "entries";
 const BLOBS: &str = "blobs/sha256";
 const UNFINISHED: &str = "unfinished";
 const PIECE_BYTES: usize = 1 << 20;
-/// The first line of an entry: this, and the digest of what follows.
-const SEAL: &str = "kiln-entry ";
-
-/// Puts before a document the line that tells it from a damaged one.
-pub(super) fn sealed(document: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{SEAL}{}\n", Digest::of(document)).into_bytes();
-    bytes.extend_from_slice(document);
-    bytes
-}
-
-/// Returns the document behind the line.
-pub(super) fn unsealed(name: &str, bytes: Bytes) -> Result<Bytes, FarError> {
-    let damaged = |reason: &str| FarError::Entry { name: name.to_owned(), reason: reason.to_owned() };
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no first line"))?;
-    let line = std::str::from_utf8(&bytes[..end]).ok();
-    let digest = line.and_then(|line| line.strip_prefix(SEAL)?.parse::<Digest>().ok());
-    let digest = digest.ok_or_else(|| damaged("its first line has no digest"))?;
-    let document = bytes.slice(end + 1..);
-    match Digest::of(&document) == digest {
-        true => Ok(document),
-        false => Err(damaged("it is not what its digest says")),
-    }
-}
 
 pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
     let (path, own) = (directory.join(ENTRIES).join(name), name.to_owned());
@@ -56,13 +34,12 @@ pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, F
 
 fn read_entry(path: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
     let Some(size) = file_size(path)? else { return Ok(None) };
-    let size_max = ENTRY_BYTES_MAX + 100;
-    if size > size_max {
+    if size > SEALED_BYTES_MAX {
         return Err(FarError::Entry { name: name.to_owned(), reason: "it is too large".to_owned() });
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed("open", path))?;
-    file.take(size_max).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    file.take(SEALED_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", path))?;
     Ok(Some(bytes.into()))
 }
 
@@ -187,29 +164,4 @@ fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FarError + use<> {
     let path = path.to_owned();
     move |source| FarError::File { verb, path, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_document_that_is_whole_is_returned() {
-        let whole = sealed(b"{}\n{}");
-        let other = sealed(b"other");
-        let mut changed = whole.clone();
-        *changed.last_mut().unwrap() ^= 1;
-        let cut = whole[..whole.len() - 1].to_vec();
-        for (bytes, expected) in [
-            (whole, Some(&b"{}\n{}"[..])),
-            (other, Some(b"other")),
-            (changed, None),
-            (cut, None),
-            (Vec::new(), None),
-            (b"kiln-entry \n".to_vec(), None),
-            (vec![0xff; 100], None),
-        ] {
-            assert_eq!(unsealed("d-0", bytes.into()).ok().as_deref(), expected);
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | a registry's repository | the manifest under the tag `<prefix>-<name>`; the document is its configuration | a layer of that manifest | when the manifest is put |
 //! | a directory | `entries/<name>` | `blobs/sha256/<hex>` | by rename |
+//! | a bucket | the object `<prefix>entries/<name>` | `<prefix>blobs/sha256/<hex>` | when the object is put |
 //!
 //! There is no index that writers could take from each other: each entry is an object of its own, written after the blobs it names.
 //! Names are of `a-z`, `0-9` and `-`. Nothing here knows what an entry says. All that comes from there is bounded, and checked
@@ -12,6 +13,8 @@
 mod local;
 mod outgoing;
 mod registry;
+mod s3;
+mod seal;
 
 pub use outgoing::open_at;
 pub use registry::{ReceiveError, receive};
@@ -21,9 +24,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::ProgressSink;
+use kiln_registry::{BucketError, ProgressSink};
 use kiln_store::StoreError;
 
+use crate::doubts::Trouble;
 use crate::progress::{Progress, ProgressEvent};
 use crate::request::CachePlace;
 use crate::workshop::Workshop;
@@ -34,7 +38,7 @@ pub const ENTRY_BYTES_MAX: u64 = 8 << 20;
 /// Why a far cache could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FarError {
-    /// The registry failed.
+    /// The registry or object store failed.
     #[error(transparent)]
     Registry(#[from] Box<kiln_registry::Error>),
     /// A file of a directory could not be read or written.
@@ -99,6 +103,14 @@ impl FarError {
         }
     }
 
+    /// Returns what is wrong with the whole place.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Registry(error) if error.is_unreachable() => Trouble::Silent,
+            _ => Trouble::Unreadable,
+        }
+    }
+
     /// Whether only one entry or blob is bad, and not the whole place.
     pub fn is_about_one(&self) -> bool {
         match self {
@@ -108,6 +120,9 @@ impl FarError {
                     | kiln_registry::Error::TooLarge { .. }
                     | kiln_registry::Error::NotAManifest { .. }
                     | kiln_registry::Error::Schema1 { .. }
+                    | kiln_registry::Error::Bucket(
+                        BucketError::TooLarge { .. } | BucketError::Protocol { .. }
+                    )
             ),
             Self::File { .. } | Self::Store(_) => false,
             Self::Entry { .. } | Self::Missing { .. } | Self::Damaged { .. } | Self::NoLayer { .. } => true,
@@ -133,6 +148,7 @@ impl Far<'_> {
         match self.place {
             CachePlace::Registry(cache) => registry::get(self.workshop, cache, name).await,
             CachePlace::Local(directory) => local::get(directory, name).await,
+            CachePlace::S3(cache) => s3::get(self.workshop, cache, name).await,
         }
     }
 
@@ -146,6 +162,7 @@ impl Far<'_> {
                 Ok(self.workshop.registry.head(&cache.tagged(name)).await?.is_some())
             }
             CachePlace::Local(directory) => local::has_entry(directory, name).await,
+            CachePlace::S3(cache) => s3::has_entry(self.workshop, cache, name).await,
         }
     }
 
@@ -157,6 +174,7 @@ impl Far<'_> {
         match self.place {
             CachePlace::Registry(cache) => registry::put(self.workshop, cache, name, document, blobs).await,
             CachePlace::Local(directory) => local::put(directory, name, document).await,
+            CachePlace::S3(cache) => s3::put(self.workshop, cache, name, document).await,
         }
     }
 
@@ -170,6 +188,7 @@ impl Far<'_> {
                 Ok(self.workshop.registry.blob_exists(cache.repository(), &blob.digest).await?)
             }
             CachePlace::Local(directory) => local::has(directory, blob).await,
+            CachePlace::S3(cache) => s3::has(self.workshop, cache, blob).await,
         }
     }
 
@@ -195,7 +214,7 @@ impl Far<'_> {
     pub async fn adopt(&self, blob: &Descriptor, from: &[Reference]) -> Result<bool, FarError> {
         match self.place {
             CachePlace::Registry(cache) => registry::adopt(self.workshop, cache, blob, from).await,
-            CachePlace::Local(_) => Ok(false),
+            CachePlace::Local(_) | CachePlace::S3(_) => Ok(false),
         }
     }
 
@@ -208,6 +227,7 @@ impl Far<'_> {
         match self.place {
             CachePlace::Registry(cache) => registry::fetch(self.workshop, cache, blob, sink).await,
             CachePlace::Local(directory) => local::fetch(self.workshop, directory, blob, sink).await,
+            CachePlace::S3(cache) => s3::fetch(self.workshop, cache, blob, sink).await,
         }
     }
 
@@ -220,6 +240,7 @@ impl Far<'_> {
         match self.place {
             CachePlace::Registry(cache) => registry::send(self.workshop, cache, blob, sink).await,
             CachePlace::Local(directory) => local::send(self.workshop, directory, blob, sink).await,
+            CachePlace::S3(cache) => s3::send(self.workshop, cache, blob, sink).await,
         }
     }
 }

@@ -233,6 +233,64 @@ fn blobs_that_a_registry_has_lost_are_made_again() {
 }
 
 #[test]
+fn objects_that_a_bucket_has_lost_or_damaged_are_made_again() {
+    requires!("s3rver");
+    let space = TestSpace::new();
+    let place = Place::bucket(&space, "bucket");
+    let store = place.store.as_ref().unwrap();
+    let context = project(&space, "project");
+    let first = place.filling(build_in(&space, &context, "first")).run().success();
+    let mut blobs = files(store.object("team/blobs/sha256/x").parent().unwrap());
+    blobs.retain(|path| path.extension().is_some_and(|name| name == "_S3rver_object"));
+    assert_eq!(blobs.len(), 5);
+    let damages: [fn(&Path); 2] = [
+        |blob| {
+            fs::write(blob, "x".repeat(usize::try_from(fs::metadata(blob).unwrap().len()).unwrap())).unwrap()
+        },
+        |blob| fs::remove_file(blob).unwrap(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        blobs.iter().for_each(|blob| damage(blob));
+        let output = format!("type=oci,dest={}", space.path("app.tar").display());
+        let call = place.filling(place.asking(build_in(&space, &context, &format!("reader-{number}"))));
+        let outcome =
+            call.args(["-o", &output]).run().success().says(&["does not give blob", "is made again"]);
+        assert_eq!(outcome.digest(), first.digest());
+        // It is whole again.
+        let call = place.asking(build_in(&space, &context, &format!("after-{number}"))).args(["-o", &output]);
+        let outcome = call.run().success().never_says(&["warning"]);
+        assert_eq!(ran(&outcome), Vec::<String>::new(), "{outcome}");
+    }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_told_and_a_large_layer_goes_in_parts() {
+    requires!("s3rver");
+    let space = TestSpace::new();
+    let place = Place::bucket(&space, "bucket");
+    let context = project(&space, "project");
+    let elsewhere = place.from.replace("bucket=team-caches", "bucket=nobody-s");
+    let call = build_in(&space, &context, "first").env("AWS_PROFILE", "builders");
+    let outcome = call.arg(format!("--cache-from={elsewhere}")).arg(format!("--cache-to={elsewhere}")).run();
+    outcome.fails_with(1).says(&["cannot write the cache", "NoSuchBucket"]);
+    // More than one part, of bytes that do not shrink.
+    let mut word = 1_u64;
+    let noise: Vec<u8> = (0..66 << 17)
+        .flat_map(|_| {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (word ^ word >> 29).to_le_bytes()
+        })
+        .collect();
+    space.file("project/src", noise);
+    let none = ["--compression", "none"];
+    let first = place.filling(build_in(&space, &context, "first")).args(none).run().success();
+    let output = format!("type=oci,dest={}", space.path("app.tar").display());
+    let call = place.asking(build_in(&space, &context, "second")).args(none).args(["-o", &output]);
+    let second = call.run().success();
+    assert_eq!((ran(&second), second.digest()), (Vec::new(), first.digest()), "{second}");
+}
+
+#[test]
 fn a_cache_that_is_down_is_told_and_the_build_goes_on() {
     let space = TestSpace::new();
     let context = project(&space, "project");

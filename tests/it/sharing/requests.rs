@@ -32,6 +32,21 @@ fn a_build_with_nothing_to_do_asks_at_most_three_times() {
 }
 
 #[test]
+fn a_bucket_is_asked_once() {
+    requires!("s3rver");
+    let space = TestSpace::new();
+    let place = Place::bucket(&space, "bucket");
+    let store = place.store.as_ref().unwrap();
+    let context = project(&space, "project");
+    place.filling(build_in(&space, &context, "warm")).run().success();
+    for name in ["warm", "empty"] {
+        let before = store.asked();
+        let outcome = place.filling(place.asking(build_in(&space, &context, name))).run().success();
+        assert_eq!((ran(&outcome), store.asked() - before), (Vec::new(), 1), "{outcome}");
+    }
+}
+
+#[test]
 fn what_is_there_is_not_sent_again() {
     requires!("docker-registry");
     let space = TestSpace::new();

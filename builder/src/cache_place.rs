@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The prefix of tags where the reference has no tag.
 const PREFIX: &str = "kiln";
 /// Longest prefix: what registries allow of a tag, less the longest name of an entry.
-pub const LONGEST_PREFIX: usize = 128 - 80;
+pub const PREFIX_CHARS_MAX: usize = 128 - 80;
 
 /// A place that holds a cache for many builders.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub struct BucketCache {
 pub struct RepositoryCache {
     // Invariant: neither tag nor digest.
     repository: Reference,
-    // Invariant: no longer than `LONGEST_PREFIX`, of letters that tags have.
+    // Invariant: no longer than `PREFIX_CHARS_MAX`, of letters that tags have.
     prefix: String,
 }
 
@@ -74,9 +74,9 @@ impl RepositoryCache {
             return Err("a cache cannot be named by a digest".to_owned());
         }
         let prefix = reference.tag().unwrap_or(PREFIX).to_owned();
-        if prefix.len() > LONGEST_PREFIX {
+        if prefix.len() > PREFIX_CHARS_MAX {
             return Err(format!(
-                "the tag begins those of all entries, so it has at most {LONGEST_PREFIX} characters"
+                "the tag begins those of all entries, so it has at most {PREFIX_CHARS_MAX} characters"
             ));
         }
         let name = format!("{}/{}", reference.registry(), reference.repository());
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(plain.tagged("d-00").familiar(), "host:5000/team/app:kiln-d-00");
         let tagged = cache("host:5000/team/app:main").unwrap();
         assert_eq!(tagged.tagged("d-00").familiar(), "host:5000/team/app:main-d-00");
-        assert!(cache(&format!("app:{}", "a".repeat(LONGEST_PREFIX + 1))).is_err());
+        assert!(cache(&format!("app:{}", "a".repeat(PREFIX_CHARS_MAX + 1))).is_err());
         assert!(cache(&format!("app@sha256:{}", "a".repeat(64))).is_err());
     }
 

@@ -14,7 +14,7 @@ use kiln_sandbox::Streams;
 
 use crate::agents::Agents;
 pub use crate::cache_place::{
-    Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, LONGEST_PREFIX, RepositoryCache,
+    Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, PREFIX_CHARS_MAX, RepositoryCache,
 };
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};

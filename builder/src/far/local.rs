@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest};
@@ -20,6 +21,8 @@ const ENTRIES: &str = "entries";
 const BLOBS: &str = "blobs/sha256";
 const UNFINISHED: &str = "unfinished";
 const PIECE_BYTES: usize = 1 << 20;
+/// A file that nobody has written to for so long has no writer any more.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
     let (path, own) = (directory.join(ENTRIES).join(name), name.to_owned());
@@ -152,9 +155,23 @@ fn write(
         done += count as u64;
         on_bytes(done);
     }
+    remove_abandoned(&unfinished, file.as_file());
     file.as_file().sync_all().map_err(failed("sync", file.path()))?;
     file.persist(path).map_err(|error| failed("write", path)(error.error))?;
     Ok(())
+}
+
+/// Removes what writers left behind that were killed long before `newest` was written. Somebody else may do the same.
+fn remove_abandoned(unfinished: &Path, newest: &File) {
+    let changed = |metadata: io::Result<fs::Metadata>| metadata.and_then(|metadata| metadata.modified()).ok();
+    let now = changed(newest.metadata());
+    for entry in fs::read_dir(unfinished).into_iter().flatten().flatten() {
+        let age = now.and_then(|now| now.duration_since(changed(entry.metadata())?).ok());
+        if age.is_some_and(|age| age > ABANDONED_AFTER) {
+            // What cannot be removed takes room, and harms nothing.
+            fs::remove_file(entry.path()).ok();
+        }
+    }
 }
 
 fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
@@ -164,4 +181,28 @@ fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FarError + use<> {
     let path = path.to_owned();
     move |source| FarError::File { verb, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_and_what_was_abandoned_long_ago_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let unfinished = folder.path().join(UNFINISHED);
+        fs::create_dir(&unfinished).unwrap();
+        for (name, age) in [("young", ABANDONED_AFTER / 2), ("old", ABANDONED_AFTER * 2)] {
+            let file = File::create(unfinished.join(name)).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now - age).unwrap();
+        }
+        let path = folder.path().join(ENTRIES).join("d-0");
+        let mut moved = Vec::new();
+        write(folder.path(), &path, &mut &b"text"[..], &mut |done| moved.push(done)).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), moved), (b"text".to_vec(), vec![4]));
+        let left: Vec<_> =
+            fs::read_dir(&unfinished).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["young"]);
+    }
 }

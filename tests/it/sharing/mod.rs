@@ -8,27 +8,17 @@ mod team;
 use std::path::{Path, PathBuf};
 
 use crate::support::program::Outcome;
-use crate::support::{Invocation, TestSpace, requires};
+use crate::support::{Invocation, TestSpace, busybox, requires};
 use places::Place;
 
-/// The steps of a build, by how they ended: `CACHED` or `DONE`, and the instruction.
-fn steps(outcome: &Outcome) -> Vec<(bool, String)> {
+/// The steps that a build did and said to be done in one line: all but those of RUN.
+fn ran(outcome: &Outcome) -> Vec<String> {
     let step = |line: &str| {
-        let (word, name) =
-            line.split_once(' ')?.1.split_once(" [").map(|(word, name)| (word.to_owned(), name))?;
-        let name = name.split_once("] ")?.1.to_owned();
-        match word.as_str() {
-            "CACHED" => Some((true, name)),
-            word if word.starts_with("DONE") => Some((false, name)),
-            _ => None,
-        }
+        let name = line.split_once(" DONE ")?.1.split_once(' ')?.1;
+        let name = name.split_once("] ").map_or(name, |(_, name)| name);
+        ["COPY ", "WORKDIR "].iter().any(|word| name.starts_with(word)).then(|| name.to_owned())
     };
     outcome.stderr.lines().filter_map(step).collect()
-}
-
-/// The steps that a build did.
-fn ran(outcome: &Outcome) -> Vec<String> {
-    steps(outcome).into_iter().filter(|(is_cached, _)| !is_cached).map(|(_, name)| name).collect()
 }
 
 /// A project of two stages.
@@ -134,11 +124,33 @@ fn platforms_share_what_is_the_same_and_nothing_else() {
     let context = space.context("context", &files);
     let both = ["--platform", "linux/amd64,linux/arm64"];
     let first = place.filling(build_in(&space, &context, "first")).args(both).run().success();
+    assert_eq!(ran(&first).len(), 4, "{first}");
     let second = place.asking(build_in(&space, &context, "second")).args(both).run().success();
     assert_eq!((ran(&second), second.digest()), (Vec::new(), first.digest()), "{second}");
     let one =
         place.asking(build_in(&space, &context, "third")).args(["--platform", "linux/arm64"]).run().success();
     assert_eq!(ran(&one), Vec::<String>::new(), "{one}");
+}
+
+#[test]
+fn a_step_that_runs_reads_layers_of_the_cache_and_of_its_base() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let _server = busybox::serve(&space);
+    let place = Place::directory(&space, "cache");
+    let file = |last: &str| {
+        format!("FROM busybox\nCOPY a /a\nRUN cat /a /a > /b\nRUN cat /b > /c && echo {last} >> /c\n")
+    };
+    let context = space.context("context", &[("Dockerfile", &*file("one")), ("a", "a")]);
+    place.filling(build_in(&space, &context, "first")).run().success();
+    space.file("context/Dockerfile", file("two"));
+    let output = space.path("files");
+    let call = place.asking(build_in(&space, &context, "second"));
+    let outcome = call.args(["-o", &format!("type=local,dest={}", output.display())]).run().success();
+    assert_eq!(ran(&outcome), Vec::<String>::new(), "{outcome}");
+    let outcome = outcome.says(&["CACHED RUN cat /a /a > /b"]);
+    assert_eq!(outcome.stderr.matches(" RUN ").count(), 2, "one step ran: {outcome}");
+    assert_eq!(std::fs::read_to_string(output.join("c")).unwrap(), "aatwo\n");
 }
 
 #[test]
@@ -154,6 +166,7 @@ fn a_base_image_stays_where_it_is() {
     let context = space.context("context", &files);
     let cache = Place::directory(&space, "cache");
     let first = cache.filling(build_in(&space, &context, "first")).run().success();
+    assert_eq!(ran(&first), ["COPY a /a"], "{first}");
     let blobs = std::fs::read_dir(cache.directory.as_ref().unwrap().join("blobs/sha256")).unwrap().count();
     assert_eq!(blobs, 1, "one layer was made");
     let second = cache.asking(build_in(&space, &context, "second")).run().success();

@@ -2,14 +2,11 @@
 //! objects in files, and does not check signatures of version 4.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use super::program::SEARCH_PATH;
-use super::registry::free_port;
+use super::registry::{answers, free_port};
 use super::space::repository;
 use super::validator::foreign;
 
@@ -45,7 +42,7 @@ impl ObjectStore {
             command.env_clear().env("PATH", SEARCH_PATH).env("HOME", place);
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
             let mut store = Self { child: command.spawn().unwrap(), port, data: data.clone() };
-            if store.answers() {
+            if answers(&mut store.child, port) {
                 return store;
             }
         }
@@ -72,20 +69,6 @@ impl ObjectStore {
     pub(crate) fn asked(&self) -> usize {
         let log = fs::read_to_string(self.data.with_file_name("log")).unwrap();
         log.lines().filter(|line| line.contains("X-Amz-Signature=")).count()
-    }
-
-    /// Waits, at most twenty seconds, until the port is open; false when the process has ended (another one took the port).
-    fn answers(&mut self) -> bool {
-        for _ in 0..800 {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
-            }
-            thread::sleep(Duration::from_millis(25));
-        }
-        false
     }
 }
 

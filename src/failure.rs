@@ -228,6 +228,11 @@ fn hint_of_step(error: &StepError) -> Option<String> {
 }
 
 fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
+    if let kiln_registry::Error::Bucket(_) = error {
+        let hint = "the key is that of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or of AWS_PROFILE in ~/.aws/credentials; it \
+            must be allowed to list, read and write";
+        return error.is_unauthorized().then(|| hint.to_owned());
+    }
     if error.is_unauthorized() {
         return Some(
             "`kiln login REGISTRY` keeps credentials; a name that does not exist can look like this too"
@@ -322,6 +327,9 @@ impl From<BuildError> for Failure {
             },
             BuildError::Invalid(error) => Self::of(Kind::Bug, &BuildError::Invalid(error)),
             BuildError::Interrupted => Self::interrupted(),
+            BuildError::CacheExport(_) => {
+                failure.with_hint("with `--cache-to …,ignore-error=true` this is a warning")
+            }
             _ => failure,
         }
     }

@@ -1,8 +1,21 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of tests/packages.txt that are missing, and says which.
+# Installs the Debian packages of tests/packages.txt that are missing, and says which; and a server that speaks S3, below target/.
 # As root, or with sudo; where neither is possible it says what is left out and goes on: the tests skip it.
 set -euo pipefail
 cd "$(dirname "$0")"
+
+s3rver=3.7.1
+tools=../target/tools
+if [ "$(cat "$tools/s3rver.version" 2>/dev/null || true)" != "$s3rver" ]; then
+    if command -v npm > /dev/null; then
+        echo "packages: installing s3rver $s3rver below target/tools"
+        mkdir -p "$tools"
+        npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "s3rver@$s3rver"
+        echo "$s3rver" > "$tools/s3rver.version"
+    else
+        echo "packages: no npm; tests will skip what needs s3rver" >&2
+    fi
+fi
 
 missing=()
 while read -r package; do

@@ -2,22 +2,30 @@
 //!
 //! A base image's layers are fetched when a step must read them or an exporter must write them, and not before. What a
 //! registry was seen to hold is recorded under the blob's digest (`origin`), which also serves to mount blobs across
-//! repositories when an image is pushed.
+//! repositories when an image is pushed. What a cache that builders share was said to hold is recorded apart (`far`): that is a
+//! promise, and when it is not kept the layer is made again.
 
+mod claims;
 mod foreign;
 
+use std::io::BufReader;
 use std::sync::Arc;
 
+use kiln_layer::compress::decompress_layer;
+use kiln_layer::tar::read::Limits;
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::ProgressSink;
-use kiln_store::{Lookup, Partial, Store, StoreError};
+use kiln_store::{Lookup, Store, StoreError};
 
-use crate::lanes::blocking;
-use crate::progress::{Progress, ProgressEvent};
+use crate::cache_place::CachePlace;
+use crate::doubts::{Doubt, Doubts};
+use crate::far::{Far, FarError, ReceiveError, receive, sink};
+use crate::progress::Progress;
 use crate::rootfs::Layer;
 use crate::workshop::Workshop;
+pub use claims::{Claim, claims, forget_claim, remember_claim};
 pub use foreign::ForeignError;
 
+const READ_BYTES: usize = 1 << 17;
 const ORIGINS: &str = "origin";
 /// Most repositories that are remembered for a blob.
 const ORIGINS_MAX: usize = 16;
@@ -41,6 +49,16 @@ pub enum FetchError {
         /// What the registry said.
         source: Box<kiln_registry::Error>,
     },
+    /// A cache that was said to have it does not give it.
+    #[error("cache `{place}` does not give blob `{digest}`")]
+    Far {
+        /// The blob.
+        digest: Digest,
+        /// The cache.
+        place: Box<CachePlace>,
+        /// What it did.
+        source: Box<FarError>,
+    },
     /// A layer that registries do not distribute, and nobody else gives either.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
@@ -49,15 +67,21 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry or address is known to have it.
-pub fn is_available(store: &Store, layer: &Layer) -> bool {
+/// Whether a layer can be had: its blob is in the store, and held there from now on, or a registry, a cache or an address is known
+/// to have it.
+pub fn is_available(store: &Store, doubts: &Doubts, layer: &Layer) -> bool {
+    let digest = &layer.blob.digest;
+    let doubt = doubts.about(digest);
+    if doubt == Some(Doubt::Wrong) {
+        return false;
+    }
     // A store that cannot answer is no reason to fail: the step is done again, and that will say what is wrong.
     // One that was cut short counts as missing; other damage shows when it is read.
-    let digest = &layer.blob.digest;
     (matches!(store.blobs().hold(digest), Ok(true))
         && matches!(store.blobs().size(digest), Ok(Some(size)) if size == layer.blob.size))
-        || !origins(store, &layer.blob.digest).is_empty()
+        || !origins(store, digest).is_empty()
         || foreign::has_address(&layer.blob)
+        || (doubt.is_none() && claims(store, digest).iter().any(|claim| doubts.may_ask(&claim.place)))
 }
 
 /// Returns the repositories that were seen to hold a blob, the latest first.
@@ -68,6 +92,15 @@ pub fn origins(store: &Store, digest: &Digest) -> Vec<Reference> {
     };
     let names: Vec<String> = postcard::from_bytes(&record.payload).unwrap_or_default();
     names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Returns repositories that a blob may be mounted from: those that were seen to hold it, and those of caches.
+pub fn mountable(store: &Store, digest: &Digest) -> Vec<Reference> {
+    let caches = claims(store, digest).into_iter().filter_map(|claim| match claim.place {
+        CachePlace::Registry(cache) => Some(cache.repository().clone()),
+        CachePlace::Local(_) | CachePlace::S3(_) => None,
+    });
+    origins(store, digest).into_iter().chain(caches).collect()
 }
 
 /// Remembers that the repository of `reference` holds the blobs.
@@ -100,11 +133,11 @@ fn repository_of(reference: &Reference) -> String {
     format!("{}/{}", reference.registry(), reference.repository())
 }
 
-/// Brings a blob into the store, if it is not there, from the first repository that gives it. A layer that registries do not
-/// distribute comes from the addresses that its image names, if they give it.
+/// Brings a blob into the store, if it is not there, from the first repository or cache that gives it. A layer that registries do
+/// not distribute comes from the addresses that its image names, if they give it.
 ///
 /// # Errors
-/// [`FetchError`] of the last repository or address asked.
+/// [`FetchError`] of the last repository, cache or address asked.
 pub async fn fetch(
     workshop: &Workshop,
     blob: &Descriptor,
@@ -131,20 +164,30 @@ pub async fn fetch(
             Err(error) => return Err(error),
         }
     }
+    for claim in claims(&workshop.store, &blob.digest) {
+        if !workshop.doubts.may_ask(&claim.place) {
+            continue;
+        }
+        match fetch_far(workshop, &claim, blob, progress).await {
+            Ok(()) => return Ok(()),
+            Err(error @ FetchError::Far { .. }) => failure = error,
+            Err(error) => return Err(error),
+        }
+    }
     Err(failure)
 }
 
 /// Brings the blobs of layers into the store, side by side.
 ///
 /// # Errors
-/// [`FetchError`] of the first that cannot be had.
+/// [`FetchError`] of the first that cannot be had; the others were tried.
 pub async fn fetch_layers(
     workshop: &Workshop,
     layers: &[Layer],
     progress: &Arc<dyn Progress>,
 ) -> Result<(), FetchError> {
     let fetches = layers.iter().map(|layer| fetch(workshop, &layer.blob, progress));
-    futures_util::future::try_join_all(fetches).await.map(drop)
+    futures_util::future::join_all(fetches).await.into_iter().collect()
 }
 
 async fn fetch_from(
@@ -153,46 +196,64 @@ async fn fetch_from(
     blob: &Descriptor,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), FetchError> {
-    let failed = |source: kiln_registry::Error| FetchError::Registry {
-        digest: blob.digest,
-        reference: Box::new(reference.clone()),
-        source: Box::new(source),
-    };
-    let (blobs, digest, size) = (workshop.store.blobs().clone(), blob.digest, blob.size);
-    // May wait for another process that fetches the same blob now.
-    let mut partial = match blocking(move || blobs.partial(&digest, size)).await? {
-        Partial::There => return Ok(()),
-        Partial::Resume(partial) => partial,
-    };
-    loop {
-        let offset = partial.len_bytes();
-        let stream = workshop.registry.blob(reference, blob).map_err(failed)?;
-        let mut stream =
-            stream.resume(offset, partial.hasher()).on_progress(sink(reference, blob.digest, progress));
-        let outcome = loop {
-            match stream.next_chunk().await {
-                Ok(Some(chunk)) => partial.append(&chunk)?,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        match outcome {
-            Ok(()) => break,
-            // What an earlier attempt left was not the beginning of this blob: start over, once.
-            Err(error) if offset > 0 && matches!(error, kiln_registry::Error::Verify { .. }) => {
-                partial.restart()?
-            }
-            Err(error) => return Err(failed(error)),
+    let sink = sink(&reference.familiar_name(), blob.digest, progress);
+    receive(workshop, reference, blob, sink).await.map_err(|error| match error {
+        ReceiveError::Store(error) => error.into(),
+        ReceiveError::Registry(source) => {
+            FetchError::Registry { digest: blob.digest, reference: Box::new(reference.clone()), source }
         }
-    }
-    blocking(move || partial.commit()).await?;
-    Ok(())
+    })
 }
 
-/// Returns a sink that passes a blob's bytes on as events.
-pub fn sink(reference: &Reference, digest: Digest, progress: &Arc<dyn Progress>) -> ProgressSink {
-    let (progress, what) = (Arc::clone(progress), reference.familiar_name());
-    Arc::new(move |done, total| {
-        progress.on(&ProgressEvent::Transfer { what: &what, blob: digest, done, total })
-    })
+/// Fetches from a cache. What that does not give as it said is not expected from it again.
+async fn fetch_far(
+    workshop: &Workshop,
+    claim: &Claim,
+    blob: &Descriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), FetchError> {
+    let Claim { place, diff_id } = claim;
+    let given = async {
+        Far { workshop, place }.fetch(blob, progress).await?;
+        check_layer(workshop, &Layer { diff_id: *diff_id, blob: blob.clone() }).await
+    };
+    let error = match workshop.lanes.net(given).await {
+        Ok(()) => return Ok(()),
+        Err(FarError::Store(error)) => return Err(error.into()),
+        Err(error) => error,
+    };
+    let doubt = match &error {
+        FarError::NoLayer { .. } => Doubt::Wrong,
+        _ => Doubt::Absent,
+    };
+    workshop.doubts.blob(place, blob.digest, doubt);
+    if error.is_about_one() {
+        forget_claim(&workshop.store, &blob.digest, place)?;
+    } else {
+        workshop.doubts.place(place, error.trouble());
+    }
+    Err(FetchError::Far { digest: blob.digest, place: Box::new(place.clone()), source: Box::new(error) })
+}
+
+/// Reads a blob of the store to its end: is it the layer that an entry of a cache says it is? Images name layers by both digests,
+/// so one that nobody has compared must not get into one.
+///
+/// # Errors
+/// [`FarError::NoLayer`] when it is not, or what the store says.
+pub async fn check_layer(workshop: &Workshop, layer: &Layer) -> Result<(), FarError> {
+    let (store, layer) = (workshop.store.clone(), layer.clone());
+    let work = move || {
+        let digest = layer.blob.digest;
+        let no_layer = |reason: String| FarError::NoLayer { digest, reason };
+        let reader = BufReader::with_capacity(READ_BYTES, store.blobs().open(&digest)?);
+        let plain = decompress_layer(reader, layer.blob.media_type.layer_compression());
+        let plain = plain.map_err(|error| no_layer(error.to_string()))?;
+        let read = kiln_layer::read_listing(plain, Limits::default());
+        let actual = read.map_err(|error| no_layer(error.to_string()))?.listing.diff_id;
+        match actual == layer.diff_id {
+            true => Ok(()),
+            false => Err(no_layer(format!("its diff id is `{actual}`, and not `{}`", layer.diff_id))),
+        }
+    };
+    workshop.lanes.cpu(work).await
 }

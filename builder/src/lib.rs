@@ -74,6 +74,8 @@ pub mod root_kind;
 
 pub mod blobs;
 
+pub mod far;
+
 pub mod workshop;
 pub use workshop::{AGENT_VARIABLE, GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
 
@@ -86,6 +88,10 @@ pub mod interrupt;
 pub mod progress;
 
 pub mod request;
+
+pub mod doubts;
+
+pub mod cache_place;
 
 pub mod plan;
 

@@ -13,6 +13,9 @@ pub use kiln_registry::WebUrl;
 use kiln_sandbox::Streams;
 
 use crate::agents::AgentSources;
+pub use crate::cache_place::{
+    Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, PREFIX_CHARS_MAX, RepositoryCache,
+};
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
 use crate::secrets::Secrets;
@@ -67,6 +70,10 @@ pub struct BuildRequest {
     pub jobs: usize,
     /// Who is given a shell in a RUN that fails; nobody when absent.
     pub on_error: Option<Attendant>,
+    /// Caches that are asked for what the store does not have, in this order.
+    pub cache_from: Vec<CachePlace>,
+    /// Caches that are given what is found out.
+    pub cache_to: Vec<CacheTarget>,
 }
 
 impl BuildRequest {
@@ -95,6 +102,8 @@ impl BuildRequest {
             compat: Compat::default(),
             jobs: 1,
             on_error: None,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
         }
     }
 

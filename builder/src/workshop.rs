@@ -13,6 +13,7 @@ use kiln_registry::{Client, ClientConfig};
 use kiln_sandbox::Identity;
 use kiln_store::{Store, StoreError};
 
+use crate::doubts::Doubts;
 use crate::lanes::Lanes;
 
 /// What a [`Workshop`] is made from.
@@ -121,6 +122,8 @@ pub struct Workshop {
     pub roots: Roots,
     /// When this process started, in nanoseconds since 1970.
     pub started_ns: i128,
+    /// What was found to be wrong with caches that builders share.
+    pub doubts: Doubts,
     pub(crate) root_kind: OnceLock<RootKind>,
     pub(crate) listings: Mutex<HashMap<DiffId, Arc<Listing>>>,
     pub(crate) trees: Mutex<HashMap<Digest, Arc<Tree>>>,
@@ -143,6 +146,7 @@ impl Workshop {
             git: options.git,
             roots: options.roots,
             started_ns: options.started_ns,
+            doubts: Doubts::default(),
             root_kind: OnceLock::new(),
             listings: Mutex::default(),
             trees: Mutex::default(),

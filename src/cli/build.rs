@@ -48,6 +48,12 @@ pub(crate) struct BuildArgs {
     /// Stages that take nothing from the cache
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+    /// A cache to ask for what the store does not have: type=registry|local|s3[,…], or a repository
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_from: Vec<String>,
+    /// A cache to give what this build finds out: type=registry|local|s3[,mode=max][,ignore-error=true][,…], or a repository
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cache_to: Vec<String>,
     /// Ask the registry again what names stand for
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true)]

@@ -22,8 +22,6 @@ const fn row(command: &'static str, flags: &'static [&'static str], instead: &'s
 
 /// Flags of docker, buildx, podman and buildah that are not built yet.
 const FLAGS: &[Row] = &[
-    row("build", &["--cache-from"], "the local cache is used by itself; leave the flag out"),
-    row("build", &["--cache-to"], "the local cache is filled by itself; leave the flag out"),
     row("build", &["--sbom"], "run a scanner on the output of `-o type=oci,dest=FILE`"),
     row("build", &["--provenance"], "no attestation is made, so `--provenance=false` can be left out"),
     row("build", &["--attest"], "no attestation is made"),

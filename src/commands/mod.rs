@@ -138,6 +138,7 @@ fn client_config(settings: &Settings) -> ClientConfig {
     ClientConfig {
         registries: registries.iter().map(|(name, it)| (name.clone(), registry(it))).collect(),
         credentials: credential_files(settings),
+        aws: settings.aws(),
         proxy: ProxyConfig {
             http: proxy("http").map(Secret::new),
             https: proxy("https").map(Secret::new),

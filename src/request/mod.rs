@@ -1,5 +1,6 @@
 //! Flags and settings → a [`BuildRequest`]: every text becomes a checked value here, and nothing is done yet.
 
+mod cache;
 pub(crate) mod call;
 mod compression;
 mod context;
@@ -118,6 +119,8 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
         },
         jobs: jobs(args, settings),
         on_error: None,
+        cache_from: cache::sources(&args.cache_from, settings)?,
+        cache_to: cache::targets(&args.cache_to, settings)?,
     };
     Ok((request, from_stdin))
 }

@@ -9,6 +9,8 @@
 //! | `PATH` | where credential helpers are |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in small letters too | proxies, for registries and for RUN |
 //! | `PATH`, `HOME`, `XDG_CONFIG_HOME`, `SSH_AUTH_SOCK`, `GIT_SSH_COMMAND` | git: where it is, and how it says who asks; the agent of `--ssh default` |
+//! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, else `AWS_PROFILE` of `AWS_SHARED_CREDENTIALS_FILE`, else `HOME` | who asks object stores |
+//! | `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` | which object store, where a flag does not say |
 //! | `SOURCE_DATE_EPOCH` | time of files and documents |
 //! | `NO_COLOR`, `TERM`, `BUILDKIT_PROGRESS` | how progress is shown |
 //!
@@ -21,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use kiln_builder::{AGENT_VARIABLE, GitSurroundings};
+use kiln_registry::{AwsKey, AwsSettings, Secret};
 
 pub(crate) use config::{Config, ConfigError, Keypair, Registry, Root};
 pub(crate) use environment::Environment;
@@ -131,6 +134,30 @@ impl Settings {
             value: text.into_owned(),
             reason: "it must be whole seconds since 1970",
         })
+    }
+
+    /// Returns who asks object stores.
+    pub(crate) fn aws(&self) -> AwsSettings {
+        let text = |name| self.environment.get(name).map(|value| value.to_string_lossy().into_owned());
+        let key = match (text("AWS_ACCESS_KEY_ID"), text("AWS_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => Some(AwsKey {
+                id,
+                secret: Secret::new(secret),
+                token: text("AWS_SESSION_TOKEN").map(Secret::new),
+            }),
+            _ => None,
+        };
+        let home = || self.environment.path("HOME").map(|home| home.join(".aws/credentials"));
+        AwsSettings {
+            key,
+            credentials_file: self.environment.path("AWS_SHARED_CREDENTIALS_FILE").or_else(home),
+            profile: text("AWS_PROFILE"),
+        }
+    }
+
+    /// Returns the first of these variables that is set.
+    pub(crate) fn first_of(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| Some(self.environment.get(name)?.to_string_lossy().into_owned()))
     }
 
     /// Returns what git may use of the surroundings.

@@ -45,6 +45,7 @@ mod rungs;
 mod running;
 mod scanning;
 mod second_builder;
+mod sharing;
 mod step_environment;
 mod support;
 mod upkeep;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
 
+use crate::aws::AwsSettings;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::warning::Warning;
@@ -33,6 +34,8 @@ pub struct ClientConfig {
     pub registries: BTreeMap<String, RegistryConfig>,
     /// Where credentials are.
     pub credentials: CredentialFiles,
+    /// Who asks object stores.
+    pub aws: AwsSettings,
     /// Most blobs that are transferred from and to one registry at a time.
     pub max_connections_per_registry: usize,
     /// The `User-Agent` header.
@@ -116,6 +119,7 @@ impl Default for ClientConfig {
         Self {
             registries: BTreeMap::new(),
             credentials: CredentialFiles::default(),
+            aws: AwsSettings::default(),
             max_connections_per_registry: 4,
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             root_certificates: Vec::new(),

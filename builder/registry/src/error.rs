@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kiln_oci::VerifyError;
 
+use crate::bucket_error::BucketError;
 use crate::cause::{
     ChallengeProblem, CredentialError, Said, TokenProblem, TransportError, TransportKind,
     is_retryable_status, status_text,
@@ -157,6 +158,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// An object store failed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// Something in the configuration cannot be used.
     #[error("configuration of registry `{registry}`: {reason}")]
     Config {
@@ -170,13 +174,17 @@ pub enum Error {
 impl Error {
     /// Whether the registry says that what was asked for does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Status { status: 404, .. })
+        matches!(
+            self,
+            Self::Status { status: 404, .. } | Self::Bucket(BucketError::Status { status: 404, .. })
+        )
     }
 
     /// Whether credentials are missing, refused, or not enough.
     pub fn is_unauthorized(&self) -> bool {
         match self {
             Self::Unauthorized { .. } | Self::Status { status: 401 | 403, .. } => true,
+            Self::Bucket(BucketError::Status { status, .. }) => matches!(status, 401 | 403),
             Self::Token { reason: TokenProblem::Status { status, .. }, .. } => matches!(status, 401 | 403),
             _ => false,
         }
@@ -187,6 +195,8 @@ impl Error {
         match self {
             Self::Transport { source, .. } => source.is_retryable(),
             Self::Status { status, .. } => is_retryable_status(*status),
+            Self::Bucket(BucketError::Transport { source, .. }) => source.is_retryable(),
+            Self::Bucket(BucketError::Status { status, .. }) => is_retryable_status(*status),
             Self::Token { reason, .. } => match reason {
                 TokenProblem::Status { status, .. } => is_retryable_status(*status),
                 TokenProblem::Transport(source) => source.is_retryable(),
@@ -198,7 +208,7 @@ impl Error {
 
     /// Whether no server answered at all.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Transport { source, .. }
+        matches!(self, Self::Transport { source, .. } | Self::Bucket(BucketError::Transport { source, .. })
             if matches!(source.kind, TransportKind::Connect | TransportKind::ConnectTimeout))
     }
 
@@ -207,7 +217,7 @@ impl Error {
         Outlook {
             is_retryable: self.is_retryable(),
             is_connect_timeout: matches!(self, Self::Transport { source, .. }
-                if source.kind == TransportKind::ConnectTimeout),
+                | Self::Bucket(BucketError::Transport { source, .. }) if source.kind == TransportKind::ConnectTimeout),
             retry_after: self.retry_after(),
         }
     }
@@ -216,6 +226,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. }
+            | Self::Bucket(BucketError::Status { retry_after, .. })
             | Self::Token { reason: TokenProblem::Status { retry_after, .. }, .. } => *retry_after,
             _ => None,
         }

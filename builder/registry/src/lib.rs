@@ -1,7 +1,7 @@
 //! The client of the distribution protocol: names to manifests, blobs in and out, tokens, mirrors, retries; and
-//! files of the web, by the same rules.
+//! files of the web and objects of buckets, by the same rules.
 //!
-//! This room speaks to registries, and asks for files of the web: all sockets are here. It never touches the store: a
+//! This room speaks to registries and object stores, and asks for files of the web: all sockets are here. It never touches the store: a
 //! blob comes out as a bounded stream of verified chunks and goes in from a stream that can be opened again at an offset.
 //! It reads no environment and no home directory: everything arrives in a [`ClientConfig`].
 //!
@@ -27,6 +27,9 @@ pub use blob::BlobStream;
 
 mod push;
 
+mod bucket_upload;
+pub use bucket_upload::ObjectUpload;
+
 mod session;
 pub use session::{Opener, Upload};
 
@@ -34,6 +37,9 @@ mod tags;
 
 mod login;
 pub use login::Login;
+
+mod bucket;
+pub use bucket::ObjectStream;
 
 mod web;
 pub use web::WebAnswer;
@@ -48,6 +54,9 @@ mod client;
 pub use client::Client;
 
 mod route;
+
+mod bucket_place;
+pub use bucket_place::Bucket;
 
 mod web_head;
 pub use web_head::{Known, WebHead};
@@ -85,6 +94,9 @@ pub use config::{
     WarningSink,
 };
 
+mod aws;
+pub use aws::{AwsKey, AwsSettings};
+
 mod warning;
 pub use warning::Warning;
 
@@ -96,6 +108,9 @@ pub use secret::Secret;
 
 mod error;
 pub use error::Error;
+
+mod bucket_error;
+pub use bucket_error::BucketError;
 
 mod cause;
 pub use cause::{

@@ -32,3 +32,7 @@ pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 pub(crate) const MONOLITHIC_BYTES_MAX: u64 = 1 << 20;
 /// Longest certificate or key file.
 pub(crate) const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
+/// Objects up to this size are written in one request; of larger ones so much can be lost to a broken connection.
+pub(crate) const OBJECT_PART_BYTES: u64 = 64 << 20;
+/// Most parts of an object: what S3 allows. Parts of very large objects are larger.
+pub(crate) const OBJECT_PARTS_MAX: u16 = 10_000;

@@ -47,6 +47,18 @@ impl Client {
         unreachable!("the last endpoint is the registry itself, which is not passed over")
     }
 
+    /// Returns what `reference` names at the registry itself, and at no mirror; `None` when it is not there.
+    ///
+    /// # Errors
+    /// As for [`Client::resolve`].
+    pub async fn resolve_upstream(&self, reference: &Reference) -> Result<Option<Resolved>, Error> {
+        match self.resolve_at(&Endpoint::upstream(reference.registry()), reference).await {
+            Ok(resolved) => Ok(Some(resolved)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Asks the registry itself, and no mirror, what `reference` names there, without fetching it. `None` when it is
     /// not there, or the registry does not say its digest.
     ///

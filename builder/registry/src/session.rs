@@ -242,7 +242,8 @@ fn range_end(headers: &HeaderMap) -> Option<u64> {
     text.split_once('-').filter(|(start, _)| *start == "0").and_then(|(_, end)| end.parse().ok())
 }
 
-fn counted(stream: ByteStream, offset: u64, size: u64, progress: ProgressSink) -> ByteStream {
+/// Returns a stream that tells `progress` of the bytes that pass.
+pub(crate) fn counted(stream: ByteStream, offset: u64, size: u64, progress: ProgressSink) -> ByteStream {
     let done = AtomicU64::new(offset);
     Box::pin(stream.inspect(move |chunk| {
         if let Ok(chunk) = chunk {

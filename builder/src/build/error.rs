@@ -6,6 +6,7 @@ use kiln_oci::validate::ValidationError;
 use kiln_store::StoreError;
 
 use crate::agents::AgentError;
+use crate::cache::CacheExportError;
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan, StepId};
@@ -89,6 +90,9 @@ pub enum BuildError {
     /// The result could not be handed on.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The result is there, but a cache that was to be filled is not.
+    #[error(transparent)]
+    CacheExport(#[from] Box<CacheExportError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

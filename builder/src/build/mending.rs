@@ -1,4 +1,5 @@
-//! Damage in the store: found when it is read, moved away, and made good by building once more.
+//! Damage in the store, and layers that a cache which builders share does not give as it said: found when they are read, moved away
+//! or no longer relied on, and made good by building once more.
 
 use std::error::Error;
 use std::io;
@@ -9,6 +10,7 @@ use kiln_store::{StoreError, fsck};
 
 use super::BuildError;
 use crate::blobs::FetchError;
+use crate::cache::told as tell;
 use crate::export::ExportError;
 use crate::lanes::blocking;
 use crate::layers::LayerError;
@@ -21,13 +23,18 @@ use crate::workshop::Workshop;
 /// How often a build begins again. Once is enough unless what was made anew needs more that is damaged.
 pub(super) const MENDS_MAX: usize = 4;
 
-/// Moves away what is damaged of the blobs this build uses, if its error may come from there. Returns whether there was any.
+/// Moves away what is damaged of the blobs this build uses, if its error may come from there; layers that a cache did not give as
+/// it said are not expected from it any more. Returns whether there was any.
 pub(super) async fn mended(
     workshop: &Arc<Workshop>,
     error: &BuildError,
     progress: &Arc<dyn Progress>,
 ) -> Result<bool, BuildError> {
     let causes = causes(told(error));
+    workshop.doubts.begin_again();
+    if tell_not_given(&causes, progress) {
+        return Ok(true);
+    }
     if causes.iter().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::DocumentDamaged { .. }))) {
         return mend_list(workshop, progress).await;
     }
@@ -59,6 +66,17 @@ async fn mend_list(workshop: &Arc<Workshop>, progress: &Arc<dyn Progress>) -> Re
     Ok(is_mended)
 }
 
+/// Tells of layers that a cache said it had, and does not give: nothing relies on them any more.
+fn tell_not_given(causes: &[&(dyn Error + 'static)], progress: &Arc<dyn Progress>) -> bool {
+    let is_missing =
+        |cause: &&&(dyn Error + 'static)| matches!(cause.downcast_ref(), Some(FetchError::Far { .. }));
+    for error in causes.iter().filter(is_missing) {
+        let message = format!("{}; what needs it is made again", tell(*error));
+        progress.on(&ProgressEvent::Warning { message: &message });
+    }
+    causes.iter().any(|cause| is_missing(&cause))
+}
+
 /// Whether nothing went where it cannot be taken back.
 pub(super) fn can_repeat(request: &BuildRequest) -> bool {
     let streams = |output: &OutputSpec| match output {
@@ -85,13 +103,18 @@ fn told(error: &BuildError) -> &(dyn Error + 'static) {
             | StepError::Fetch(FetchError::Store(error))
             | StepError::Layer(LayerError::Store(error)) => error,
             StepError::Layer(error) => error,
+            StepError::Fetch(error) => error,
             other => other,
         },
         BuildError::Image { error, .. } => match &**error {
             ImageError::Store(error) | ImageError::Fetch(FetchError::Store(error)) => error,
             other => other,
         },
-        BuildError::Export(error) => error,
+        BuildError::Export(error) => match error {
+            ExportError::Layer(error) => error,
+            ExportError::Fetch(error) => &**error,
+            other => other,
+        },
         BuildError::Store(error) => error,
         other => other,
     }

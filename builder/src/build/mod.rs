@@ -21,6 +21,7 @@ use kiln_sandbox::Spare;
 use kiln_store::Store;
 
 use crate::aside::Aside;
+use crate::cache::{Exporter, Exports, Tiers, told};
 use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
@@ -110,22 +111,11 @@ async fn attempt(
     let warnings = report(&inputs.source, warnings, linted, progress)?;
     let plan = Arc::new(lowered.plan);
     let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
-    let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
-    let solution = match solve(&bench, &plan, &keys, &wanted, interrupt).await {
-        Ok(solution) => solution,
-        Err(error) => {
-            let error = enter::on_failure(request, error, &plan, progress, interrupt).await;
-            return Err(BuildError::solve(error, &plan, &inputs.source));
-        }
-    };
-
-    let own = Arc::clone(&bench);
-    blocking(move || own.spare_roots.clear()).await;
-    let images = assemble_images(request, &plan, &solution, timestamp);
-    let descriptor = store_documents(workshop, &images).await?;
-    let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    let made = make(workshop, request, &inputs, (&bench, &keys, &plan), timestamp, progress, interrupt);
+    let exporter = Exporter { workshop, progress, plan: &plan, key: &|step| keys.lookup(step) };
+    let (images, descriptor, names) = exporting(&bench.exports, &exporter, made, interrupt).await?;
     let trees: Vec<_> = bench.contexts.values().filter_map(Context::tree_if_read).collect();
-    drop((solution, bench));
+    drop(bench);
     discard(trees);
     let images = images
         .iter()
@@ -136,6 +126,65 @@ async fn attempt(
         })
         .collect();
     Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+}
+
+/// What is made of a plan: the images, what describes them, and the names that they have.
+type Made = (Vec<Assembled>, Descriptor, Vec<Reference>);
+
+/// Carries out a plan, and hands the result on.
+async fn make(
+    workshop: &Arc<Workshop>,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    (bench, keys, plan): (&Arc<Bench>, &Keys, &Arc<Plan>),
+    timestamp: Timestamp,
+    progress: &Arc<dyn Progress>,
+    interrupt: &Interrupt,
+) -> Result<Made, BuildError> {
+    let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
+    let solution = match solve(bench, plan, keys, &wanted, interrupt).await {
+        Ok(solution) => solution,
+        Err(error) => {
+            let error = enter::on_failure(request, error, plan, progress, interrupt).await;
+            return Err(BuildError::solve(error, plan, &inputs.source));
+        }
+    };
+    let own = Arc::clone(bench);
+    blocking(move || own.spare_roots.clear()).await;
+    let images = assemble_images(request, plan, &solution, timestamp);
+    let descriptor = store_documents(workshop, &images).await?;
+    let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    Ok((images, descriptor, names))
+}
+
+/// Does work, and meanwhile writes to caches what it finds out. What a build that failed has found out is written, too; who ends
+/// one does not wait for that.
+async fn exporting<T>(
+    exports: &Exports,
+    exporter: &Exporter<'_>,
+    work: impl Future<Output = Result<T, BuildError>>,
+    interrupt: &Interrupt,
+) -> Result<T, BuildError> {
+    let both = async {
+        let outcome = work.await;
+        let written = tokio::select! {
+            () = interrupt.raised() => Ok(()),
+            written = exports.done(exporter.progress) => written,
+        };
+        match (outcome, written) {
+            (Ok(_), Ok(())) if interrupt.is_raised() => Err(BuildError::Interrupted),
+            (Ok(_), Err(error)) => Err(Box::new(error).into()),
+            (outcome, Ok(())) => outcome,
+            (Err(failure), Err(error)) => {
+                exporter.progress.on(&ProgressEvent::Warning { message: &told(&error) });
+                Err(failure)
+            }
+        }
+    };
+    tokio::select! {
+        never = exports.work(exporter) => match never {},
+        outcome = both => outcome,
+    }
 }
 
 /// Reads what the plan needs, and computes the keys of its steps.
@@ -290,6 +339,8 @@ async fn prepare(
         compression: request.compression,
         leaves_failed: request.on_error.is_some(),
         no_cache: request.no_cache.clone(),
+        tiers: Tiers::new(&request.cache_from),
+        exports: Exports::new(&request.cache_to, plan),
         key_base: KeyBase {
             epoch: timestamp.files(),
             compression: request.compression.to_string(),

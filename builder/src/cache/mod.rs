@@ -8,14 +8,23 @@
 //! | `blocks` | the step without its inputs | where the blocks of its latest layers are |
 //! | `made` | the step without its inputs, and a layer | when it last made that layer, if age counts |
 //!
-//! A record only names blobs that are in the store, or that a registry known to hold them can give. A hit counts only when
-//! that is still so. Whatever is wrong with a record is a miss, never an error.
+//! A record only names blobs that are in the store, or that a registry or cache known to hold them can give. A hit counts only
+//! when that is still so. Whatever is wrong with a record is a miss, never an error.
+//!
+//! What the store does not know, [`Tiers`] ask the caches for that builders share; what is found out, [`Exports`] give to them.
+
+mod export;
+mod tiers;
 
 mod age;
+mod entry;
 mod lineage;
 
 pub use age::Ages;
+pub use entry::{Entry, EntryError, entry_name};
+pub use export::{CacheExportError, Exporter, Exports};
 pub use lineage::Lineage;
+pub use tiers::{Found, Tiers, told};
 
 use std::collections::BTreeSet;
 
@@ -24,9 +33,11 @@ use kiln_store::{Lookup, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::blobs;
+use crate::doubts::Doubts;
 use crate::plan::StepKey;
 use crate::plan::key::KeyRecord;
 use crate::rootfs::{Layer, Rootfs, StoredLayer};
+use crate::workshop::Workshop;
 
 const DEFINITIONS: &str = "definition";
 const CONTENTS: &str = "content";
@@ -51,12 +62,13 @@ struct StoredResult {
 #[derive(Debug, Clone)]
 pub struct LocalCache {
     store: Store,
+    doubts: Doubts,
 }
 
 impl LocalCache {
-    /// Opens the cache of a store.
-    pub fn new(store: &Store) -> Self {
-        Self { store: store.clone() }
+    /// Opens the cache of a workshop's store.
+    pub fn new(workshop: &Workshop) -> Self {
+        Self { store: workshop.store.clone(), doubts: workshop.doubts.clone() }
     }
 
     /// Returns the file system that a definition key led to.
@@ -66,7 +78,7 @@ impl LocalCache {
             return None;
         }
         let layers: Vec<Layer> = stored.layers.into_iter().map(Layer::from).collect();
-        let available = layers.iter().all(|layer| blobs::is_available(&self.store, layer));
+        let available = layers.iter().all(|layer| blobs::is_available(&self.store, &self.doubts, layer));
         available.then_some(Rootfs { layers, made: stored.made })
     }
 
@@ -78,7 +90,7 @@ impl LocalCache {
         }
         match stored.layer.map(Layer::from) {
             None => Some(None),
-            Some(layer) => blobs::is_available(&self.store, &layer).then_some(Some(layer)),
+            Some(layer) => blobs::is_available(&self.store, &self.doubts, &layer).then_some(Some(layer)),
         }
     }
 
@@ -113,12 +125,7 @@ impl LocalCache {
     ) -> Result<(), StoreError> {
         let stored = StoredResult { format: RECORD_FORMAT, layer: layer.map(StoredLayer::from) };
         self.write(FIELDS, key, fields, &[])?;
-        self.write(
-            CONTENTS,
-            key,
-            &stored,
-            &layer.map(|layer| layer.blob.digest).into_iter().collect::<Vec<_>>(),
-        )
+        self.write(CONTENTS, key, &stored, &self.present(layer.map(std::slice::from_ref).unwrap_or_default()))
     }
 
     fn present(&self, layers: &[Layer]) -> Vec<Digest> {

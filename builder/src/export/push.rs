@@ -3,25 +3,20 @@
 //! For every blob, in this order: the registry has it; it can be mounted from another repository of the same registry; it is in
 //! the store; it is fetched from where it is known to be. A base image's layers thus often never come to this machine.
 
-use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use kiln_oci::validate::DOCUMENT_SIZE_MAX;
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::{ByteStream, Upload};
-use kiln_store::Blobs;
+use kiln_registry::Upload;
 
 use super::ExportError;
 use super::whole::{Whole, gather};
 use crate::blobs;
+use crate::far::{open_at, sink};
 use crate::lanes::blocking;
 use crate::progress::{Progress, ProgressEvent};
 use crate::workshop::Workshop;
-
-const CHUNK_BYTES: usize = 256 * 1024;
 
 /// What was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +77,7 @@ impl Pusher<'_> {
         let store = workshop.store.blobs().clone();
         let digest = blob.digest;
         let open = move |offset| open_at(store.clone(), digest, offset);
-        let sink = blobs::sink(self.name, blob.digest, self.progress);
+        let sink = sink(&self.name.familiar_name(), blob.digest, self.progress);
         let upload = Upload { to: self.name, blob, open: &open, progress: Some(sink) };
         workshop.lanes.net(workshop.registry.push_blob(upload)).await.map_err(|error| self.failed(error))
     }
@@ -93,7 +88,7 @@ impl Pusher<'_> {
         if registry.blob_exists(self.name, &blob.digest).await.map_err(|error| self.failed(error))? {
             return Ok(true);
         }
-        for origin in blobs::origins(&self.workshop.store, &blob.digest) {
+        for origin in blobs::mountable(&self.workshop.store, &blob.digest) {
             let is_other =
                 origin.registry() == self.name.registry() && origin.repository() != self.name.repository();
             if !is_other {
@@ -131,24 +126,4 @@ impl Pusher<'_> {
     fn failed(&self, source: kiln_registry::Error) -> ExportError {
         ExportError::Registry { reference: self.name.clone(), source: Box::new(source) }
     }
-}
-
-/// Opens a blob of the store at an offset, as a stream of chunks read on blocking threads.
-fn open_at(blobs: Blobs, digest: Digest, offset: u64) -> BoxFuture<'static, io::Result<ByteStream>> {
-    Box::pin(async move {
-        let file = blocking(move || {
-            let mut file = blobs.open(&digest).map_err(io::Error::other)?;
-            file.seek(SeekFrom::Start(offset)).map(|_| file)
-        });
-        let chunks = futures_util::stream::try_unfold(file.await?, |mut file| async move {
-            blocking(move || {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                let count = file.read(&mut chunk)?;
-                chunk.truncate(count);
-                Ok((count > 0).then(|| (Bytes::from(chunk), file)))
-            })
-            .await
-        });
-        Ok(chunks.boxed() as ByteStream)
-    })
 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use kiln_oci::{ImageConfig, Platform};
 
+use crate::rootfs::Layer;
+
 /// Names a step of one plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(u32);
@@ -159,6 +161,31 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Returns the layers of the base image that a step stands on, and how many transforms of them its file system is.
+    pub fn base_of(&self, step: StepId) -> (&[Layer], usize) {
+        let mut transforms = 0;
+        let mut below = step;
+        while let Some(parent) = self.step(below).op.parent() {
+            transforms += 1;
+            below = parent;
+        }
+        match &self.step(below).op {
+            Op::Image(image) => (&image.layers, transforms),
+            _ => (&[], transforms),
+        }
+    }
+
+    /// Returns, for each step, whether some output has what it made: the outputs' steps and all that they stand on.
+    pub fn stacked(&self) -> Vec<bool> {
+        let mut stacked = vec![false; self.steps.len()];
+        for output in &self.outputs {
+            for step in std::iter::successors(Some(output.root), |step| self.step(*step).op.parent()) {
+                stacked[step.index()] = true;
+            }
+        }
+        stacked
     }
 
     /// Returns, for each step, whether some output needs it.

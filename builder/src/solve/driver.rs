@@ -11,12 +11,15 @@ use kiln_sandbox::{Emulation, ExecError, emulation};
 
 use super::foreign::RunsLeft;
 use super::keys::Keys;
+use super::lookups::{Answer, Lookups, Wanted};
 use super::scheduler::{Action, Event, Scheduler};
 use crate::aside::Aside;
-use crate::cache::LocalCache;
+use crate::blobs;
+use crate::cache::{Found, LocalCache};
 use crate::interrupt::Interrupt;
 use crate::plan::{Op, Plan, StepId};
 use crate::progress::ProgressEvent;
+use crate::request::CachePlace;
 use crate::rootfs::Rootfs;
 use crate::settling::Settling;
 use crate::transform::{Bench, Given, StepError, StepOutput, execute};
@@ -79,7 +82,9 @@ pub async fn solve(
         bench,
         plan,
         keys,
-        cache: LocalCache::new(&bench.workshop.store),
+        cache: LocalCache::new(&bench.workshop),
+        lookups: Lookups::new(plan.len()),
+        to_ask: Vec::new(),
         scheduler: Scheduler::new(plan, wanted),
         outputs: vec![None; plan.len()],
         ready: Vec::new(),
@@ -88,7 +93,7 @@ pub async fn solve(
         failure: None,
         settling: Settling::default(),
     };
-    let mut running = FuturesUnordered::new();
+    let (mut running, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let aside = &bench.aside;
     let mut work_aside = pin!(aside.work());
     loop {
@@ -101,7 +106,8 @@ pub async fn solve(
         for step in driver.startable() {
             running.push(driver.start(step));
         }
-        if running.is_empty() {
+        asking.extend(std::mem::take(&mut driver.to_ask).into_iter().map(|step| driver.ask(step)));
+        if running.is_empty() && !driver.is_waiting() {
             break;
         }
         tokio::select! {
@@ -118,6 +124,7 @@ pub async fn solve(
             // A step may run for long after the disk is full.
             () = aside.failed(), if driver.failure.is_none() => driver.fail_aside(),
             Some(finished) = running.next() => driver.finished(finished),
+            Some((step, answer)) = asking.next() => driver.answered(step, answer),
             never = &mut work_aside => match never {},
         }
     }
@@ -153,6 +160,9 @@ struct Driver<'a> {
     plan: &'a Arc<Plan>,
     keys: &'a Keys,
     cache: LocalCache,
+    lookups: Lookups,
+    /// Steps that far caches are to be asked for.
+    to_ask: Vec<StepId>,
     scheduler: Scheduler,
     outputs: Vec<Option<StepOutput>>,
     ready: Vec<StepId>,
@@ -170,20 +180,76 @@ struct Finished {
 
 impl Driver<'_> {
     fn probe(&mut self, step: StepId) {
-        let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
-        let is_transform = self.plan.step(step).op.parent().is_some();
-        let hit = hit.filter(|_| is_transform);
-        if let (None, Op::Run(op)) = (&hit, &self.plan.step(step).op) {
+        let key = self.keys.lookup(step).filter(|_| self.plan.step(step).op.parent().is_some());
+        match key.map(|key| self.cache.definition(key)) {
+            Some(Some(rootfs)) => self.hit(step, rootfs, None),
+            Some(None) if self.bench.tiers.may_ask(&self.bench.workshop) => match self.lookups.want(step) {
+                Wanted::Ask => self.to_ask.push(step),
+                Wanted::Wait => {}
+                Wanted::Known(answer) => self.looked_up(step, answer),
+            },
+            _ => self.missed(step),
+        }
+    }
+
+    fn hit(&mut self, step: StepId, rootfs: Rootfs, place: Option<&CachePlace>) {
+        self.bench.exports.found(step, &rootfs, place);
+        self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs));
+        self.bench.progress.on(&ProgressEvent::StepCached { step });
+        self.scheduler.on(Event::Probed { step, hit: true });
+    }
+
+    fn missed(&mut self, step: StepId) {
+        if let Op::Run(op) = &self.plan.step(step).op {
             self.bench.spare.expect(1);
             let is_impossible = matches!(emulation(&op.platform.architecture), Emulation::Missing(_));
             self.runs_left.add(step, !is_impossible);
             self.settling.begin(&self.bench.workshop.store);
         }
-        if let Some(rootfs) = &hit {
-            self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
-            self.bench.progress.on(&ProgressEvent::StepCached { step });
+        self.scheduler.on(Event::Probed { step, hit: false });
+    }
+
+    /// Asks far caches for a step.
+    fn ask(&self, step: StepId) -> impl Future<Output = (StepId, Answer)> + use<> {
+        let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
+        let key = self.keys.lookup(step);
+        async move {
+            let Some(key) = key else { return (step, None) };
+            let base = plan.base_of(step);
+            (step, bench.tiers.definition(&bench.workshop, &*bench.progress, key, base).await)
         }
-        self.scheduler.on(Event::Probed { step, hit: hit.is_some() });
+    }
+
+    fn answered(&mut self, step: StepId, answer: Answer) {
+        if let Some(answer) = self.lookups.answered(step, answer) {
+            self.looked_up(step, answer);
+        }
+    }
+
+    fn looked_up(&mut self, step: StepId, answer: Answer) {
+        let Some(Found { value, place }) = answer else {
+            if self.lookups.is_first_miss() {
+                self.ask_ahead();
+            }
+            return self.missed(step);
+        };
+        self.record_found(step, &value, &place);
+        self.hit(step, value, Some(&place));
+    }
+
+    /// Asks for all that the store does not know, since what is wanted must be made of it.
+    fn ask_ahead(&mut self) {
+        for (step, _) in self.plan.steps().filter(|(_, step)| step.op.parent().is_some()) {
+            let key = self.keys.lookup(step);
+            if key.is_some_and(|key| self.cache.definition(key).is_none()) && self.lookups.ask_ahead(step) {
+                self.to_ask.push(step);
+            }
+        }
+    }
+
+    /// Whether a step waits for the answer of a far cache, and may still be done.
+    fn is_waiting(&self) -> bool {
+        self.failure.is_none() && self.lookups.is_awaited()
     }
 
     /// Returns what is ready and need not wait; nothing once something failed.
@@ -265,8 +331,27 @@ impl Driver<'_> {
     fn record(&self, step: StepId, rootfs: &Rootfs) {
         let Some(key) = self.keys.of(step) else { return };
         let fields = self.keys.record(self.bench, self.plan, step);
-        let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
-        self.bench.aside.add(step, move || cache.record_definition(key, &rootfs, &fields));
+        let (cache, rootfs, exports) = (self.cache.clone(), rootfs.clone(), self.bench.exports.clone());
+        self.bench.aside.add(step, move || {
+            cache.record_definition(key, &rootfs, &fields)?;
+            exports.made(step, key, &rootfs);
+            Ok(())
+        });
+    }
+
+    /// Records what a far cache knew, so that the next build need not ask.
+    fn record_found(&self, step: StepId, rootfs: &Rootfs, place: &CachePlace) {
+        let Some(key) = self.keys.lookup(step) else { return };
+        let fields = self.keys.record(self.bench, self.plan, step);
+        let base = self.plan.base_of(step).0.len();
+        let store = self.bench.workshop.store.clone();
+        let (cache, rootfs, place) = (self.cache.clone(), rootfs.clone(), place.clone());
+        self.bench.aside.add(step, move || {
+            for layer in &rootfs.layers[base..] {
+                blobs::remember_claim(&store, layer, &place)?;
+            }
+            cache.record_definition(key, &rootfs, &fields)
+        });
     }
 
     /// Fails when something that was done aside has failed.

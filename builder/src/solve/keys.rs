@@ -83,7 +83,7 @@ fn may_be_known(bench: &Bench, step: &Step, key: Option<StepKey>) -> bool {
     if reuse.age_max.is_none() || !reuse.is_allowed {
         return reuse.is_allowed;
     }
-    let known = key.and_then(|key| LocalCache::new(&bench.workshop.store).definition(key));
+    let known = key.and_then(|key| LocalCache::new(&bench.workshop).definition(key));
     let layer = known.as_ref().and_then(|rootfs| rootfs.layers.last());
     layer.is_some_and(|layer| reuse.takes(bench, &step.op, &layer.diff_id))
 }

@@ -2,6 +2,7 @@
 
 mod driver;
 mod keys;
+mod lookups;
 mod scheduler;
 
 mod foreign;

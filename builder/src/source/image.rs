@@ -203,7 +203,8 @@ pub async fn find(
 fn can_be_had(workshop: &Workshop, reference: &Reference, found: &Found) -> Result<bool, ImageError> {
     let layers = found.layers(&reference.familiar())?;
     // Each of them, so that each is held.
-    let missing = layers.iter().filter(|layer| !blobs::is_available(&workshop.store, layer)).count();
+    let missing =
+        layers.iter().filter(|layer| !blobs::is_available(&workshop.store, &workshop.doubts, layer)).count();
     Ok(missing == 0 || workshop.store.names().get(reference)?.is_some())
 }
 

@@ -13,8 +13,9 @@ use kiln_oci::{DiffId, Digest};
 use kiln_store::Flight;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, on_cpu, write_layer};
 use super::flight::{Boarding, board};
+use super::known::{far_layer, near_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Bench, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
@@ -42,15 +43,19 @@ pub(super) async fn copy(
         accounts::fetch(bench, &parent.layers).await?;
     }
     let Given { reads, selections, .. } = given;
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
+    let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
+    let work = Work { step, op, copy, parent: below, reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(mut new) => {
-            if new.reuse.is_allowed {
-                match board(bench, step, new.key, &new.op, new.reuse).await? {
+            if let Some(layer) = far_layer(bench, step, new.key, &new.fields, reuse).await {
+                return Ok(parent.with(layer));
+            }
+            if reuse.is_allowed {
+                match board(bench, step, new.key, &new.op, reuse).await? {
                     Boarding::Ours(flight) => new.flight = Some(flight),
                     Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
                 }
@@ -64,6 +69,7 @@ pub(super) async fn copy(
 
 /// What a copy works on.
 struct Work {
+    step: StepId,
     op: Op,
     copy: CopyOp,
     parent: Rootfs,
@@ -140,7 +146,7 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     };
     let inputs = Inputs { parent, reads };
     let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
-    if let Some(layer) = known_layer(bench, key, &work.op, work.reuse) {
+    if let Some(layer) = near_layer(bench, work.step, key, &work.op, work.reuse) {
         return Ok(Prepared::Known(layer.map(Box::new)));
     }
     let mut fields = KeyRecord::new();

@@ -53,14 +53,16 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     let layer = Layer { diff_id: committed.diff_id, blob: Descriptor::new(media_type, digest, size) };
     let listed = layers::know_listing(workshop, committed.listing);
     let (store, made) = (workshop.store.clone(), layer.clone());
+    let (cache, exports, step) = (LocalCache::new(workshop), bench.exports.clone(), new.step);
     let key = new.content.as_ref().map(|(key, _)| *key);
-    bench.aside.add(new.step, move || {
+    bench.aside.add(step, move || {
         writer.commit(&digest)?;
         lineage.remember(digest, size, blocks)?;
         layers::record_listing(&store, &listed)?;
         ages.map_or(Ok(()), |ages| ages.remember(&made.diff_id))?;
         if let Some((key, fields)) = new.content {
-            LocalCache::new(&store).record_content(key, Some(&made), &fields)?;
+            cache.record_content(key, Some(&made), &fields)?;
+            exports.made_layer(step, key, Some(&made), None);
         }
         drop(new.flight);
         Ok(())
@@ -72,18 +74,9 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     Ok(layer)
 }
 
-/// Returns what a content key leads to, in this build or by a record, if that may be used: a layer, or that nothing changed.
-pub(super) fn known_layer(bench: &Bench, key: StepKey, op: &Op, reuse: Reuse) -> Option<Option<Layer>> {
-    if !reuse.is_allowed {
-        return None;
-    }
-    let made = locked(bench).get(&key).cloned();
-    if made.is_some() {
-        return Some(made);
-    }
-    let known = LocalCache::new(&bench.workshop.store).content(key)?;
-    let is_young = known.as_ref().is_none_or(|layer| reuse.takes(bench, op, &layer.diff_id));
-    is_young.then_some(known)
+/// Returns the layer that this build has made under a content key.
+pub(super) fn made_layer(bench: &Bench, key: StepKey) -> Option<Layer> {
+    locked(bench).get(&key).cloned()
 }
 
 fn locked(bench: &Bench) -> MutexGuard<'_, HashMap<StepKey, Layer>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kiln_sandbox::ExecError;
 use kiln_store::{Flight, Turn};
 
-use super::finish::known_layer;
+use super::known::near_layer;
 use super::{Bench, Reuse, StepError};
 use crate::lanes::blocking;
 use crate::plan::{Op, StepId, StepKey};
@@ -47,7 +47,7 @@ pub(super) async fn board(
         match blocking(move || store.take_turn(&own)).await? {
             Turn::Ours(flight) => {
                 // Who held it may have been done just now.
-                return Ok(match known_layer(bench, key, op, reuse) {
+                return Ok(match near_layer(bench, step, key, op, reuse) {
                     Some(layer) => Boarding::Done(layer.map(Box::new)),
                     None => Boarding::Ours(flight),
                 });

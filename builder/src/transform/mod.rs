@@ -22,6 +22,7 @@ mod make_dir;
 
 mod accounts;
 mod flight;
+mod known;
 
 mod finish;
 mod points;
@@ -48,7 +49,7 @@ use kiln_sandbox::{CancelToken, Spare};
 
 use crate::agents::Agents;
 use crate::aside::Aside;
-use crate::cache::Ages;
+use crate::cache::{Ages, Exports, Tiers};
 use crate::plan::key::KeyBase;
 use crate::plan::{Caching, Op, Step, StepId, StepKey};
 use crate::progress::Progress;
@@ -89,6 +90,10 @@ pub struct Bench {
     pub leaves_failed: bool,
     /// Which steps may not be taken from the cache.
     pub no_cache: NoCache,
+    /// Caches that are asked for what the store does not know.
+    pub tiers: Tiers,
+    /// What goes to caches that builders share.
+    pub exports: Exports,
     /// What all keys share.
     pub key_base: KeyBase,
     /// Name of the build in the logs.

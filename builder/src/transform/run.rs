@@ -11,8 +11,9 @@ use kiln_store::{Flight, LogWriter};
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
-use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, known_layer, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, on_cpu, write_layer};
 use super::flight::{Boarding, board};
+use super::known::{far_layer, near_layer};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
@@ -47,7 +48,11 @@ pub(super) async fn run(
             false => on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?,
         }
     };
-    if let Some(layer) = known_layer(bench, probe.key, &probe.op, reuse) {
+    let known = match near_layer(bench, id, probe.key, &probe.op, reuse) {
+        Some(layer) => Some(layer),
+        None => far_layer(bench, id, probe.key, &probe.fields, reuse).await,
+    };
+    if let Some(layer) = known {
         return Ok(parent.with(layer));
     }
     if let Err(reason) = &bench.workshop.identity {

@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod layer;
 pub(crate) mod mounts;
+pub(crate) mod object_store;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod registry;

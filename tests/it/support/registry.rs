@@ -46,7 +46,7 @@ impl Registry {
             let port = free_port();
             let child = spawn(place, port, more);
             let mut registry = Self { child, port, place: place.to_owned() };
-            if registry.answers() {
+            if answers(&mut registry.child, port) {
                 return registry;
             }
         }
@@ -70,19 +70,27 @@ impl Registry {
         self.place.join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// Waits, at most ten seconds, until the port is open; false when the process has ended (another one took the port).
-    fn answers(&mut self) -> bool {
-        for _ in 0..400 {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
-            }
-            thread::sleep(Duration::from_millis(25));
-        }
-        false
+    /// Returns what it was asked so far, one line a request: `GET /v2/… HTTP/1.1`.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.place.join("log")).unwrap();
+        // The access log, in Apache's form.
+        let requests = log.lines().filter(|line| line.contains("HTTP/1.1\" "));
+        requests.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
     }
+}
+
+/// Waits, at most twenty seconds, until a server's port is open; false when the process has ended (another one took the port).
+pub(crate) fn answers(server: &mut Child, port: u16) -> bool {
+    for _ in 0..800 {
+        if server.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(25));
+    }
+    false
 }
 
 impl Drop for Registry {

@@ -43,6 +43,7 @@ pub(crate) fn is_met(need: &str) -> bool {
     match need {
         "root" => is_root(),
         "loop" => is_root() && Path::new("/dev/loop-control").exists(),
+        "s3rver" => super::object_store::program().is_some(),
         program => has_program(program),
     }
 }

@@ -1,0 +1,82 @@
+//! A server that speaks S3, on a free port of loopback: the npm package s3rver, which `tests/install-packages.sh` installs. It keeps
+//! objects in files, and does not check signatures of version 4.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::program::SEARCH_PATH;
+use super::registry::{answers, free_port};
+use super::space::repository;
+use super::validator::foreign;
+
+/// The name and the secret of the only key.
+pub(crate) const KEY: &str = "S3RVER";
+/// The bucket that is there from the start.
+pub(crate) const BUCKET: &str = "team-caches";
+
+/// A running server; it stops when dropped.
+pub(crate) struct ObjectStore {
+    child: Child,
+    port: u16,
+    data: PathBuf,
+}
+
+/// Returns the program, where it is installed.
+pub(crate) fn program() -> Option<PathBuf> {
+    let path = repository().join("target/tools/node_modules/s3rver/bin/s3rver.js");
+    path.is_file().then_some(path)
+}
+
+impl ObjectStore {
+    /// Starts a server whose objects lie below `place`.
+    pub(crate) fn start(place: &Path) -> Self {
+        let data = place.join("data");
+        fs::create_dir_all(&data).unwrap();
+        for _ in 0..5 {
+            let port = free_port();
+            let log = fs::File::create(place.join("log")).unwrap();
+            let mut command = Command::new("node");
+            command.arg(program().unwrap()).args(["-a", "127.0.0.1", "-p", &port.to_string()]);
+            command.arg("-d").arg(&data).args(["--configure-bucket", BUCKET]);
+            command.env_clear().env("PATH", SEARCH_PATH).env("HOME", place);
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+            let mut store = Self { child: command.spawn().unwrap(), port, data: data.clone() };
+            if answers(&mut store.child, port) {
+                return store;
+            }
+        }
+        panic!("s3rver does not start; see {}", place.join("log").display());
+    }
+
+    /// Returns its address.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the file of an object.
+    pub(crate) fn object(&self, key: &str) -> PathBuf {
+        self.data.join(BUCKET).join(format!("{key}._S3rver_object"))
+    }
+
+    /// Takes objects `<prefix><hex>` for blobs that images may name.
+    pub(crate) fn keeps_blobs(&self, prefix: &str) {
+        let (bucket, prefix) = (self.data.join(BUCKET), prefix.to_owned());
+        foreign::remember_keeper(move |hex| bucket.join(format!("{prefix}{hex}._S3rver_object")));
+    }
+
+    /// Returns how many requests it was sent so far.
+    pub(crate) fn asked(&self) -> usize {
+        let log = fs::read_to_string(self.data.with_file_name("log")).unwrap();
+        log.lines().filter(|line| line.contains("X-Amz-Signature=")).count()
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        // Killing a process that has ended already is no fault.
+        if self.child.kill().is_ok() {
+            self.child.wait().unwrap();
+        }
+    }
+}

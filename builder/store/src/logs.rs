@@ -1,20 +1,30 @@
 //! Logs: the full output of each step, in `logs/<build>/<step>.log`. Never clipped; the oldest builds go first.
+//!
+//! Beside them lies `logs/<build>/journal.jsonl`, what the build did, in lines that only the builder understands. While the
+//! build lives its journal is locked, so that nobody removes its logs; the kernel frees the lock however the process ends.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::blobs::into_io;
-use crate::disk::{make_directories, plain_name, write_all};
+use crate::disk::{LockMode, make_directories, plain_name, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
+use crate::lock::LockGuard;
 use crate::remove::remove_tree;
 
 /// Folder of logs below the store.
 pub(crate) const LOGS: &str = "logs";
 const SUFFIX: &str = ".log";
+const JOURNAL: &str = "journal.jsonl";
+/// What `st_blocks` counts in.
+const BLOCK_BYTES: u64 = 512;
+/// How long logs without a journal are taken for those of a build that lives.
+const UNKNOWN_LIVES_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The logs of a store.
 #[derive(Debug, Clone)]
@@ -39,6 +49,13 @@ pub struct LogWriter {
     session: Arc<Session>,
     file: File,
     path: PathBuf,
+}
+
+/// Appends to the journal of a build. As long as this value lives, the build counts as living.
+#[derive(Debug)]
+pub struct JournalWriter {
+    session: Arc<Session>,
+    guard: LockGuard,
 }
 
 impl Logs {
@@ -68,15 +85,60 @@ impl Logs {
         optional(self.session.disk().open(&path)).on("open", &path)
     }
 
+    /// Begins the journal of a build.
+    ///
+    /// # Errors
+    /// As for [`Logs::writer`].
+    pub fn begin_journal(&self, build_id: &str) -> Result<JournalWriter> {
+        let path = self.journal_path(build_id)?;
+        let disk = self.session.disk();
+        if let Some(folder) = path.parent() {
+            make_directories(disk, folder)?;
+        }
+        let file = disk.open_append(&path).on("open", &path)?;
+        disk.lock(&file, &path, LockMode::Exclusive, true).on("lock", &path)?;
+        Ok(JournalWriter { session: Arc::clone(&self.session), guard: LockGuard::of(file, path) })
+    }
+
+    /// Opens the journal of a build for reading, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Logs::writer`].
+    pub fn journal(&self, build_id: &str) -> Result<Option<File>> {
+        let path = self.journal_path(build_id)?;
+        optional(self.session.disk().open(&path)).on("open", &path)
+    }
+
+    /// Whether some process still writes the journal of a build.
+    ///
+    /// # Errors
+    /// As for [`Logs::writer`].
+    pub fn is_living(&self, build_id: &str) -> Result<bool> {
+        let Some(file) = self.journal(build_id)? else { return Ok(false) };
+        let path = self.journal_path(build_id)?;
+        Ok(!self.session.disk().lock(&file, &path, LockMode::Shared, false).on("lock", &path)?)
+    }
+
+    /// Returns the ids of the builds that have logs, newest first: an id begins with the time.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn build_ids(&self) -> Result<Vec<String>> {
+        let folder = self.session.path(LOGS);
+        let names = optional(self.session.disk().list(&folder)).on("list", &folder)?.unwrap_or_default();
+        // What has no plain name was not put there by a store.
+        let ids = names.into_iter().filter_map(|name| name.into_string().ok());
+        Ok(ids.filter(|id| plain_name("build id", id).is_ok()).rev().collect())
+    }
+
     /// Returns the builds that have logs, newest first.
     ///
     /// # Errors
     /// What the disk says.
     pub fn builds(&self) -> Result<Vec<BuildLogs>> {
-        let folder = self.session.path(LOGS);
         let mut builds = Vec::new();
-        for name in self.session.disk().list(&folder).on("list", &folder)? {
-            let path = folder.join(&name);
+        for build_id in self.build_ids()? {
+            let path = self.session.path(LOGS).join(&build_id);
             let Some(metadata) = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)? else {
                 continue; // Pruned since.
             };
@@ -84,29 +146,96 @@ impl Logs {
             let steps = optional(self.session.disk().list(&path)).on("list", &path)?.unwrap_or_default();
             let step_id = |name: std::ffi::OsString| Some(name.to_str()?.strip_suffix(SUFFIX)?.to_owned());
             let step_ids = steps.into_iter().filter_map(step_id).collect();
-            builds.push(BuildLogs { build_id: name.to_string_lossy().into_owned(), modified, step_ids });
+            builds.push(BuildLogs { build_id, modified, step_ids });
         }
-        builds.sort_by(|a, b| (b.modified, &b.build_id).cmp(&(a.modified, &a.build_id)));
         Ok(builds)
     }
 
-    /// Removes all but the newest `keep` builds' logs and returns how many went.
+    /// Removes all but the newest `keep` builds' logs and returns how many went. Those of living builds stay.
     ///
     /// # Errors
     /// What could not be removed.
     pub fn prune(&self, keep: usize) -> Result<usize> {
-        let builds = self.builds()?;
-        let old = builds.get(keep..).unwrap_or_default();
-        for build in old {
-            remove_tree(&self.session.path(LOGS).join(&build.build_id))?;
+        self.bound(keep, u64::MAX)
+    }
+
+    /// Removes the oldest builds' logs until there are at most `builds_max` with at most `bytes_max` bytes on the disk, and
+    /// returns how many went. The newest stays, and so do those of living builds.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn bound(&self, builds_max: usize, bytes_max: u64) -> Result<usize> {
+        let (mut bytes, mut removed) = (0_u64, 0);
+        for (index, build_id) in self.build_ids()?.iter().enumerate() {
+            let path = self.session.path(LOGS).join(build_id);
+            if bytes_max < u64::MAX && index < builds_max {
+                bytes = bytes.saturating_add(self.bytes_of(&path)?);
+            }
+            let is_kept = index == 0 || (index < builds_max && bytes <= bytes_max);
+            if is_kept || !self.remove_dead(build_id)? {
+                continue;
+            }
+            removed += 1;
         }
-        Ok(old.len())
+        Ok(removed)
+    }
+
+    /// Returns the bytes that the files in a folder take on the disk.
+    fn bytes_of(&self, folder: &std::path::Path) -> Result<u64> {
+        let mut bytes = 0_u64;
+        for name in optional(self.session.disk().list(folder)).on("list", folder)?.unwrap_or_default() {
+            let path = folder.join(name);
+            if let Some(metadata) = optional(std::fs::symlink_metadata(&path)).on("inspect", &path)? {
+                bytes = bytes.saturating_add(metadata.blocks() * BLOCK_BYTES);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the logs of a build unless it lives, and says whether they went.
+    fn remove_dead(&self, build_id: &str) -> Result<bool> {
+        let path = self.session.path(LOGS).join(build_id);
+        let journal = self.journal(build_id)?;
+        if let Some(file) = &journal {
+            if !self.session.disk().lock(file, &path, LockMode::Exclusive, false).on("lock", &path)? {
+                return Ok(false);
+            }
+        } else if self.is_young(&path)? {
+            return Ok(false);
+        }
+        // The lock is held until they are gone.
+        remove_tree(&path)?;
+        Ok(true)
+    }
+
+    fn is_young(&self, path: &std::path::Path) -> Result<bool> {
+        let Some(metadata) = optional(std::fs::symlink_metadata(path)).on("inspect", path)? else {
+            return Ok(false);
+        };
+        let modified = metadata.modified().on("inspect", path)?;
+        let age = self.session.disk().now().duration_since(modified).unwrap_or_default();
+        Ok(age < UNKNOWN_LIVES_MAX)
+    }
+
+    fn journal_path(&self, build_id: &str) -> Result<PathBuf> {
+        plain_name("build id", build_id)?;
+        Ok(self.session.path(LOGS).join(build_id).join(JOURNAL))
     }
 
     fn path(&self, build_id: &str, step_id: &str) -> Result<PathBuf> {
         plain_name("build id", build_id)?;
         plain_name("step id", step_id)?;
         Ok(self.session.path(LOGS).join(build_id).join(format!("{step_id}{SUFFIX}")))
+    }
+}
+
+impl JournalWriter {
+    /// Appends some lines, in one write where the disk has room.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn append(&self, lines: &[u8]) -> Result<()> {
+        write_all(self.session.disk(), self.guard.file(), self.guard.path(), lines)
     }
 }
 
@@ -133,24 +262,65 @@ mod tests {
     use super::*;
     use crate::disk::RealDisk;
 
+    fn logs_in(space: &std::path::Path) -> Logs {
+        Logs::new(&Arc::new(Session::new(space.to_owned(), Arc::new(RealDisk))))
+    }
+
+    fn age(space: &std::path::Path, build: &str) {
+        let folder = File::open(space.join(LOGS).join(build)).unwrap();
+        folder.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+
     #[test]
     fn the_oldest_builds_are_pruned() {
         let space = tempfile::tempdir().unwrap();
-        let logs = Logs::new(&Arc::new(Session::new(space.path().to_owned(), Arc::new(RealDisk))));
-        for (age, build) in ["old", "new"].iter().enumerate() {
+        let logs = logs_in(space.path());
+        for build in ["1-old", "2-new"] {
             logs.writer(build, "1").unwrap().write_all(b"hello\n").unwrap();
             logs.writer(build, "1").unwrap().write_all(b"again\n").unwrap();
-            let folder = File::open(space.path().join(LOGS).join(build)).unwrap();
-            folder.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age as u64)).unwrap();
+            age(space.path(), build);
         }
         assert_eq!(logs.prune(1).unwrap(), 1);
         let left = logs.builds().unwrap();
         assert_eq!(
             (left.len(), left[0].build_id.as_str(), &*left[0].step_ids),
-            (1, "new", &["1".to_owned()][..])
+            (1, "2-new", &["1".to_owned()][..])
         );
-        let text = io::read_to_string(logs.open("new", "1").unwrap().unwrap()).unwrap();
+        let text = io::read_to_string(logs.open("2-new", "1").unwrap().unwrap()).unwrap();
         assert_eq!(text, "hello\nagain\n");
-        assert!(logs.open("old", "1").unwrap().is_none());
+        assert!(logs.open("1-old", "1").unwrap().is_none());
+    }
+
+    #[test]
+    fn logs_of_a_living_build_stay_whatever_the_bound() {
+        let space = tempfile::tempdir().unwrap();
+        let logs = logs_in(space.path());
+        let living = logs.begin_journal("1").unwrap();
+        living.append(b"{}\n").unwrap();
+        for build in ["2", "3"] {
+            logs.begin_journal(build).unwrap().append(b"{}\n").unwrap();
+        }
+        logs.writer("0-of-an-older-kiln", "1").unwrap();
+        assert_eq!(["1", "2"].map(|id| logs.is_living(id).unwrap()), [true, false]);
+        assert_eq!(logs.prune(1).unwrap(), 1);
+        assert_eq!(logs.build_ids().unwrap(), ["3", "1", "0-of-an-older-kiln"]);
+        drop(living);
+        age(space.path(), "0-of-an-older-kiln");
+        assert_eq!(logs.bound(0, 0).unwrap(), 2, "the newest stays");
+        assert_eq!(logs.build_ids().unwrap(), ["3"]);
+    }
+
+    #[test]
+    fn as_many_builds_are_kept_as_there_is_room_for() {
+        let space = tempfile::tempdir().unwrap();
+        let logs = logs_in(space.path());
+        for build in ["1", "2", "3"] {
+            logs.begin_journal(build).unwrap().append(&[b' '; 10_000]).unwrap();
+        }
+        let each = logs.bytes_of(&space.path().join(LOGS).join("1")).unwrap();
+        assert_eq!(logs.bound(100, 2 * each).unwrap(), 1);
+        assert_eq!(logs.build_ids().unwrap(), ["3", "2"]);
+        assert_eq!(logs.bound(100, 1).unwrap(), 1);
+        assert_eq!(logs.build_ids().unwrap(), ["3"]);
     }
 }

@@ -164,6 +164,7 @@ impl Driver<'_> {
         }
         if let Some(rootfs) = &hit {
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
+            self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs });
             self.bench.progress.on(&ProgressEvent::StepCached { step });
         }
         self.scheduler.on(Event::Probed { step, hit: hit.is_some() });
@@ -208,6 +209,7 @@ impl Driver<'_> {
             Ok(done) => {
                 if is_transform {
                     self.record(step, done.rootfs());
+                    self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }
                 self.outputs[step.index()] = Some(done);
                 if is_transform {

@@ -8,6 +8,7 @@ mod doctor;
 mod enter;
 mod image;
 mod lint;
+mod log;
 pub(crate) mod not_yet;
 
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ pub(crate) use image::{
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use lint::{LintArgs, LintFormat};
+pub(crate) use log::LogArgs;
 
 use crate::failure::Failure;
 
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Open a shell in a step of the last build
     Enter(EnterArgs),
+    /// Show what builds did: steps, times, why steps ran, what they printed
+    Log(LogArgs),
     /// Report what is wrong and what is doubtful in Dockerfiles
     Lint(Box<LintArgs>),
     /// List the images of this store

@@ -13,6 +13,7 @@
 #![expect(clippy::print_stderr, reason = "what was skipped, and scores, are printed")]
 
 mod agents;
+mod buildlog;
 mod chrooted;
 mod conformance;
 mod copying;

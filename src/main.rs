@@ -14,6 +14,8 @@ mod request;
 
 mod cli;
 
+mod report;
+
 mod ui;
 
 mod failure;

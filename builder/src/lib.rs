@@ -85,7 +85,11 @@ pub mod aside;
 
 pub mod interrupt;
 
+pub mod journal;
+
 pub mod progress;
+
+pub mod explain;
 
 pub mod request;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use kiln_oci::{Digest, Reference};
 use kiln_sandbox::Streams;
 
+use crate::explain::Reason;
 use crate::plan::{Origin, Plan, StepId};
+use crate::rootfs::Rootfs;
 
 /// Takes events, from any thread.
 pub trait Progress: Send + Sync {
@@ -58,6 +60,13 @@ pub enum ProgressEvent<'a> {
         /// The step.
         step: StepId,
     },
+    /// A step was not found in the cache.
+    StepMissed {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: &'a Reason,
+    },
     /// A step begins to run.
     StepStarted {
         /// The step.
@@ -83,6 +92,13 @@ pub enum ProgressEvent<'a> {
         step: StepId,
         /// How long it took.
         took: Duration,
+    },
+    /// The file system that a step made is known, from the cache or because it ran. Comes before the step is said to be done.
+    StepMade {
+        /// The step.
+        step: StepId,
+        /// The file system.
+        rootfs: &'a Rootfs,
     },
     /// A step failed; the build's error says how.
     StepFailed {

@@ -10,6 +10,7 @@ mod enter;
 mod fsck;
 mod image;
 mod lint;
+mod log;
 pub(crate) mod not_yet;
 mod prune;
 
@@ -28,6 +29,7 @@ pub(crate) use image::{
     LogoutArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use lint::{LintArgs, LintFormat};
+pub(crate) use log::LogArgs;
 pub(crate) use prune::PruneArgs;
 
 use crate::failure::Failure;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Open a shell in a step of the last build
     Enter(EnterArgs),
+    /// Show what builds did: steps, times, why steps ran, what they printed
+    Log(LogArgs),
     /// Report what is wrong and what is doubtful in Dockerfiles
     Lint(Box<LintArgs>),
     /// List the images of this store

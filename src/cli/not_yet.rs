@@ -102,6 +102,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("rm", "write `kiln rmi`"),
     ("run", "kiln builds images; run them with podman, docker or `umoci unpack` and crun"),
     ("exec", "`kiln enter` opens a shell in a step of the last build; run images with podman or docker"),
+    ("logs", "write `kiln log`"),
     ("ps", "kiln has no containers and no daemon"),
     ("commit", "write the change as RUN steps of a Dockerfile"),
     ("export", "`kiln build -o type=tar,dest=FILE` writes the files of an image"),

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
-use kiln_builder::build::{BuildResult, build};
+use kiln_builder::build::{BuildError, BuildResult, build};
+use kiln_builder::journal::{Ended, Header, Journal};
 use kiln_builder::progress::Progress;
 use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
 use kiln_builder::source::spool::{Spooled, spool};
+use kiln_oci::Reference;
 use serde_json::{Value, json};
 
 use super::{Context, attended, call, enter, interrupt, look_after, print, refuse_terminal, with_display};
@@ -35,13 +37,18 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
         request.on_error = Some(attended::terminal(&context.settings, "`--on-error=shell`")?);
     }
     let display = Display::new(mode, &context.settings);
-    let progress: Arc<dyn Progress> = display.clone();
+    let journal = Journal::before(display.clone());
+    let progress: Arc<dyn Progress> = journal.clone();
     let (workshop, settings) = context.open_telling(request.jobs, &progress)?;
     // The archive lies in the store's scratch as long as this value lives.
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
     let interrupt = interrupt()?;
+    let directory = &settings.working_directory;
+    let header = Header::new(&request, &settings.command_line, directory, env!("CARGO_PKG_VERSION"));
+    journal.begin(&workshop.store, workshop.started_ns, header);
     let work = async {
         let outcome = build(&workshop, &request, &progress, &interrupt).await;
+        journal.end(&workshop.store, ended(&outcome));
         enter::remember(&workshop, &settings, &outcome);
         let result = outcome?;
         record(&args, &result, &settings.working_directory)?;
@@ -57,6 +64,18 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     match is_stdout_taken {
         true => Ok(()),
         false => print(&format!("{}\n", result.descriptor.digest)),
+    }
+}
+
+/// Returns how a build ended, for its journal.
+fn ended(outcome: &Result<BuildResult, BuildError>) -> Ended {
+    match outcome {
+        Ok(result) => Ended::Done {
+            digest: result.descriptor.digest.to_string(),
+            names: result.names.iter().map(Reference::familiar).collect(),
+        },
+        Err(BuildError::Interrupted) => Ended::Interrupted,
+        Err(error) => Ended::failed(error),
     }
 }
 
@@ -125,7 +144,7 @@ fn metadata(result: &BuildResult) -> Value {
 }
 
 /// Writes a file whole: readers see the old one or the new one. What is no plain file is written in place.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::of(Kind::Failed, &error);
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs_err::write(path, bytes).map_err(failed);

@@ -16,6 +16,7 @@ mod import;
 mod inspect;
 mod lint;
 mod load;
+mod log;
 mod login;
 mod prune;
 mod pull;
@@ -64,6 +65,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         // It ends as what it ran.
         Command::Enter(args) => return enter::run(args, context).await,
         Command::Diff(args) => return diff::run(&args, context).await,
+        Command::Log(args) => log::run(args, context).await?,
         Command::Lint(args) => lint::run(*args, context).await?,
         Command::Images(args) => images::run(&args, context)?,
         Command::Inspect(args) => inspect::run(&args, context)?,
@@ -181,12 +183,16 @@ fn credential_files(settings: &Settings) -> CredentialFiles {
 
 /// Writes a result to standard output. Whoever read it may have gone away: that is success.
 fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes()).map(drop)
+}
+
+/// Writes bytes to standard output, and says whether anybody reads them.
+fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if !is_broken_pipe(&error) => {
-            Err(Failure::new(Kind::Failed, format!("cannot write standard output: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if is_broken_pipe(&error) => Ok(false),
+        Err(error) => Err(Failure::new(Kind::Failed, format!("cannot write standard output: {error}"))),
     }
 }
 

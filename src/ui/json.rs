@@ -136,6 +136,7 @@ impl<W: Write> Json<W> {
         let line = match event {
             // The terminal is lent, and this form has none.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
+            ProgressEvent::StepMissed { .. } | ProgressEvent::StepMade { .. } => return,
             ProgressEvent::Began { task } => Event::TaskBegan { task },
             ProgressEvent::TaskOutput { task, line } => Event::TaskOutput { task, line },
             ProgressEvent::Moved { task, done, total } => {

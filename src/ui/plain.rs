@@ -102,7 +102,9 @@ impl<W: Write> Plain<W> {
                 self.write(&format!("{word}: {}\n", heading(message, usize::MAX)));
             }
             // They are shown at the end, by what holds the display.
-            ProgressEvent::Noticed { .. } => {}
+            ProgressEvent::Noticed { .. }
+            | ProgressEvent::StepMissed { .. }
+            | ProgressEvent::StepMade { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => {}
             ProgressEvent::Named { reference, digest } => {

@@ -118,7 +118,9 @@ impl<W: Write> Tty<W> {
             }
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
             // They are shown at the end, by what holds the display.
-            ProgressEvent::Noticed { .. } => {}
+            ProgressEvent::Noticed { .. }
+            | ProgressEvent::StepMissed { .. }
+            | ProgressEvent::StepMade { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
             ProgressEvent::Named { reference, digest } => {

@@ -26,6 +26,7 @@ use crate::catalog;
 use crate::export::{self, NamedDescriptor};
 use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
+use crate::journal::build_id;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
 use crate::plan::key::KeyBase;
@@ -356,11 +357,6 @@ async fn prepare(
         aside: Aside::default(),
         made: Mutex::default(),
     })
-}
-
-/// Returns a name for the build's logs: sortable, and unlike that of a build that runs beside it.
-fn build_id(started_ns: i128) -> String {
-    format!("{:020}-{}", started_ns / 1_000_000, std::process::id())
 }
 
 fn assemble_images(

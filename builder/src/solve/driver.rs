@@ -194,6 +194,7 @@ impl Driver<'_> {
 
     fn hit(&mut self, step: StepId, rootfs: Rootfs, place: Option<&CachePlace>) {
         self.bench.exports.found(step, &rootfs, place);
+        self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: &rootfs });
         self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs));
         self.bench.progress.on(&ProgressEvent::StepCached { step });
         self.scheduler.on(Event::Probed { step, hit: true });
@@ -306,6 +307,7 @@ impl Driver<'_> {
             Ok(done) => {
                 if is_transform {
                     self.record(step, done.rootfs());
+                    self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }
                 self.outputs[step.index()] = Some(done);
                 if is_transform {

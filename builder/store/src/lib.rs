@@ -56,7 +56,7 @@ mod snapshots;
 pub use snapshots::{SnapshotEntry, Snapshots};
 
 mod logs;
-pub use logs::{BuildLogs, LogWriter, Logs};
+pub use logs::{BuildLogs, JournalWriter, LogWriter, Logs};
 
 mod records;
 pub use records::{Lookup, RECORD_BLOBS_MAX, RECORD_BYTES_MAX, RecordDamage, RecordEntry, Records};

@@ -98,7 +98,7 @@ pub(super) fn take(
     }
     if wanted(Kind::Log) {
         for build in store.logs().builds()? {
-            let is_in_use = store.logs().is_being_written(&build.build_id)?;
+            let is_in_use = store.logs().is_living(&build.build_id)?;
             weigh.add(Item::Log(build.build_id), build.modified, is_in_use)?;
         }
     }

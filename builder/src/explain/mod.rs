@@ -1,0 +1,5 @@
+//! Why steps run, and are not taken from the cache.
+
+mod reason;
+
+pub use reason::{Change, Reason};

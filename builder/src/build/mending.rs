@@ -64,13 +64,14 @@ fn may_be_damage(cause: &(dyn Error + 'static)) -> bool {
 }
 
 /// The error that others show as their own, which hides it from those who ask for the source.
-fn told(error: &BuildError) -> &(dyn Error + 'static) {
+pub(super) fn told(error: &BuildError) -> &(dyn Error + 'static) {
     match error {
         BuildError::Step { error, .. } => match &**error {
             StepError::Store(error)
             | StepError::Fetch(FetchError::Store(error))
             | StepError::Layer(LayerError::Store(error)) => error,
             StepError::Layer(error) => error,
+            StepError::Exec(error) => error,
             other => other,
         },
         BuildError::Image { error, .. } => match &**error {
@@ -84,7 +85,7 @@ fn told(error: &BuildError) -> &(dyn Error + 'static) {
 }
 
 /// An error with all that is behind it. What an [`io::Error`] wraps is not its source, but is looked at, too.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
     let mut found: Vec<&'a (dyn Error + 'static)> = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {

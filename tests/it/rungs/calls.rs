@@ -54,8 +54,8 @@ fn random_calls_are_answered_alike_on_all_rungs() {
 }
 
 #[test]
-fn random_calls_with_devices_are_answered_as_to_root_where_one_id_exists() {
-    requires!("root", "cc", "setpriv");
+fn random_calls_with_devices_are_answered_as_to_root() {
+    requires!("root", "cc", "setpriv", "newuidmap");
     let space = TestSpace::shared();
-    compare(&space, &[&users::with_single_id(&space)], ",\"devices\"");
+    compare(&space, &[&users::with_subordinate_ids(&space), &users::with_single_id(&space)], ",\"devices\"");
 }

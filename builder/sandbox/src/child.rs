@@ -97,12 +97,12 @@ fn run_step(job: &mut Job, control: &UnixStream) -> Result<Finished, Failure> {
         false => supervisor(&listeners, &changes, &job.spec, &ids),
     };
     let caller = Caller { control, kept: job.kept };
-    let (footprint, started) = await_start(&mut channel, caller, supervise);
-    let records = started.and_then(|mut supervisor| {
-        watch(step, caller, supervisor.as_mut())?;
-        Ok(supervisor.map(Supervisor::into_records).unwrap_or_default())
-    });
-    if records.is_err() {
+    let (footprint, mut started) = await_start(&mut channel, caller, supervise);
+    let watched = match &mut started {
+        Ok(supervisor) => watch(step, caller, supervisor.as_mut()),
+        Err(_) => Ok(()),
+    };
+    if started.is_err() || watched.is_err() {
         // It may still run, and nobody watches it any more; if it is gone already, so much the better.
         rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
     }
@@ -112,7 +112,10 @@ fn run_step(job: &mut Job, control: &UnixStream) -> Result<Finished, Failure> {
         Kept::ByDescent => end_all().map_err(Failure::during(Operation::Wait)),
     };
     let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
-    let ownership = records?;
+    // Until here, so that no call that nobody answers comes back to a step that is being ended.
+    let supervisor = started?;
+    watched?;
+    let ownership = supervisor.map(Supervisor::into_records).unwrap_or_default();
     ended.and(removed)?;
     Ok(finished(&footprint, ownership, &waited))
 }

@@ -79,6 +79,7 @@ pub(super) fn told(error: &BuildError) -> &(dyn Error + 'static) {
             other => other,
         },
         BuildError::Export(error) => error,
+        BuildError::Lack(error) => error,
         BuildError::Store(error) => error,
         other => other,
     }

@@ -31,6 +31,7 @@ use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOp
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
+use crate::recording::check_layers;
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
@@ -130,6 +131,9 @@ async fn attempt(
 
     let own = Arc::clone(&bench);
     blocking(move || own.spare_roots.clear()).await;
+    if !can_repeat(request) {
+        wanted.iter().try_for_each(|step| check_layers(workshop, &solution.rootfs(*step).layers))?;
+    }
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;

@@ -19,7 +19,8 @@ pub(super) fn recording(
     progress: &Arc<dyn Progress>,
 ) -> Option<Arc<Workshop>> {
     // No result is handed on before all steps are done.
-    let lack = lack_of(error).filter(|_| matches!(error, BuildError::Step { .. }) || can_repeat(request))?;
+    let is_before = matches!(error, BuildError::Step { .. } | BuildError::Lack(_));
+    let lack = lack_of(error).filter(|_| is_before || can_repeat(request))?;
     let recording = workshop.recording()?;
     let message =
         format!("{lack}, so owners and devices are recorded and steps are slower ({})", cure(&lack));

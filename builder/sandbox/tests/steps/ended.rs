@@ -34,7 +34,7 @@ fn ended() {
     }
     let rows = [
         ("touch /a; chown 65535:65535 /a; mkfifo /p; chown -h 7 /p", None),
-        ("touch /a; chown 123456 /a", Some(Need::Id("user", 123_456))),
+        ("touch /a; chown 123456 /a; touch /after", Some(Need::Id("user", 123_456))),
         ("touch /a; chown 0:4294967294 /a", Some(Need::Id("group", u32::MAX - 1))),
         ("ln -s x /l; chown -h 70000:7 /l", Some(Need::Id("user", 70_000))),
         ("touch /a; (sleep 9 & chown 70000 /a)", Some(Need::Id("user", 70_000))),
@@ -47,6 +47,7 @@ fn ended() {
         let mut spec = script_spec(script);
         spec.remembered.owners = Owning::SetOrEnd;
         let outcome = space.try_run(&spec);
+        assert!(!space.path("upper/after").exists(), "{script}");
         let found = outcome.as_ref().err().map(need);
         assert_eq!(found, expected, "{script}");
         if let Ok(outcome) = outcome {

@@ -429,6 +429,7 @@ pub(crate) fn hint_of_machine(error: &StepError) -> Option<&'static str> {
         {
             Some(OVERLAY_HINT)
         }
+        StepError::Exec(ExecError::IdNotMapped { .. }) => Some(IDS_HINT),
         StepError::Exec(cause) if cause.is_machine_limit() => Some(MACHINE_HINT),
         StepError::Exec(ExecError::WrongFormat { machine, .. }) if is_foreign(machine) => Some(FOREIGN_HINT),
         StepError::Impossible { .. } => Some(MACHINE_HINT),
@@ -490,6 +491,8 @@ fn hint_of_git(error: &GitError) -> Option<String> {
 const OVERLAY_HINT: &str = "the filesystem of the store cannot take the changes of an overlay; a container's own cannot. \
     Without `build.root` in config.toml steps run in copies, or keep the store on a volume (`--store DIR`, `KILN_HOME`)";
 
+const IDS_HINT: &str =
+    "whoever made the user namespace around kiln, such as a container runtime, decides which ids it has";
 const MACHINE_HINT: &str = "RUN needs user and mount namespaces: in a container, allow them (unconfined seccomp and \
     apparmor profiles), or run kiln as a root that may at least chroot and chown (docs/rootless.md); a Dockerfile without RUN needs \
     nothing. `kiln doctor` says what this machine lacks";

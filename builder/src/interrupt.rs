@@ -23,8 +23,17 @@ impl Interrupt {
 
     /// Turns it on, for good: running steps are killed, nothing new starts.
     pub fn raise(&self) {
-        self.steps.cancel();
+        // In this order, so that nobody who begins again can miss it.
         self.raised.send_replace(true);
+        self.steps.cancel();
+    }
+
+    /// Lets steps run again after a failure has ended them, unless the switch is on.
+    pub(crate) fn begin_again(&self) {
+        self.steps.reset();
+        if self.is_raised() {
+            self.steps.cancel();
+        }
     }
 
     /// Whether it is on.

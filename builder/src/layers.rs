@@ -341,7 +341,8 @@ fn form(workshop: &Workshop) -> Result<UnpackForm, StoreError> {
 /// Returns whether owners can be set on disk by this process.
 pub fn ownership(workshop: &Workshop) -> Ownership {
     match workshop.identity {
-        Ok(Identity::Root | Identity::Subordinate { .. } | Identity::Chroot { .. }) => Ownership::Real,
+        Ok(Identity::Root | Identity::Chroot { .. }) => Ownership::Real,
+        Ok(Identity::Subordinate { .. }) if !workshop.records_owners => Ownership::Real,
         _ => Ownership::Recorded,
     }
 }

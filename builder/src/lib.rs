@@ -66,6 +66,8 @@ pub mod lower;
 
 pub mod cache;
 
+pub mod recording;
+
 pub mod layers;
 
 pub mod upper;

@@ -1,6 +1,6 @@
 //! The workshop: the store, the registries, the lanes and the identity that all work of a process shares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -124,11 +124,15 @@ pub struct Workshop {
     pub started_ns: i128,
     /// What was found to be wrong with caches that builders share.
     pub doubts: Doubts,
+    /// Whether owners and devices are recorded although there are subordinate ids.
+    pub(crate) records_owners: bool,
     pub(crate) root_kind: OnceLock<RootKind>,
     pub(crate) listings: Mutex<HashMap<DiffId, Arc<Listing>>>,
     pub(crate) trees: Mutex<HashMap<Digest, Arc<Tree>>>,
     pub(crate) unpacked: Mutex<HashMap<Digest, PathBuf>>,
     pub(crate) directories: Mutex<HashMap<DiffId, Arc<DirectoryOrigin>>>,
+    /// Layers whose owners this process can set.
+    pub(crate) can_be_set: Mutex<HashSet<DiffId>>,
 }
 
 impl Workshop {
@@ -147,11 +151,40 @@ impl Workshop {
             roots: options.roots,
             started_ns: options.started_ns,
             doubts: Doubts::default(),
+            records_owners: false,
             root_kind: OnceLock::new(),
             listings: Mutex::default(),
             trees: Mutex::default(),
             unpacked: Mutex::default(),
             directories: Mutex::default(),
+            can_be_set: Mutex::default(),
+        })
+    }
+
+    /// Returns the same workshop for what subordinate ids cannot express: it records owners and devices. `None` where it is no other.
+    pub fn recording(&self) -> Option<Self> {
+        let Ok(Identity::Subordinate { uid_count, gid_count }) = self.identity else { return None };
+        if self.records_owners {
+            return None;
+        }
+        Some(Self {
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            lanes: self.lanes.clone(),
+            identity: Ok(Identity::Subordinate { uid_count, gid_count }),
+            resolv_conf: self.resolv_conf.clone(),
+            git: self.git.clone(),
+            roots: self.roots,
+            started_ns: self.started_ns,
+            doubts: self.doubts.clone(),
+            records_owners: true,
+            root_kind: self.root_kind.clone(),
+            listings: Mutex::default(),
+            trees: Mutex::default(),
+            // Directories of layers are others there.
+            unpacked: Mutex::default(),
+            directories: Mutex::default(),
+            can_be_set: Mutex::default(),
         })
     }
 }

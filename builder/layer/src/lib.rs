@@ -42,8 +42,8 @@ pub use materialize::{MaterializeError, MaterializeOptions, materialize, materia
 
 pub mod unpack;
 pub use unpack::{
-    Devices, Lower, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked, read_listing,
-    unpack,
+    Devices, Lower, MissingId, OverlayMarks, Ownership, UnpackError, UnpackForm, UnpackOptions, Unpacked,
+    read_listing, unpack,
 };
 
 pub mod archive;

@@ -21,10 +21,16 @@ impl CancelToken {
         Ok(CancelToken { event: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?) })
     }
 
-    /// Turns the switch on, for good: running steps are killed, later ones do not start. Safe in a signal handler.
+    /// Turns the switch on: running steps are killed, later ones do not start. Safe in a signal handler.
     pub fn cancel(&self) {
         // The only failure is a counter at its limit, and then the switch is on already.
         rustix::io::write(&*self.event, &1u64.to_ne_bytes()).ok();
+    }
+
+    /// Turns the switch off, when nothing that it was given to runs any more.
+    pub fn reset(&self) {
+        // The only failure says that it is off.
+        rustix::io::read(&*self.event, &mut [0; 8]).ok();
     }
 
     /// Whether the switch is on.
@@ -46,12 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clone_sees_that_the_switch_was_turned_on() {
+    fn a_clone_sees_that_the_switch_was_turned_on_and_off() {
         let token = CancelToken::new().unwrap();
         let clone = token.clone();
         assert!(!clone.is_cancelled());
         token.cancel();
         token.cancel();
         assert!(clone.is_cancelled());
+        clone.reset();
+        clone.reset();
+        assert!(!token.is_cancelled());
     }
 }

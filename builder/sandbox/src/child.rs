@@ -17,7 +17,7 @@ use crate::error::Operation;
 use crate::ids::IdMap;
 use crate::kept::Kept;
 use crate::ownership::{Supervisor, notified};
-use crate::spec::{ExitStatus, OwnershipRecord, RunSpec};
+use crate::spec::{ExitStatus, OwnershipRecord, Owning, RunSpec};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
 use crate::wire::{Failure, Finished, Job, Report, Root, StepMessage, StreamKind, receive, send};
@@ -54,7 +54,7 @@ fn keep(mut control: UnixStream) -> ! {
         };
         job.terminal = Some(terminal);
     }
-    let report = match run_step(&job, &control) {
+    let report = match run_step(&mut job, &control) {
         Ok(finished) => Report::Finished(finished),
         Err(failure) => Report::Failed(failure),
     };
@@ -62,7 +62,7 @@ fn keep(mut control: UnixStream) -> ! {
     sys::exit_now(if sent.is_ok() { 0 } else { PROTOCOL_BROKEN })
 }
 
-fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
+fn run_step(job: &mut Job, control: &UnixStream) -> Result<Finished, Failure> {
     if let Root::Chroot { root, aside } = &job.root {
         return match chrooted::run(job, (root, aside), control)? {
             Some(ended) => Ok(finished(&ended.footprint, Vec::new(), &ended.waited)),
@@ -74,6 +74,10 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
     // Signals of a terminal are for the caller, who decides what becomes of the step.
     setsid().map_err(&start)?;
     let ids = IdMap::of_this_process().map_err(Failure::during_io(Operation::Fork))?;
+    if ids.is_single() {
+        job.spec.remembered.owners = Owning::Remember;
+    }
+    let job = &*job;
     let changes = root::open_source(job.root.changes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
     let pair = || UnixStream::pair().map_err(Failure::during_io(Operation::Fork));
     let ((mut channel, channel_end), (listeners, listeners_end)) = (pair()?, pair()?);
@@ -93,12 +97,12 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         false => supervisor(&listeners, &changes, &job.spec, &ids),
     };
     let caller = Caller { control, kept: job.kept };
-    let (footprint, started) = await_start(&mut channel, caller, supervise);
-    let records = started.and_then(|mut supervisor| {
-        watch(step, caller, supervisor.as_mut())?;
-        Ok(supervisor.map(Supervisor::into_records).unwrap_or_default())
-    });
-    if records.is_err() {
+    let (footprint, mut started) = await_start(&mut channel, caller, supervise);
+    let watched = match &mut started {
+        Ok(supervisor) => watch(step, caller, supervisor.as_mut()),
+        Err(_) => Ok(()),
+    };
+    if started.is_err() || watched.is_err() {
         // It may still run, and nobody watches it any more; if it is gone already, so much the better.
         rustix::process::kill_process(step, Signal::KILL).unwrap_or_default();
     }
@@ -108,7 +112,10 @@ fn run_step(job: &Job, control: &UnixStream) -> Result<Finished, Failure> {
         Kept::ByDescent => end_all().map_err(Failure::during(Operation::Wait)),
     };
     let removed = footprint.remove(&changes).map_err(Failure::during(Operation::Stubs));
-    let ownership = records?;
+    // Until here, so that no call that nobody answers comes back to a step that is being ended.
+    let supervisor = started?;
+    watched?;
+    let ownership = supervisor.map(Supervisor::into_records).unwrap_or_default();
     ended.and(removed)?;
     Ok(finished(&footprint, ownership, &waited))
 }
@@ -118,7 +125,7 @@ fn supervisor<'a>(
     listeners: &UnixStream,
     changes: &'a OwnedFd,
     spec: &RunSpec,
-    ids: &IdMap,
+    ids: &'a IdMap,
 ) -> Result<Option<Supervisor<'a>>, Failure> {
     let supervising = Failure::during(Operation::Supervise);
     let Some(listener) = handover::take(listeners).map_err(&supervising)? else { return Ok(None) };
@@ -202,7 +209,7 @@ fn wait_beside_caller(
         }
         match supervisor.as_deref_mut() {
             Some(supervisor) if happened[2].contains(PollFlags::IN) => {
-                supervisor.serve().map_err(Failure::during(Operation::Supervise))?;
+                supervisor.serve()?;
             }
             _ if !happened[0].is_empty() => return Ok(()),
             _ => {}

@@ -53,7 +53,7 @@ pub(crate) fn run(
     let changes = open(directory)?;
     let path = root::path_of(&changes).map_err(&start)?;
     let mounted = MountedRoot { root: open(directory)?, files: open(aside)?, path };
-    let mut covers = Covers::new(&mounted, &ids);
+    let mut covers = Covers::new(&mounted);
     let ran = covers.put(&job.spec).and_then(|()| {
         covers.footprint.seal(&changes, false).map_err(Failure::during(Operation::Stubs))?;
         start_and_watch(job, &ids, &mounted, control)
@@ -121,7 +121,7 @@ fn become_step(job: &Job, ids: &IdMap, mounted: &MountedRoot, mut channel: UnixS
 fn prepare_and_execute(job: &Job, ids: &IdMap, mounted: &MountedRoot) -> Result<Infallible, Failure> {
     let spec = &job.spec;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
-    step::check_ids(&spec.user, ids)?;
+    step::check_ids(spec, ids)?;
     let program = Program::new(spec)?;
     let terminal = match (job.streams, &job.terminal) {
         (StreamKind::Terminal(size), Some(give_to)) => {
@@ -153,7 +153,7 @@ fn prepare_and_execute(job: &Job, ids: &IdMap, mounted: &MountedRoot) -> Result<
         Ok(()) | Err(Errno::PERM) => {}
         Err(errno) => return Err(Failure::during(Operation::Capabilities)(errno)),
     }
-    step::set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
+    step::set_groups(&spec.user).map_err(Failure::during(Operation::User))?;
     let uid = Uid::from_raw(spec.user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     capabilities::limit(without).map_err(Failure::during(Operation::Capabilities))?;

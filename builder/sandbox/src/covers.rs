@@ -13,7 +13,6 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::ids::IdMap;
 use crate::mounts::DEVICES;
 use crate::root::{MountedRoot, path_of, path_of_descriptor, relative, write_file};
 use crate::spec::{Mount, MountKind, Owner, RunSpec};
@@ -24,7 +23,6 @@ use crate::wire::Failure;
 /// Everything that was put into one root.
 pub(crate) struct Covers<'a> {
     mounted: &'a MountedRoot,
-    ids: &'a IdMap,
     pub(crate) footprint: Footprint,
     placed: Vec<Placed>,
     count: usize,
@@ -47,8 +45,8 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXE
 
 impl<'a> Covers<'a> {
     /// Begins with an untouched root; `mounted.files` is the directory aside.
-    pub(crate) fn new(mounted: &'a MountedRoot, ids: &'a IdMap) -> Self {
-        Covers { mounted, ids, footprint: Footprint::default(), placed: Vec::new(), count: 0 }
+    pub(crate) fn new(mounted: &'a MountedRoot) -> Self {
+        Covers { mounted, footprint: Footprint::default(), placed: Vec::new(), count: 0 }
     }
 
     /// Puts everything in its place that `spec` asks for and that every step has.
@@ -131,7 +129,7 @@ impl<'a> Covers<'a> {
     fn file(&mut self, target: &OsStr, content: &[u8], mode: u32, owner: Owner) -> Result<(), Errno> {
         let name = self.next_name();
         let file = write_file(self.mounted, &name, content, mode)?;
-        if owner != Owner::default() && self.ids.has_user(owner.uid) && self.ids.has_group(owner.gid) {
+        if owner != Owner::default() {
             let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
             chownat(&file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }

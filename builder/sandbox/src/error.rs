@@ -94,10 +94,7 @@ pub enum ExecError {
         source: io::Error,
     },
     /// The step needs an id that this user namespace does not have.
-    #[error(
-        "sandbox: {kind} id {id} is not available here: only {available} ids are mapped; a longer range in /etc/sub{}id gives more",
-        &kind[..1]
-    )]
+    #[error("sandbox: {kind} id {id} is not available here: only {available} ids are mapped")]
     IdNotMapped {
         /// `user` or `group`.
         kind: &'static str,
@@ -106,6 +103,9 @@ pub enum ExecError {
         /// How many ids there are.
         available: u64,
     },
+    /// The step makes a device, which the kernel lets only real root do.
+    #[error("sandbox: the kernel does not let this process make devices")]
+    NoDevices,
     /// A step without namespaces and mounts cannot have it.
     #[error("steps that run by chroot cannot have {what}")]
     Unavailable {
@@ -192,7 +192,7 @@ impl ExecError {
     /// Whether this machine, not the build, is to blame (no namespaces, no overlay, a `/proc` that may not be mounted).
     pub fn is_machine_limit(&self) -> bool {
         match self {
-            ExecError::Setup { .. } | ExecError::IdNotMapped { .. } | ExecError::Unavailable { .. } => true,
+            ExecError::Setup { .. } | ExecError::Unavailable { .. } => true,
             ExecError::Mount { target, source } => {
                 let is_ours =
                     ["/proc", "/sys", "/dev"].iter().any(|path| target.as_path() == Path::new(path));

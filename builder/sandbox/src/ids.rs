@@ -9,6 +9,15 @@ pub(crate) struct IdMap {
     groups: Vec<Range>,
 }
 
+/// An id that does not exist here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MissingId {
+    pub(crate) is_group: bool,
+    pub(crate) id: u32,
+    /// How many of its kind there are.
+    pub(crate) available: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Range {
     inside: u64,
@@ -56,6 +65,25 @@ impl IdMap {
         self.groups.iter().map(|range| range.count).sum()
     }
 
+    /// Returns which of these ids there is not.
+    pub(crate) fn lack(&self, users: &[u32], groups: &[u32]) -> Option<MissingId> {
+        let lack = |is_group, id: &u32, available| MissingId { is_group, id: *id, available };
+        let user = users.iter().find(|id| !self.has_user(**id));
+        let group = groups.iter().find(|id| !self.has_group(**id));
+        user.map(|id| lack(false, id, self.user_count()))
+            .or_else(|| group.map(|id| lack(true, id, self.group_count())))
+    }
+
+    /// Returns an id from which on users or groups may be missing; all lower ones are there.
+    pub(crate) fn first_missing(&self) -> u32 {
+        let first = |ranges: &[Range]| {
+            // Ranges are few; each may go on where others end.
+            let end = |at: u64| ranges.iter().find(|range| range.inside == at).map(|range| at + range.count);
+            std::iter::successors(Some(0), |at| end(*at)).last().unwrap_or(0)
+        };
+        u32::try_from(first(&self.users).min(first(&self.groups))).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn has_user(&self, id: u32) -> bool {
         has(&self.users, id)
     }
@@ -100,6 +128,27 @@ mod tests {
         {
             assert_eq!(has_outer(&users, id), expected, "{id}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_nothing_is_below_the_first() {
+        let user = "0 1000 1\n1 100000 65536\n";
+        let rows = [
+            (user, user, 65537),
+            (user, "0 1000 1\n1 100000 10\n", 11),
+            ("1 100000 5\n0 1000 1\n9 7 1\n", user, 6),
+            ("0 0 4294967295\n", "0 0 4294967295\n", u32::MAX),
+            ("", "", 0),
+        ];
+        for (users, groups, expected) in rows {
+            let map = IdMap { users: parse(users), groups: parse(groups) };
+            assert_eq!(map.first_missing(), expected, "{users} {groups}");
+        }
+        let map = IdMap { users: parse(user), groups: parse("0 1000 1\n") };
+        let lack = |is_group, id, available| Some(MissingId { is_group, id, available });
+        assert_eq!(map.lack(&[65536], &[0]), None);
+        assert_eq!(map.lack(&[65537], &[1]), lack(false, 65537, 65537));
+        assert_eq!(map.lack(&[0], &[0, 1]), lack(true, 1, 1));
     }
 
     #[test]

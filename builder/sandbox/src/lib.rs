@@ -29,7 +29,7 @@
 //! | [`enter`] gives | Owners in the changed directory | Devices | A user other than root |
 //! |---|---|---|---|
 //! | [`Identity::Root`] | real | real, never opened (every mount is `nodev`) | real |
-//! | [`Identity::Subordinate`] | real, as ids of the namespace | refused by the kernel, or attribute [`DEVICE_ATTRIBUTE`] ([`Remembered`]) | real |
+//! | [`Identity::Subordinate`] | real, as ids of the namespace, or as with a single id ([`Owning`]) | refused by the kernel, or as with a single id | real, or as with a single id |
 //! | [`Identity::Chroot`] | real | real, if the container allows them, and they can be opened | real |
 //! | [`Identity::Single`] | attribute [`OWNER_ATTRIBUTE`] or [`Exit::ownership`]; `stat` in the step says so | attribute [`DEVICE_ATTRIBUTE`] | pretended: it sees its ids, permissions are root's |
 //!
@@ -123,8 +123,8 @@ pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::{Spare, run, run_with};
 pub use spec::{
-    DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, Remembered,
-    ResourceUsage, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, Owning,
+    Remembered, ResourceUsage, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
 pub use terminal::Terminal;
 pub use trial::try_overlay;

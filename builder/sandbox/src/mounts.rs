@@ -16,7 +16,7 @@ use crate::ownership;
 use crate::root::{
     self, Layers, MountedRoot, attach, clone_tree, empty_directory, make, open_host, open_source, restrict,
 };
-use crate::spec::{Mount, MountKind, Owner, RunSpec};
+use crate::spec::{Mount, MountKind, Owner, Owning, RunSpec};
 use crate::stubs::Footprint;
 use crate::sys::{Attributes, mount_setattr};
 use crate::target::{Place, depth, find, find_or_make, place_for};
@@ -63,6 +63,8 @@ const TTY_GROUP: u32 = 5;
 pub(crate) struct Mounter<'a> {
     pub(crate) mounted: &'a MountedRoot,
     pub(crate) ids: &'a IdMap,
+    /// What becomes of owners.
+    pub(crate) owning: Owning,
     /// Which processes `/proc` shows.
     pub(crate) kept: Kept,
     pub(crate) footprint: Footprint,
@@ -187,9 +189,9 @@ impl Mounter<'_> {
         let name = self.written.to_string();
         self.written += 1;
         let file = root::write_file(self.mounted, &name, content, mode)?;
-        if self.ids.is_single() {
+        if self.owning == Owning::Remember {
             ownership::remember(&file, owner)?;
-        } else if owner != Owner::default() && self.ids.has_user(owner.uid) && self.ids.has_group(owner.gid) {
+        } else if owner != Owner::default() {
             let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
             chownat(&file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }

@@ -34,14 +34,14 @@ const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 const AF_VSOCK: u32 = 40;
 
 /// A call of the machine's own ABI that is handed to a supervisor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Notified {
     pub(crate) number: i64,
     pub(crate) when: When,
 }
 
 /// Which of its invocations are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum When {
     /// All of them.
     Always,
@@ -49,6 +49,8 @@ pub(crate) enum When {
     AnyBit(u32, u32),
     /// Those that have this value in the argument with this position.
     Is(u32, u32),
+    /// Those that have this value or a higher one in one of these arguments, but for the highest, which as an id means none.
+    IdFrom(Vec<u32>, u32),
 }
 
 /// The machine's own ABI.
@@ -224,10 +226,11 @@ fn abi_block(abi: &Abi, notified: &[Notified]) -> Vec<sock_filter> {
     let mut add = |number: i64, code: Vec<sock_filter>| rules.push((number as u32, code));
     abi.refused.iter().for_each(|number| add(*number, vec![statement(RETURN, REFUSE)]));
     for call in notified {
-        let code = match call.when {
+        let code = match &call.when {
             When::Always => vec![statement(RETURN, NOTIFY)],
-            When::Is(position, value) => on_argument(position, JUMP_EQUAL, &[value], NOTIFY, ALLOW),
-            When::AnyBit(position, bits) => on_argument(position, JUMP_ANY_BIT, &[bits], NOTIFY, ALLOW),
+            When::Is(position, value) => on_argument(*position, JUMP_EQUAL, &[*value], NOTIFY, ALLOW),
+            When::AnyBit(position, bits) => on_argument(*position, JUMP_ANY_BIT, &[*bits], NOTIFY, ALLOW),
+            When::IdFrom(positions, first) => on_ids(positions, *first),
         };
         add(call.number, code);
     }
@@ -281,6 +284,19 @@ fn on_argument(
     code
 }
 
+/// Notifies of the calls that have an id from `first` on.
+fn on_ids(positions: &[u32], first: u32) -> Vec<sock_filter> {
+    let test = |position: &u32| {
+        [
+            statement(LOAD, OFFSET_ARGUMENT_0 + position * ARGUMENT_BYTES),
+            jump(JUMP_GREATER_EQUAL, first, 0, 2),
+            jump(JUMP_EQUAL, u32::MAX, 1, 0),
+            statement(RETURN, NOTIFY),
+        ]
+    };
+    positions.iter().flat_map(test).chain([statement(RETURN, ALLOW)]).collect()
+}
+
 fn statement(code: u16, k: u32) -> sock_filter {
     sock_filter { code, jt: 0, jf: 0, k }
 }
@@ -304,6 +320,7 @@ mod tests {
             Notified { number: libc::SYS_fchownat, when: When::Always },
             Notified { number: libc::SYS_openat, when: When::AnyBit(2, 0o100) },
             Notified { number: libc::SYS_prctl, when: When::Is(0, 8) },
+            Notified { number: libc::SYS_setresuid, when: When::IdFrom(vec![0, 1, 2], 65537) },
         ]);
         let (mut accumulator, mut at) = (0, 0);
         loop {
@@ -339,6 +356,10 @@ mod tests {
             (native, libc::SYS_prctl, 9, ALLOW),
             (native, libc::SYS_prctl, 8, NOTIFY),
             (native, libc::SYS_openat, 0o101, NOTIFY),
+            (native, libc::SYS_setresuid, 65536, ALLOW),
+            (native, libc::SYS_setresuid, 65537, NOTIFY),
+            (native, libc::SYS_setresuid, u32::MAX - 1, NOTIFY),
+            (native, libc::SYS_setresuid, u32::MAX, ALLOW),
             (native, libc::SYS_clone3, 0, UNKNOWN),
             (native, libc::SYS_clone, libc::SIGCHLD as u32, ALLOW),
             (native, libc::SYS_clone, libc::CLONE_NEWUSER as u32, REFUSE),

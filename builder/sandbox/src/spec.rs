@@ -27,7 +27,7 @@ pub struct RunSpec {
     pub limits: Limits,
     /// Contents of the files that the sandbox puts over the root's own.
     pub files: SystemFiles,
-    /// What a single-id sandbox cannot see of the root's owners.
+    /// What becomes of owners, and what the kernel cannot see of the root's.
     pub remembered: Remembered,
 }
 
@@ -203,9 +203,21 @@ pub struct Remembered {
     pub has_any: bool,
     /// Symlinks, FIFOs and sockets that do not belong to root: paths from the root without a slash before them.
     pub links: Vec<(OsString, Owner)>,
-    /// Whether devices that the kernel refuses to make become empty files with a [`DEVICE_ATTRIBUTE`](crate::DEVICE_ATTRIBUTE).
-    /// With a single id they always do.
-    pub devices: bool,
+    /// What becomes of owners that are set.
+    pub owners: Owning,
+}
+
+/// What becomes of owners and devices that a step asks the kernel for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owning {
+    /// The kernel sets and makes them, or refuses.
+    #[default]
+    Set,
+    /// The same, but where the kernel would refuse for want of an id or of real rights, the step is ended, with
+    /// [`ExecError::IdNotMapped`](crate::ExecError::IdNotMapped) or [`ExecError::NoDevices`](crate::ExecError::NoDevices).
+    SetOrEnd,
+    /// They are remembered, and who a process is is pretended. With a single id that is always so.
+    Remember,
 }
 
 /// Where the root of a step comes from.

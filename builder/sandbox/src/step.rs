@@ -19,7 +19,7 @@ use crate::mounts::Mounter;
 use crate::ownership::{notified, start_numbers};
 use crate::program::Program;
 use crate::seccomp::Notified;
-use crate::spec::{Network, RunSpec, User};
+use crate::spec::{MountKind, Network, Owning, RunSpec, User};
 use crate::stubs::Footprint;
 use crate::wire::{Failure, Job, Root, StepMessage, StreamKind, send};
 use crate::{capabilities, handover, limits, network, pty, root, seccomp, sys};
@@ -43,7 +43,10 @@ fn prepare_and_execute(
 ) -> Result<Infallible, Failure> {
     let spec = &job.spec;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during(Operation::Fork))?;
-    check_ids(&spec.user, ids)?;
+    let is_remembered = spec.remembered.owners == Owning::Remember;
+    if !is_remembered {
+        check_ids(spec, ids)?;
+    }
     let program = Program::new(spec)?;
     make_namespaces(spec)?;
     make_root(job, ids, channel)?;
@@ -55,17 +58,17 @@ fn prepare_and_execute(
         let taken = pty::open_new().and_then(|master| pty::take_control(&master, size, give_to));
         taken.map_err(Failure::during(Operation::Terminal))?;
     }
-    if job.streams != StreamKind::Own && !ids.is_single() {
+    if job.streams != StreamKind::Own && !is_remembered {
         own_output(&spec.user).map_err(Failure::during(Operation::User))?;
     }
     capabilities::bound(CapabilitySet::empty()).map_err(Failure::during(Operation::Capabilities))?;
-    set_groups(&spec.user, ids).map_err(Failure::during(Operation::User))?;
-    if ids.is_single() {
-        start_numbers().map_err(Failure::during(Operation::Limits))?;
+    match is_remembered {
+        true => start_numbers().map_err(Failure::during(Operation::Limits))?,
+        false => set_groups(&spec.user).map_err(Failure::during(Operation::User))?,
     }
     // From here on the keeper answers for what the kernel cannot do.
-    install_filter(notified(spec, ids), listeners)?;
-    if !ids.is_single() {
+    install_filter(&notified(spec, ids), listeners)?;
+    if !is_remembered {
         let uid = Uid::from_raw(spec.user.uid);
         set_thread_res_uid(uid, uid, uid).map_err(Failure::during(Operation::User))?;
     }
@@ -84,18 +87,19 @@ fn install_filter(notified: &[Notified], listeners: &UnixStream) -> Result<(), F
     }
 }
 
-/// With a single id any user can be pretended.
-pub(crate) fn check_ids(user: &User, ids: &IdMap) -> Result<(), Failure> {
-    if ids.is_single() {
-        return Ok(());
+/// Refuses users and owners of files that the kernel has no ids for.
+pub(crate) fn check_ids(spec: &RunSpec, ids: &IdMap) -> Result<(), Failure> {
+    let owners = spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::File { owner, .. } => Some(*owner),
+        _ => None,
+    });
+    let (mut users, mut groups) = (vec![spec.user.uid], vec![spec.user.gid]);
+    groups.extend(&spec.user.groups);
+    for owner in owners {
+        users.push(owner.uid);
+        groups.push(owner.gid);
     }
-    if !ids.has_user(user.uid) {
-        return Err(Failure::IdNotMapped { is_group: false, id: user.uid, available: ids.user_count() });
-    }
-    match std::iter::once(&user.gid).chain(&user.groups).find(|id| !ids.has_group(**id)) {
-        Some(id) => Err(Failure::IdNotMapped { is_group: true, id: *id, available: ids.group_count() }),
-        None => Ok(()),
-    }
+    ids.lack(&users, &groups).map_or(Ok(()), |missing| Err(missing.into()))
 }
 
 fn make_namespaces(spec: &RunSpec) -> Result<(), Failure> {
@@ -120,8 +124,9 @@ fn make_root(job: &Job, ids: &IdMap, channel: &mut UnixStream) -> Result<(), Fai
     // Directories found there later are our copies only if there is nothing yet.
     let is_fresh = matches!(job.root, Root::Overlay { .. }) && root::is_empty(job.root.changes())?;
     let mounted = root::prepare(&job.root, !ids.is_initial())?;
-    let kept = job.kept;
-    let mut mounter = Mounter { mounted: &mounted, ids, kept, footprint: Footprint::default(), written: 0 };
+    let (kept, owning) = (job.kept, job.spec.remembered.owners);
+    let footprint = Footprint::default();
+    let mut mounter = Mounter { mounted: &mounted, ids, owning, kept, footprint, written: 0 };
     let mounts = mounter.all(&job.spec);
     let mut footprint = mounter.footprint;
     footprint.seal(&changes, is_fresh).map_err(Failure::during(Operation::Stubs))?;
@@ -173,10 +178,7 @@ pub(crate) fn own_output(user: &User) -> Result<(), Errno> {
     rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid))
 }
 
-pub(crate) fn set_groups(user: &User, ids: &IdMap) -> Result<(), Errno> {
-    if ids.is_single() {
-        return Ok(());
-    }
+pub(crate) fn set_groups(user: &User) -> Result<(), Errno> {
     let gid = Gid::from_raw(user.gid);
     let mut groups = vec![gid];
     groups.extend(user.groups.iter().filter(|id| **id != user.gid).map(|id| Gid::from_raw(*id)));

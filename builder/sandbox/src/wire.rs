@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ExecError, Operation};
+use crate::ids::MissingId;
 use crate::kept::Kept;
 use crate::pty::Size;
 use crate::spec::{ExitStatus, OwnershipRecord, RootPlan, RunSpec};
@@ -124,6 +125,7 @@ pub(crate) enum Failure {
     MountSource { path: OsString, errno: i32 },
     Setup { operation: Operation, errno: i32 },
     IdNotMapped { is_group: bool, id: u32, available: u64 },
+    NoDevices,
     Unavailable { what: String },
     Misplaced { target: OsString },
 }
@@ -143,6 +145,12 @@ impl Failure {
 /// Errors that are not the kernel's (a short read) count as an I/O error.
 fn errno_of(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+impl From<MissingId> for Failure {
+    fn from(MissingId { is_group, id, available }: MissingId) -> Self {
+        Failure::IdNotMapped { is_group, id, available }
+    }
 }
 
 impl From<Failure> for ExecError {
@@ -167,6 +175,7 @@ impl From<Failure> for ExecError {
                 ExecError::MountSource { path: PathBuf::from(path), source: os(errno) }
             }
             Failure::Setup { operation, errno } => ExecError::Setup { operation, source: os(errno) },
+            Failure::NoDevices => ExecError::NoDevices,
             Failure::Unavailable { what } => ExecError::Unavailable { what },
             Failure::Misplaced { target } => ExecError::Misplaced { target: PathBuf::from(target) },
             Failure::IdNotMapped { is_group, id, available } => {

@@ -13,6 +13,7 @@ use kiln_oci::Digest;
 use kiln_sandbox::ExitStatus;
 
 use super::inputs::Inputs;
+use super::recorded::recording;
 use super::{BuildError, keyed, lower, unless_raised};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
@@ -78,7 +79,16 @@ pub async fn enter(
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await.map_err(BuildError::from)?;
     let Ready { step, place, plan, source, _bench } =
-        ready(workshop, request, entry, progress, interrupt).await?;
+        match ready(workshop, request, entry, progress, interrupt).await {
+            Err(EnterError::Build(error)) => match recording(workshop, request, &error, progress) {
+                Some(workshop) => {
+                    interrupt.begin_again();
+                    ready(&workshop, request, entry, progress, interrupt).await?
+                }
+                None => return Err(error.into()),
+            },
+            outcome => outcome?,
+        };
     let reason = ShellReason::Entered {
         is_command: entry.command != Command::Shell,
         has_changed: entry.dockerfile.is_some_and(|digest| digest != text_digest(&source)),

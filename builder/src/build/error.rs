@@ -10,6 +10,7 @@ use crate::cache::CacheExportError;
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan, StepId};
+use crate::recording::Lack;
 use crate::solve::SolveError;
 use crate::source::archive::ContextArchiveError;
 use crate::source::context::ContextError;
@@ -96,6 +97,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The result has what cannot be written, and could not be taken back half written.
+    #[error(transparent)]
+    Lack(#[from] Lack),
     /// What was written breaks a rule of the specification: a mistake of this program.
     #[error("the image is not as the specification has it")]
     Invalid(#[from] ValidationError),

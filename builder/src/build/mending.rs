@@ -96,7 +96,7 @@ fn may_be_damage(cause: &(dyn Error + 'static)) -> bool {
 }
 
 /// The error that others show as their own, which hides it from those who ask for the source.
-fn told(error: &BuildError) -> &(dyn Error + 'static) {
+pub(super) fn told(error: &BuildError) -> &(dyn Error + 'static) {
     match error {
         BuildError::Step { error, .. } => match &**error {
             StepError::Store(error)
@@ -104,6 +104,7 @@ fn told(error: &BuildError) -> &(dyn Error + 'static) {
             | StepError::Layer(LayerError::Store(error)) => error,
             StepError::Layer(error) => error,
             StepError::Fetch(error) => error,
+            StepError::Exec(error) => error,
             other => other,
         },
         BuildError::Image { error, .. } => match &**error {
@@ -115,13 +116,14 @@ fn told(error: &BuildError) -> &(dyn Error + 'static) {
             ExportError::Fetch(error) => &**error,
             other => other,
         },
+        BuildError::Lack(error) => error,
         BuildError::Store(error) => error,
         other => other,
     }
 }
 
 /// An error with all that is behind it. What an [`io::Error`] wraps is not its source, but is looked at, too.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
     let mut found: Vec<&'a (dyn Error + 'static)> = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {

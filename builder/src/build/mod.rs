@@ -4,6 +4,7 @@ mod enter;
 mod error;
 pub(crate) mod inputs;
 mod mending;
+mod recorded;
 
 pub use enter::{EnterError, Entry, enter, text_digest};
 pub use error::BuildError;
@@ -32,6 +33,7 @@ use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOp
 use crate::plan::key::KeyBase;
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
+use crate::recording::check_layers;
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
@@ -40,6 +42,7 @@ use crate::transform::{Bench, MountPoints, SpareRoots};
 use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
+use recorded::recording;
 
 /// What a build made.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ pub struct BuiltImage {
 }
 
 /// Builds what is asked for. Where that fails on damage in the store, what is damaged is moved away, and made or fetched
-/// again by another attempt.
+/// again by another attempt; where owners cannot be set, another one records them.
 ///
 /// # Errors
 /// [`BuildError`]; what was finished before it stays in the cache, and nothing has a name that had none.
@@ -78,13 +81,20 @@ pub async fn build(
     progress: &Arc<dyn Progress>,
     interrupt: &Interrupt,
 ) -> Result<BuildResult, BuildError> {
-    for _ in 0..MENDS_MAX {
-        match attempt(workshop, request, progress, interrupt).await {
-            Err(error) if mended(workshop, &error, progress).await? && can_repeat(request) => {}
-            outcome => return outcome,
+    let mut workshop = Arc::clone(workshop);
+    let mut mends = 0;
+    loop {
+        let outcome = attempt(&workshop, request, progress, interrupt).await;
+        let Err(error) = &outcome else { return outcome };
+        if let Some(recording) = recording(&workshop, request, error, progress) {
+            workshop = recording;
+        } else if mends < MENDS_MAX && mended(&workshop, error, progress).await? && can_repeat(request) {
+            mends += 1;
+        } else {
+            return outcome;
         }
+        interrupt.begin_again();
     }
-    attempt(workshop, request, progress, interrupt).await
 }
 
 async fn attempt(
@@ -152,6 +162,9 @@ async fn make(
     };
     let own = Arc::clone(bench);
     blocking(move || own.spare_roots.clear()).await;
+    if !can_repeat(request) {
+        wanted.iter().try_for_each(|step| check_layers(workshop, &solution.rootfs(*step).layers))?;
+    }
     let images = assemble_images(request, plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;

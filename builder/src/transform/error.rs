@@ -10,6 +10,7 @@ use kiln_store::StoreError;
 use super::OpenStep;
 use crate::blobs::FetchError;
 use crate::layers::LayerError;
+use crate::recording::Lack;
 use crate::secrets::SecretError;
 use crate::source::context::ContextError;
 use crate::source::git::GitError;
@@ -38,6 +39,9 @@ pub enum StepError {
         /// The ones that were tried.
         tried: Vec<String>,
     },
+    /// The kernel would refuse what the step has.
+    #[error("{0}")]
+    Lack(#[from] Lack),
     /// This machine cannot run processes of steps.
     #[error("this machine cannot run the step: {reason}")]
     Impossible {

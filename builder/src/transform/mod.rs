@@ -5,6 +5,7 @@ mod run;
 
 mod shell;
 
+mod lacks;
 mod recorded;
 mod run_mounts;
 mod run_root;

@@ -1,4 +1,5 @@
-//! Ownership and devices that the kernel would not grant to a process with a single id, as its sandbox remembers them.
+//! Ownership and devices that the kernel would not grant to a process with a single id, or with too few, as its sandbox remembers
+//! them.
 //!
 //! | Where | Says |
 //! |---|---|
@@ -18,9 +19,10 @@ use std::sync::Arc;
 use kiln_layer::{
     ArchivePath, Changes, Device, Devices, DirectoryOrigin, Entry, Kind, Metadata, Ownership, Tree, WithTime,
 };
-use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Remembered};
+use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Owning, Remembered};
 
 use crate::layers;
+use crate::recording::may_record;
 use crate::workshop::Workshop;
 
 /// What was remembered during one step.
@@ -32,11 +34,15 @@ pub(super) struct Recorded {
     directory: Arc<DirectoryOrigin>,
 }
 
-/// Returns what the sandbox must be told of a file system whose owners are recorded.
+/// Returns what the sandbox must be told of owners.
 pub(super) fn remembered(workshop: &Workshop, tree: &Tree) -> Remembered {
-    let devices = layers::devices(workshop) == Devices::Record;
-    let mut remembered = Remembered { devices, ..Remembered::default() };
-    if layers::ownership(workshop) != Ownership::Recorded {
+    let owners = match layers::ownership(workshop) {
+        Ownership::Recorded => Owning::Remember,
+        Ownership::Real if may_record(workshop) => Owning::SetOrEnd,
+        Ownership::Real => Owning::Set,
+    };
+    let mut remembered = Remembered { owners, ..Remembered::default() };
+    if owners != Owning::Remember {
         return remembered;
     }
     for (path, entry) in tree.iter() {

@@ -14,6 +14,7 @@ use super::caches::open_caches;
 use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, on_cpu, write_layer};
 use super::flight::{Boarding, board};
 use super::known::{far_layer, near_layer};
+use super::lacks::{refuse, refuse_known};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
@@ -25,6 +26,7 @@ use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
+use crate::recording::{self, Lack};
 use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs};
 
@@ -65,6 +67,7 @@ pub(super) async fn run(
         }
     }
     refuse_foreign(bench, &op, &parent)?;
+    refuse_known(bench, &op, file_systems(&parent, &given))?;
     for rootfs in file_systems(&parent, &given) {
         fetch_unpacked(bench, &rootfs.layers).await?;
     }
@@ -83,11 +86,14 @@ pub(super) async fn run(
 
 /// Returns the file systems that a step is over or reads.
 fn file_systems<'a>(parent: &'a Rootfs, given: &'a Given) -> impl Iterator<Item = &'a Rootfs> {
-    let read = given.reads.iter().filter_map(|read| match read {
+    std::iter::once(parent).chain(read_by(given))
+}
+
+fn read_by(given: &Given) -> impl Iterator<Item = &Rootfs> {
+    given.reads.iter().filter_map(|read| match read {
         StepOutput::Rootfs(rootfs) => Some(rootfs),
         StepOutput::Files(_) | StepOutput::File(_) => None,
-    });
-    std::iter::once(parent).chain(read)
+    })
 }
 
 /// Refuses a step whose programs are for a machine that neither this one is nor emulates. Where that cannot be told, the step
@@ -180,6 +186,9 @@ fn run_blocking(
             Err(error) if error.shell_code().is_some() => return Err(left(bench, error.into(), open)),
             Err(error) => {
                 drop(open.end());
+                if let Some(lack) = Lack::of_step(&error) {
+                    recording::remember(&bench.workshop.store, &bench.key_base, op, &lack)?;
+                }
                 return Err(error.into());
             }
         };
@@ -231,6 +240,11 @@ fn prepare(
     let form = RootForm::of(bench, stack)?;
     let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
+    refuse(
+        bench,
+        &user,
+        std::iter::once(stack).chain(read_by(given).map(|rootfs| rootfs.layers.as_slice())),
+    )?;
     let caches = open_caches(bench, op, given)?;
     let below = Below { stack, tree: &tree };
     let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op), form.is_overlay())?;
@@ -252,6 +266,7 @@ pub async fn open(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<OpenSt
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
+    refuse_known(bench, op, file_systems(&parent, &given))?;
     for rootfs in file_systems(&parent, &given) {
         fetch_unlisted(bench, &rootfs.layers).await?;
         fetch_unpacked(bench, &rootfs.layers).await?;

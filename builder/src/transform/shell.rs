@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
-use kiln_sandbox::{CancelToken, ExecError, ExitStatus, RunSpec, Streams, attend};
+use kiln_sandbox::{CancelToken, ExecError, ExitStatus, Owning, RunSpec, Streams, attend};
 
 use super::StepError;
 use super::caches::Caches;
@@ -65,6 +65,10 @@ impl OpenStep {
         attendant: Attendant,
         interrupt: &Interrupt,
     ) -> Result<ExitStatus, StepError> {
+        // Nobody's shell is ended for what the kernel refuses.
+        if self.spec.remembered.owners == Owning::SetOrEnd {
+            self.spec.remembered.owners = Owning::Set;
+        }
         let is_set = self.spec.env.iter().any(|(name, _)| name == "TERM");
         if let Some(kind) = attendant.terminal_kind.filter(|_| !is_set) {
             self.spec.env.push(("TERM".into(), kind));

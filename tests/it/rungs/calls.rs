@@ -55,9 +55,10 @@ fn compare_all(root: &str) {
 }
 
 fn compare_with_devices(root: &str) {
-    requires!("root", "cc", "setpriv");
+    requires!("root", "cc", "setpriv", "newuidmap");
     let space = TestSpace::shared();
-    compare(&space, &[&users::with_single_id(&space)], root, ",\"devices\"");
+    let users = [&users::with_subordinate_ids(&space), &users::with_single_id(&space)];
+    compare(&space, &users, root, ",\"devices\"");
 }
 
 #[test]
@@ -71,11 +72,11 @@ fn random_calls_in_copies_are_answered_alike_on_all_rungs() {
 }
 
 #[test]
-fn random_calls_with_devices_are_answered_as_to_root_where_one_id_exists() {
+fn random_calls_with_devices_are_answered_alike_on_all_rungs() {
     compare_with_devices("overlay");
 }
 
 #[test]
-fn random_calls_with_devices_in_copies_are_answered_as_to_root_where_one_id_exists() {
+fn random_calls_with_devices_in_copies_are_answered_alike_on_all_rungs() {
     compare_with_devices("copy");
 }

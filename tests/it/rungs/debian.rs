@@ -31,6 +31,11 @@ const DEBIAN_ROWS: &[Row] = &[
          open F,q(>),q(/tmp/33/f); print F join q( ),$<,$>,$(,$)'\n",
     ),
     row(
+        "a user with a high id",
+        "RUN useradd -m -u 200000 big && chage -d 1 big && rm -f /etc/*- && su big -c 'cd; touch a; id > b; chmod 4755 a' \
+         && stat -c '%n %U %G %u' /home/big /home/big/* > /s\nUSER big\nRUN cd && tar -cf t a && tar -xpf t && rm t && id > c\n",
+    ),
+    row(
         "capabilities and other attributes of files",
         "RUN mkdir /o && cp /bin/true /o/t && cp /bin/true /o/u && perl -e '$v=pack(\"V5\",0x02000001,0x400,0,0,0); for (qw(t u)) { \
          syscall(188,$p=\"/o/$_\",$n=\"security.capability\",$v,20,0)==0 or die $! } \

@@ -5,6 +5,9 @@ mod debian;
 
 use std::path::Path;
 
+use serde_json::json;
+
+use crate::support::served::mirror_config;
 use crate::support::users::{self, User};
 use crate::support::{TestSpace, busybox, requires};
 
@@ -12,23 +15,10 @@ use crate::support::{TestSpace, busybox, requires};
 struct Row {
     name: &'static str,
     steps: &'static str,
-    rungs: Rungs,
-}
-
-/// Where a row can be run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rungs {
-    All,
-    /// Not with subordinate ids, which end somewhere, and where a device looks like an empty file.
-    RootAndSingle,
 }
 
 const fn row(name: &'static str, steps: &'static str) -> Row {
-    Row { name, steps, rungs: Rungs::All }
-}
-
-const fn row_without_subordinate(name: &'static str, steps: &'static str) -> Row {
-    Row { name, steps, rungs: Rungs::RootAndSingle }
+    Row { name, steps }
 }
 
 /// The small base, with more of its program's names and with users.
@@ -176,10 +166,46 @@ const BUSYBOX_ROWS: &[Row] = &[
         "RUN touch /a /b && chown 65534:65534 /a && mkdir /d && chown 65535:65535 /d && ln -s a /l && chown -h 65534:1 /l\n\
          RUN cp -a /a /b && cp -a /l /l2\n",
     ),
-    row_without_subordinate(
+    row(
         "ids above any subordinate range",
         "RUN touch /a /b && chown 100000:4294967294 /a && mkdir /d && chown 4294967294:65536 /d && ln -s a /l \
          && chown -h 4294967294 /l\nRUN cp -a /a /c && cp -a /d /e && stat -c '%n %u %g' /a /c /d /e /l > /s\n",
+    ),
+    row(
+        "a high id in a later step, after steps with real owners and a cache mount",
+        "RUN --mount=type=cache,target=/k touch /k/a && chown 5:6 /k/a && echo 1 > /1 && chown 7:8 /1\n\
+         RUN --mount=type=cache,target=/k cp -a /k/a /a && stat -c '%u %g' /k/a /1 > /s && chown 123456:7 /1\n\
+         RUN --mount=type=cache,target=/k cp -a /k/a /a2 && chown 9 /k/a && stat -c '%u %g' /1 /a /k/a > /s2 && rm /k/a\n",
+    ),
+    row(
+        "a set-user-id program of a high id, and a file with several names",
+        "RUN mkdir -m 777 /w && cp /bin/busybox /w/ash && chown 123456:200000 /w/ash && chmod 6755 /w/ash && touch /f \
+         && ln /f /g && chown 123456 /f\nUSER 1000:1000\nRUN /w/ash -c 'id; touch /w/t' > /tmp/b 2>&1; stat -c '%u %g %a' /w/* /f /g > /tmp/s\n",
+    ),
+    row(
+        "files of COPY with a high owner",
+        "COPY --chown=123456:123457 . /c\nRUN cp -a /c /d && stat -c '%u:%g %n' /c/* > /s\n",
+    ),
+    row(
+        "a high USER",
+        "USER 123456:200000\nWORKDIR /wd/deep\nRUN id > /tmp/x && stat -c '%u %g' /wd /wd/deep >> /tmp/x && mkdir /tmp/d && chmod 2700 /tmp/d\n\
+         RUN <<EOF\nid -u > /tmp/d/y\nEOF\n",
+    ),
+    row(
+        "mounts with high owners",
+        "FROM base AS high\nCOPY --chown=123456:7 file /b/f\nFROM base\n\
+         RUN --mount=type=cache,target=/high,uid=123456,gid=5 stat -c '%u %g' /high > /s && touch /high/x\n\
+         RUN --mount=type=bind,from=high,source=/b,target=/b --mount=type=tmpfs,target=/t touch /t/x && stat -c '%u %g' /b/f > /s2 && cp -a /b /b2\n",
+    ),
+    row(
+        "a high user made in a step, who does something",
+        "RUN echo big:x:200000:200000:big:/home/big:/bin/sh >> /etc/passwd && echo big:x:200000: >> /etc/group \
+         && echo 'big:*:1::::::' >> /etc/shadow && mkdir /home/big && chown big:big /home/big \
+         && su big -c 'cd; touch a; mkdir b; id > c; ln -s a d' && stat -c '%U %G %u' /home/big/* > /s\n",
+    ),
+    row(
+        "groups that exist in a list alone",
+        "RUN echo far:x:300000:app >> /etc/group\nUSER app\nRUN id -G > /tmp/i && touch /tmp/f && chgrp far /tmp/f\n",
     ),
     row(
         "devices, given away, renamed and copied",
@@ -191,7 +217,7 @@ const BUSYBOX_ROWS: &[Row] = &[
         "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod b b 7 9 && ln b h && mknod d c 1 5\n\
          RUN cd /dv && chown 0:0 c b d && chmod 644 c && chmod 600 d\nRUN rm /dv/c && mv /dv/b /dv/e\n",
     ),
-    row_without_subordinate(
+    row(
         "devices, looked at, copied and packed",
         "RUN mkdir /dv && cd /dv && mknod c c 1 3 && mknod -m 640 b b 7 9 && mknod p p && chown 5:6 c\n\
          RUN cd /dv && stat -c '%n %F %t %T %u' c b p > /s && cp -a /dv /dw && tar -cf /t -C /dv c b p && mkdir /dx \
@@ -207,11 +233,8 @@ fn check(space: &TestSpace, rows: &[(&str, &Row)]) {
         space.context(&format!("row{number}"), &[("Dockerfile", &dockerfile), ("file", "x")])
     };
     let contexts: Vec<_> = rows.iter().enumerate().map(context).collect();
-    let build_all = |user: Option<&User>| -> Vec<Option<String>> {
-        let is_wanted =
-            |row: &Row| row.rungs == Rungs::All || user.is_none_or(|user| user.name == single.name);
-        let pairs = rows.iter().zip(&contexts);
-        pairs.map(|((_, row), context)| is_wanted(row).then(|| digest(space, user, context))).collect()
+    let build_all = |user: Option<&User>| -> Vec<String> {
+        contexts.iter().map(|context| digest(space, user, context)).collect()
     };
     let [root, subordinate, single] = std::thread::scope(|scope| {
         [None, Some(&subordinate), Some(&single)]
@@ -219,9 +242,7 @@ fn check(space: &TestSpace, rows: &[(&str, &Row)]) {
             .map(|thread| thread.join().unwrap())
     });
     let differing: Vec<_> = (0..rows.len())
-        .filter(|at| {
-            single[*at] != root[*at] || (subordinate[*at].is_some() && subordinate[*at] != root[*at])
-        })
+        .filter(|at| single[*at] != root[*at] || subordinate[*at] != root[*at])
         .map(|at| (rows[at].1.name, &root[at], &subordinate[at], &single[at]))
         .collect();
     assert!(differing.is_empty(), "as root, with subordinate ids, with a single id: {differing:#?}");
@@ -251,4 +272,61 @@ fn check_busybox(root: &str) {
     space.config(&format!("{config}\n[build]\nroot = \"{root}\"\n"));
     check(&space, &BUSYBOX_ROWS.iter().map(|row| (BUSYBOX, row)).collect::<Vec<_>>());
     drop(server);
+}
+
+/// A base with owners above any subordinate range, and with a device.
+const HIGH: &str = "FROM high\n";
+
+const HIGH_ROWS: &[Row] = &[
+    row(
+        "a base with high owners and a device",
+        "RUN cp -a /high /copy && stat -c '%n %u %g %a %F' /high /high/* > /s\n",
+    ),
+    row(
+        "a base with high owners, and another way to use it",
+        "COPY --from=high /high /again\nRUN chown 5 /high/f && rm /high/d\n",
+    ),
+];
+
+#[test]
+fn a_base_with_high_owners_has_one_digest_on_all_rungs() {
+    requires!("root", "busybox", "setpriv", "newuidmap");
+    let space = TestSpace::shared();
+    let mut served = busybox::images();
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]}});
+    served.add_archives("library/high:latest", config, &[busybox::rootfs(), high_owners()]);
+    let server = served.start();
+    space.config(&mirror_config(&server.host()));
+    check(&space, &HIGH_ROWS.iter().map(|row| (HIGH, row)).collect::<Vec<_>>());
+    drop(server);
+}
+
+/// A layer with a directory, a set-user-id file, a symlink and a device, all of high owners.
+fn high_owners() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, kind, mode) in [
+        ("high/", tar::EntryType::Directory, 0o2775),
+        ("high/f", tar::EntryType::Regular, 0o4755),
+        ("high/l", tar::EntryType::Symlink, 0o777),
+        ("high/d", tar::EntryType::Char, 0o640),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(123_456);
+        header.set_gid(200_000);
+        header.set_size(0);
+        match kind {
+            tar::EntryType::Symlink => header.set_link_name("f").unwrap(),
+            tar::EntryType::Char => {
+                header.set_device_major(1).unwrap();
+                header.set_device_minor(3).unwrap();
+            }
+            _ => {}
+        }
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
 }

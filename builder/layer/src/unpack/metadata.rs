@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use thiserror::Error;
 
 use super::disk::Disk;
 use super::{Ownership, UnpackError};
@@ -67,21 +68,31 @@ impl Disk<'_> {
     }
 }
 
-/// Says which id is missing where the kernel only says that an owner is an invalid argument: one that the user namespace of
-/// this process does not have.
+/// An id that the user namespace of this process does not have, so that the kernel cannot set it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{kind} id {id} is not available here: only {available} ids are mapped")]
+pub struct MissingId {
+    /// `user` or `group`.
+    pub kind: &'static str,
+    /// The id.
+    pub id: u32,
+    /// How many there are.
+    pub available: u64,
+}
+
+/// Says which id is missing where the kernel only says that an owner is an invalid argument.
 pub(crate) fn owner_error(metadata: &Metadata, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::InvalidInput {
         return error;
     }
     let missing = [("user", metadata.uid, "uid"), ("group", metadata.gid, "gid")].into_iter().find_map(
         |(kind, id, name)| {
-            let available = ids_without(id, &std::fs::read_to_string(format!("/proc/self/{name}_map")).ok()?)?;
-            Some(format!(
-                "{kind} id {id} is not available here: only {available} ids are mapped; a longer range in /etc/sub{name} gives more"
-            ))
+            let available =
+                ids_without(id, &std::fs::read_to_string(format!("/proc/self/{name}_map")).ok()?)?;
+            Some(MissingId { kind, id, available })
         },
     );
-    missing.map_or(error, |text| io::Error::new(io::ErrorKind::InvalidInput, text))
+    missing.map_or(error, |missing| io::Error::new(io::ErrorKind::InvalidInput, missing))
 }
 
 /// Returns how many ids a map has, if this one is not among them. The format is that of user_namespaces(7).

@@ -25,6 +25,7 @@ use crate::tar::read::{Limits, ReadError};
 use crate::tree::{ResolveError, Tree, TreeError};
 use disk::Disk;
 use layer::Layer;
+pub use metadata::MissingId;
 pub(crate) use metadata::{is_refusal, owner_error};
 pub(crate) use remove::remove_tree;
 

@@ -91,7 +91,9 @@ impl Supervisor<'_> {
         for _ in 0..LINKS_MAX {
             let place = match self.place(pid, directory, &path) {
                 // Of the caller itself, which this process is not.
-                Err(Errno::NOENT) if path.starts_with(b"/proc/") => return Ok(Answer::Continue),
+                Err(Errno::NOENT) if path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/") => {
+                    return Ok(Answer::Continue);
+                }
                 place => place?,
             };
             let is_ordinary = place.owner == Owner::default();
@@ -190,7 +192,7 @@ impl Supervisor<'_> {
         let path = self.proc.read_path(pid, path)?;
         let place = self.place(pid, directory, &path)?;
         let is_ordinary = place.owner == Owner::default() && self.owners.has_no_list();
-        if !is_device && (is_ordinary || !self.has_single_id) {
+        if !is_device && is_ordinary {
             return Ok(Answer::Continue);
         }
         let mode = Mode::from_raw_mode(mode & 0o7777 & !self.proc.umask(pid));
@@ -198,10 +200,8 @@ impl Supervisor<'_> {
             let file = openat(&place.parent, &place.name[..], NEW | OFlags::WRONLY, mode)?;
             let is_block = kind == FileType::BlockDevice;
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            let mut remembered = self.owners.set_device(&file, DeviceNode { is_block, major, minor });
-            if self.has_single_id {
-                remembered = remembered.and_then(|()| self.owners.set(&file, place.owner));
-            }
+            let remembered = self.owners.set_device(&file, DeviceNode { is_block, major, minor });
+            let remembered = remembered.and_then(|()| self.owners.set(&file, place.owner));
             return Ok(remembered.map_or_else(Answer::Fail, |()| Answer::Return(0)));
         }
         let kind = if kind == FileType::Unknown { FileType::RegularFile } else { kind };

@@ -5,11 +5,10 @@ use rustix::io::Errno;
 
 use super::Supervisor;
 use super::look::Target;
+use super::unmapped::groups_of;
 use crate::credentials::{Change, Credentials, Ids, apply};
 use crate::root::path_of_descriptor;
 use crate::sys::{self, Answer, Notification};
-
-const GROUPS_MAX: usize = 65536;
 
 impl Supervisor<'_> {
     /// Returns what a process believes.
@@ -36,7 +35,7 @@ impl Supervisor<'_> {
             libc::SYS_getresgid => return self.write_ids(call, now.group),
             libc::SYS_getgroups => return self.write_groups(call, &now),
             libc::SYS_setgroups if !is_privileged => return Err(Errno::PERM),
-            libc::SYS_setgroups => now.groups = self.read_groups(call)?,
+            libc::SYS_setgroups => now.groups = groups_of(call, &self.proc)?,
             // With another value it is the kernel's error.
             libc::SYS_prctl if second > 1 => return Ok(Answer::Continue),
             libc::SYS_prctl => now.keeps_capabilities = second == 1,
@@ -137,25 +136,6 @@ impl Supervisor<'_> {
             self.write_back(call, address, &bytes)?;
         }
         Ok(Answer::Return(count as i64))
-    }
-
-    fn read_groups(&self, call: &Notification) -> Result<Vec<u32>, Errno> {
-        let count = call.arguments[0] as u32 as usize;
-        if count > GROUPS_MAX {
-            return Err(Errno::INVAL);
-        }
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = self.proc.read_memory(call.pid, call.arguments[1], count * 4)?;
-        if bytes.len() < count * 4 {
-            return Err(Errno::FAULT);
-        }
-        let (ids, _) = bytes.as_chunks::<4>();
-        let mut ids: Vec<u32> = ids.iter().map(|id| u32::from_ne_bytes(*id)).collect();
-        ids.sort_unstable();
-        // The largest id means none.
-        if ids.last() == Some(&u32::MAX) { Err(Errno::INVAL) } else { Ok(ids) }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Answers the system calls that fail, or tell something else, where only one id exists, and remembers what they asked for.
+//! Answers the system calls that fail, or tell something else, where owners are remembered, as with a single id, and remembers what
+//! they asked for.
 //!
 //! | Call | Answer | Remembered |
 //! |---|---|---|
@@ -13,6 +14,8 @@
 //! It runs in the keeper, which reads arguments from the caller's memory and opens its files through `/proc`. All of this
 //! happens inside the sandbox and with its rights: a step that lies only deceives itself. What cannot be found out the kernel
 //! is asked for, whose answer is then the caller's.
+//!
+//! Where the kernel sets owners nothing is answered here: see [`unmapped`].
 
 mod create;
 
@@ -24,6 +27,8 @@ mod look;
 
 mod owners;
 
+mod unmapped;
+
 mod caller;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,10 +37,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::credentials::Beliefs;
+use crate::error::Operation;
 use crate::ids::IdMap;
 use crate::seccomp::{Notified, When};
-use crate::spec::{OwnershipRecord, RunSpec};
+use crate::spec::{OwnershipRecord, Owning, RunSpec};
 use crate::sys::{self, Answer, Notification, answer_notification, receive_notification};
+use crate::wire::Failure;
 pub(crate) use caller::start_numbers;
 use caller::{NUMBER_LIMIT, Proc};
 use look::Target;
@@ -54,23 +61,16 @@ const fn always(number: i64) -> Notified {
     Notified { number, when: When::Always }
 }
 
-/// Returns the calls of a step that are answered here; none where the kernel knows all owners, and devices are made or refused.
-pub(crate) fn notified(spec: &RunSpec, ids: &IdMap) -> &'static [Notified] {
-    match (ids.is_single(), spec.remembered.devices) {
-        (true, _) => NOTIFIED,
-        (false, true) => NOTIFIED_OF_DEVICES,
-        (false, false) => &[],
+/// Returns the calls of a step that are looked at here; none where the kernel answers all.
+pub(crate) fn notified(spec: &RunSpec, ids: &IdMap) -> Vec<Notified> {
+    match spec.remembered.owners {
+        Owning::Set => Vec::new(),
+        Owning::SetOrEnd => unmapped::notified(ids),
+        Owning::Remember => NOTIFIED.to_vec(),
     }
 }
 
-/// Where more than one id exists.
-const NOTIFIED_OF_DEVICES: &[Notified] = &[
-    #[cfg(target_arch = "x86_64")]
-    always(libc::SYS_mknod),
-    always(libc::SYS_mknodat),
-];
-
-/// Where only one does.
+/// Where owners are remembered.
 const NOTIFIED: &[Notified] = &[
     #[cfg(target_arch = "x86_64")]
     always(libc::SYS_chown),
@@ -141,8 +141,8 @@ pub(crate) struct Supervisor<'a> {
     proc: Proc,
     beliefs: Beliefs,
     owners: Owners<'a>,
-    /// Whether owners are remembered; else the kernel knows them.
-    has_single_id: bool,
+    /// The ids that there are, where the kernel sets owners.
+    set_for: Option<&'a IdMap>,
     /// Whether the root of the step is known, or is not one root any more.
     is_root_decided: bool,
 }
@@ -153,7 +153,7 @@ impl<'a> Supervisor<'a> {
         listener: OwnedFd,
         changes: &'a OwnedFd,
         spec: &RunSpec,
-        ids: &IdMap,
+        ids: &'a IdMap,
     ) -> Result<Self, Errno> {
         match sys::wake_in_turn(&listener) {
             // Linux before 6.6: slower, that is all.
@@ -163,8 +163,8 @@ impl<'a> Supervisor<'a> {
         // What is made here gets the mask of its maker.
         rustix::process::umask(rustix::fs::Mode::empty());
         let (beliefs, owners) = (Beliefs::new(&spec.user), Owners::new(changes, spec));
-        let (proc, has_single_id) = (Proc::new()?, ids.is_single());
-        Ok(Supervisor { listener, proc, beliefs, owners, has_single_id, is_root_decided: false })
+        let set_for = (spec.remembered.owners != Owning::Remember).then_some(ids);
+        Ok(Supervisor { listener, proc: Proc::new()?, beliefs, owners, set_for, is_root_decided: false })
     }
 
     /// Returns what could only be remembered in a list.
@@ -173,16 +173,26 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Answers one notification that is there.
-    pub(crate) fn serve(&mut self) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// When the step needs what the kernel would refuse: nobody answers it then, and it is to be ended.
+    pub(crate) fn serve(&mut self) -> Result<(), Failure> {
+        let supervising = Failure::during(Operation::Supervise);
         let notification = match receive_notification(&self.listener) {
             // The caller was killed before we looked.
             Err(Errno::NOENT | Errno::INTR) => return Ok(()),
-            received => received?,
+            received => received.map_err(&supervising)?,
         };
-        let answer = self.answer(&notification).unwrap_or_else(Answer::Fail);
+        let answer = match self.set_for {
+            Some(ids) => match unmapped::lack(&notification, ids, &self.proc) {
+                Some(lack) if sys::is_waiting(&self.listener, notification.id) => return Err(lack),
+                _ => Answer::Continue,
+            },
+            None => self.answer(&notification).unwrap_or_else(Answer::Fail),
+        };
         match answer_notification(&self.listener, notification.id, answer) {
             Err(Errno::NOENT) => Ok(()),
-            sent => sent,
+            sent => sent.map_err(supervising),
         }
     }
 
@@ -190,13 +200,10 @@ impl<'a> Supervisor<'a> {
         if !self.is_root_decided {
             // The first call is the step's own, before it becomes its program.
             self.is_root_decided = true;
-            // With more ids, a change of root is not told.
-            if self.has_single_id {
-                self.proc.share_root(call.pid);
-                // Without it paths alone decide.
-                if let Ok(root) = self.proc.open(call.pid, libc::AT_FDCWD, b"/", OFlags::PATH) {
-                    self.owners.know_root(&root);
-                }
+            self.proc.share_root(call.pid);
+            // Without it paths alone decide.
+            if let Ok(root) = self.proc.open(call.pid, libc::AT_FDCWD, b"/", OFlags::PATH) {
+                self.owners.know_root(&root);
             }
         }
         let [first, second, third, fourth, ..] = call.arguments;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use kiln_sandbox::{
     DEVICE_ATTRIBUTE, ExecError, ExitStatus, Mount, MountKind, Network, OWNER_ATTRIBUTE, Owner,
-    OwnershipRecord, RootPlan, RunSpec, Ulimit, UlimitKind, try_overlay,
+    OwnershipRecord, Owning, RootPlan, RunSpec, Ulimit, UlimitKind, try_overlay,
 };
 
 use super::harness::{Case, rung};
@@ -32,7 +32,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_root_is_entered_by_chroot_and_given_back_as_it_was", a_root_by_chroot),
     ("an_overlay_is_tried_without_a_trace", an_overlay_is_tried),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
-    ("what_a_single_id_cannot_do_is_remembered", single_id_remembers),
+    ("what_the_kernel_would_not_do_is_remembered", owners_are_remembered),
     ("what_is_remembered_is_seen_in_the_step", remembered_is_seen),
     ("errors_of_new_names_are_the_kernels", errors_of_new_names),
     ("ids_that_do_not_exist_are_pretended", ids_are_pretended),
@@ -404,8 +404,8 @@ fn attribute(space: &Space, name: &str, attribute: &str) -> Option<String> {
     Some(String::from_utf8(value[..length].to_vec()).unwrap())
 }
 
-fn single_id_remembers() {
-    if rung() != "single" {
+fn owners_are_remembered() {
+    if rung() == "root" {
         return;
     }
     let space = Space::new();
@@ -414,7 +414,9 @@ fn single_id_remembers() {
                   chown 5:6 /b; chown 0:0 /b; ln -s x /l; chown -h 8:9 /l; mv /l /l2; ln -s x /m; chown -h 1:1 /m; chown -h 0:0 /m; mknod -m 600 /c c 1 3; mknod /dev/loop b 7 0; \
                   mv /a /moved; cd /q; touch r; chown 70000:80000 ./r; chown 3:4 /old; chown 1 /none 2>/dev/null || echo missing; \
                   mknod /fifo p; chown 2 /proc/version 2>/dev/null || echo refused";
-    let outcome = space.try_run(&script_spec(script)).unwrap();
+    let mut spec = script_spec(script);
+    spec.remembered.owners = Owning::Remember;
+    let outcome = space.try_run(&spec).unwrap();
     assert_eq!(outcome.output, "755\nmissing\nrefused\n");
     let rows = [
         ("moved", Some("5:7")),
@@ -436,7 +438,7 @@ fn single_id_remembers() {
 }
 
 fn remembered_is_seen() {
-    if rung() != "single" {
+    if rung() == "root" {
         return;
     }
     let space = Space::new();
@@ -454,6 +456,7 @@ fn remembered_is_seen() {
     ];
     for (script, expected) in rows {
         let mut spec = script_spec(script);
+        spec.remembered.owners = Owning::Remember;
         spec.remembered.has_any = true;
         spec.remembered.links = vec![("link".into(), Owner { uid: 9, gid: 9 })];
         assert_eq!(space.output(&spec), expected, "{script}");
@@ -467,8 +470,9 @@ fn errors_of_new_names() {
     let mut spec = RunSpec::new(["/bin/sh", "-c", &format!("exec 2>&1; {script}")]);
     let expected = space.output(&spec);
     assert!(expected.ends_with("d g l "), "{expected}");
-    if rung() == "single" {
+    if rung() != "root" {
         let other = Space::new();
+        spec.remembered.owners = Owning::Remember;
         (spec.user.uid, spec.user.gid) = (1000, 1000);
         assert_eq!(other.output(&spec), expected);
     }

@@ -7,6 +7,7 @@
 
 mod attended;
 mod cases;
+mod ended;
 mod escapes;
 mod harness;
 mod hostile;
@@ -15,5 +16,5 @@ mod spare;
 
 fn main() {
     kiln_sandbox::run_if_child();
-    harness::main(&[cases::ALL, attended::ALL, hostile::ALL, escapes::ALL, spare::ALL].concat());
+    harness::main(&[cases::ALL, ended::ALL, attended::ALL, hostile::ALL, escapes::ALL, spare::ALL].concat());
 }

@@ -83,6 +83,8 @@ pub mod progress;
 
 pub mod request;
 
+pub mod explain;
+
 pub mod plan;
 
 pub mod git_reference;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kiln_oci::{Digest, Reference};
 use kiln_sandbox::Streams;
 
+use crate::explain::Reason;
 use crate::plan::{Origin, Plan, StepId};
 
 /// Takes events, from any thread.
@@ -62,6 +63,13 @@ pub enum ProgressEvent<'a> {
     StepStarted {
         /// The step.
         step: StepId,
+    },
+    /// A step that has begun is in no cache, and will be done. It comes whether or not somebody asked for explanations.
+    StepMissed {
+        /// The step.
+        step: StepId,
+        /// Why it is done again.
+        reason: &'a Reason,
     },
     /// A step printed something.
     StepOutput {

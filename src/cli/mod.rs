@@ -6,6 +6,7 @@
 mod build;
 mod doctor;
 mod enter;
+mod explain;
 mod image;
 mod lint;
 pub(crate) mod not_yet;
@@ -15,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use build::{ArgumentsWord, BuildArgs, CompatWord, NetworkWord, OnErrorWord};
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
+pub(crate) use explain::{ExplainArgs, ExplainFormat};
 pub(crate) use image::{
     ArchiveWord, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs,
     PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Open a shell in a step of the last build
     Enter(EnterArgs),
+    /// Say why steps of the last build ran
+    Explain(ExplainArgs),
     /// Report what is wrong and what is doubtful in Dockerfiles
     Lint(Box<LintArgs>),
     /// List the images of this store

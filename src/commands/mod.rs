@@ -7,6 +7,7 @@ mod build;
 mod call;
 mod doctor;
 mod enter;
+mod explain;
 mod history;
 mod images;
 mod import;
@@ -14,6 +15,7 @@ mod inspect;
 mod lint;
 mod load;
 mod login;
+mod plan;
 mod pull;
 mod push;
 mod rewrite;
@@ -53,6 +55,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Build(args) => build::run(*args, context).await?,
         // It ends as what it ran.
         Command::Enter(args) => return enter::run(args, context).await,
+        Command::Explain(args) => explain::run(&args, context)?,
         Command::Lint(args) => lint::run(*args, context).await?,
         Command::Images(args) => images::run(&args, context)?,
         Command::Inspect(args) => inspect::run(&args, context)?,

@@ -98,6 +98,10 @@ impl<W: Write> Tty<W> {
                 self.begin(number, self.labels.step(*step).to_owned(), at);
                 self.steps.insert(*step, Output::default());
             }
+            ProgressEvent::StepMissed { step, reason } => {
+                let text = format!("{}: {reason}", self.labels.step(*step));
+                self.finish_line(Paint::Dim, "because", &text);
+            }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes),
             ProgressEvent::StepDone { step, took } => {
                 self.view.done += 1;

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use kiln_sandbox::ExecError;
 
+use super::explaining::Explainer;
 use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
 use crate::aside::Aside;
@@ -69,7 +70,7 @@ impl Solution {
 pub async fn solve(
     bench: &Arc<Bench>,
     plan: &Arc<Plan>,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     wanted: &[StepId],
     interrupt: &Interrupt,
 ) -> Result<Solution, SolveError> {
@@ -81,6 +82,7 @@ pub async fn solve(
         scheduler: Scheduler::new(plan, wanted),
         outputs: vec![None; plan.len()],
         interrupt,
+        explainer: Arc::new(Explainer::new(bench, plan, keys)),
         failure: None,
     };
     let mut running = FuturesUnordered::new();
@@ -111,6 +113,7 @@ pub async fn solve(
             never = &mut work_aside => match never {},
         }
     }
+    driver.explainer_renews(wanted);
     until_done(aside, work_aside, interrupt).await;
     driver.fail_aside();
     match driver.failure {
@@ -140,11 +143,12 @@ async fn until_done(
 struct Driver<'a> {
     bench: &'a Arc<Bench>,
     plan: &'a Arc<Plan>,
-    keys: &'a Keys,
+    keys: &'a Arc<Keys>,
     cache: LocalCache,
     scheduler: Scheduler,
     outputs: Vec<Option<StepOutput>>,
     interrupt: &'a Interrupt,
+    explainer: Arc<Explainer>,
     failure: Option<SolveError>,
 }
 
@@ -163,8 +167,12 @@ impl Driver<'_> {
             self.bench.spare.expect(1);
         }
         if let Some(rootfs) = &hit {
+            self.explainer.came_out(step, rootfs);
             self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs.clone()));
             self.bench.progress.on(&ProgressEvent::StepCached { step });
+        }
+        if hit.is_none() && is_transform {
+            self.explainer.look_back(step);
         }
         self.scheduler.on(Event::Probed { step, hit: hit.is_some() });
     }
@@ -178,7 +186,9 @@ impl Driver<'_> {
             reads: op.reads().into_iter().map(output).collect(),
             selections: self.keys.selections(step).to_vec(),
             copies: self.plan.copies_in(self.plan.step(step).op.parent()),
+            reason: None,
         };
+        let explainer = op.parent().is_some().then(|| Arc::clone(&self.explainer));
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {
             bench.progress.on(&ProgressEvent::StepStarted { step });
@@ -186,6 +196,11 @@ impl Driver<'_> {
         let interrupt = self.interrupt.clone();
         async move {
             bench.aside.has_room().await;
+            let mut given = given;
+            if let Some(explainer) = explainer {
+                let job = move || explainer.reason(step, &explainer.missed());
+                given.reason = bench.workshop.lanes.cpu(job).await;
+            }
             let started = Instant::now();
             let work = execute(&bench, step, plan.step(step), given);
             let outcome = match plan.step(step).op {
@@ -207,7 +222,9 @@ impl Driver<'_> {
         match outcome {
             Ok(done) => {
                 if is_transform {
-                    self.record(step, done.rootfs());
+                    self.explainer.came_out(step, done.rootfs());
+                    self.bench.is_done(step, took);
+                    self.record(step, done.rootfs(), took);
                 }
                 self.outputs[step.index()] = Some(done);
                 if is_transform {
@@ -229,12 +246,28 @@ impl Driver<'_> {
         self.fail_aside();
     }
 
-    /// Records the result under the definition key, so that the next build finds it without running anything.
-    fn record(&self, step: StepId, rootfs: &Rootfs) {
+    /// Records the result under the definition key, so that the next build finds it without running anything, and can say why if
+    /// it does not.
+    fn record(&self, step: StepId, rootfs: &Rootfs, took: Duration) {
         let Some(key) = self.keys.lookup(step) else { return };
-        let fields = self.keys.record(self.bench, self.plan, step);
-        let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
-        self.bench.aside.add(step, move || cache.record_definition(key, &rootfs, &fields));
+        let (cache, rootfs, explainer) = (self.cache.clone(), rootfs.clone(), Arc::clone(&self.explainer));
+        self.bench.aside.add(step, move || {
+            let portrait = explainer.remember(step, key, took)?;
+            cache.record_definition(key, &rootfs, &portrait)
+        });
+    }
+
+    /// Says of the results that were found that they are the newest again: the next build is compared with this one. That of the
+    /// last build is, so a build that is repeated writes nothing.
+    fn explainer_renews(&self, wanted: &[StepId]) {
+        let missed = self.bench.missed();
+        for step in wanted.iter().copied().filter(|step| !missed.contains_key(step)) {
+            let is_transform = self.plan.step(step).op.parent().is_some();
+            if is_transform && self.scheduler.is_done(step) {
+                let explainer = Arc::clone(&self.explainer);
+                self.bench.aside.add(step, move || explainer.renew(step));
+            }
+        }
     }
 
     /// Fails when something that was done aside has failed.

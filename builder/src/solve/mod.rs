@@ -1,9 +1,12 @@
 //! Which steps must run, in which order, and the one loop that runs them.
 
+mod ahead;
 mod driver;
+mod explaining;
 mod keys;
 mod scheduler;
 
+pub use ahead::{Ahead, Fate, Fetch, Forecast, look_ahead};
 pub use driver::{Solution, SolveError, solve};
 pub use keys::{Keys, definition_keys};
 pub use scheduler::{Action, Event, Scheduler};

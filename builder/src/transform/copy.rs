@@ -12,9 +12,9 @@ use kiln_oci::Digest;
 
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, await_blobs, fetch, known_layer, on_cpu, write_layer};
-use super::make_dir::fetch_unlisted;
+use super::make_dir::{fetch_unlisted, is_listed};
 use super::selection::{Selector, copy_selection, exclude_matcher};
-use super::{Bench, Given, Reuse, StepError, StepOutput};
+use super::{Bench, Foreseen, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -39,7 +39,7 @@ pub(super) async fn copy(
     if copy.chown.as_deref().is_some_and(accounts::are_needed) {
         await_blobs(bench).await;
     }
-    let Given { reads, selections, .. } = given;
+    let Given { reads, selections, reason, .. } = given;
     let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
@@ -47,11 +47,41 @@ pub(super) async fn copy(
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(new) => {
+            bench.misses(step, reason.as_ref());
             fetch_contents(bench, &new, &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
     };
     Ok(parent.with(layer))
+}
+
+/// Says without writing a layer whether one would be written, or returns what the step would come to.
+pub(super) async fn foresee(
+    bench: &Arc<Bench>,
+    op: &Op,
+    copy: &CopyOp,
+    given: Given,
+) -> Result<Foreseen, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    let Given { reads, selections, .. } = given;
+    let is_here = |read: &StepOutput| match read {
+        StepOutput::Rootfs(rootfs) => is_listed(bench, &rootfs.layers),
+        StepOutput::Files(_) | StepOutput::File(_) => true,
+    };
+    // Archives and accounts are in files, which may have to be fetched to be read.
+    let needs_files = copy.unpack != Unpack::Never || copy.chown.as_deref().is_some_and(accounts::are_needed);
+    let reads_layers = reads.iter().any(|read| matches!(read, StepOutput::Rootfs(_)));
+    let needs_layers = (copy.unpack != Unpack::Never && reads_layers)
+        || (needs_files && !parent.layers.is_empty() && copy.chown.is_some());
+    if needs_layers || !is_listed(bench, &parent.layers) || !reads.iter().all(is_here) {
+        return Ok(Foreseen::Unsure);
+    }
+    let reuse = Reuse::Known;
+    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
+    Ok(match on_cpu(bench, move |bench| prepare(bench, work)).await? {
+        Prepared::Known(layer) => Foreseen::Known(parent.with(layer.map(|layer| *layer))),
+        Prepared::New(_) => Foreseen::Runs,
+    })
 }
 
 /// What a copy works on.

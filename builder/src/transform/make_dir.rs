@@ -7,7 +7,7 @@ use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, await_blobs, fetch, on_cpu, write_layer};
-use super::{Bench, Given, Reuse, StepError};
+use super::{Bench, Foreseen, Given, Reuse, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::{MakeDirOp, Op, StepId};
 use crate::rootfs::{Layer, Rootfs};
@@ -18,6 +18,10 @@ pub(super) async fn make_dir(
     op: &MakeDirOp,
     given: Given,
 ) -> Result<Rootfs, StepError> {
+    // Directories on the same file system are not made anew, only found anew.
+    if given.reason.is_some() {
+        bench.misses(step, given.reason.as_ref());
+    }
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
     if accounts::are_needed(&op.user) {
@@ -38,6 +42,25 @@ pub(super) async fn make_dir(
     })
     .await?;
     Ok(parent.with(layer))
+}
+
+/// Says whether directories would be made, or returns what the step comes to.
+pub(super) async fn foresee(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Foreseen, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    if !is_listed(bench, &parent.layers) {
+        return Ok(Foreseen::Unsure);
+    }
+    let (path, stack) = (op.path.clone(), parent.layers.clone());
+    let is_there = on_cpu(bench, move |bench| {
+        let tree = layers::tree(&bench.workshop, &stack)?;
+        Ok(missing_directories(&tree, &path, None)?.is_empty())
+    });
+    Ok(if is_there.await? { Foreseen::Known(parent.with(None)) } else { Foreseen::Runs })
+}
+
+/// Whether it is known what all of these layers hold.
+pub(super) fn is_listed(bench: &Bench, stack: &[Layer]) -> bool {
+    stack.iter().all(|layer| layers::known_listing(&bench.workshop, &layer.diff_id).is_some())
 }
 
 /// Fetches the layers whose listings are not known.

@@ -35,7 +35,7 @@ pub use shell::{Command, OpenStep};
 pub use spare_roots::SpareRoots;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
@@ -44,9 +44,10 @@ use kiln_sandbox::{CancelToken, Spare};
 
 use crate::agents::Agents;
 use crate::aside::Aside;
+use crate::explain::Reason;
 use crate::plan::key::KeyBase;
 use crate::plan::{Op, Step, StepId, StepKey};
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressEvent};
 use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::{Layer, Rootfs};
 use crate::secrets::Secrets;
@@ -100,8 +101,40 @@ pub struct Bench {
     pub progress: Arc<dyn Progress>,
     /// Work that no step waits for.
     pub aside: Aside,
+    /// Why steps ran that are in no cache.
+    pub missed: Mutex<BTreeMap<StepId, Reason>>,
+    /// How long steps took that are done.
+    pub took: Mutex<BTreeMap<StepId, Duration>>,
+    /// Names the project in records of earlier builds: what the Dockerfile and the main context are called.
+    pub project: Digest,
     /// Layers that this build has made, by content key. Their records may still be on the way to the disk.
     pub made: Mutex<HashMap<StepKey, Layer>>,
+}
+
+impl Bench {
+    /// Says that a step is in no cache.
+    pub(crate) fn misses(&self, step: StepId, reason: Option<&Reason>) {
+        let gone = Reason::ResultGone { what: "the layer that it made before".to_owned() };
+        let reason = reason.unwrap_or(&gone);
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(step, reason.clone());
+        self.progress.on(&ProgressEvent::StepMissed { step, reason });
+    }
+
+    /// Says how long a step took.
+    pub(crate) fn is_done(&self, step: StepId, took: Duration) {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).insert(step, took);
+    }
+
+    /// Returns how long each step took that is done.
+    pub(crate) fn took(&self) -> BTreeMap<StepId, Duration> {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns why each step ran that is in no cache.
+    pub(crate) fn missed(&self) -> BTreeMap<StepId, Reason> {
+        // It is only ever inserted into, so a panic elsewhere left it whole.
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a step gives to others.
@@ -139,6 +172,8 @@ pub struct Given {
     pub selections: Vec<Option<Digest>>,
     /// For each transform since the base image, whether it was COPY or ADD.
     pub copies: Vec<bool>,
+    /// Why it is done, unless what it makes turns out to be known; `None` where nothing differs from an earlier build.
+    pub reason: Option<Reason>,
 }
 
 /// Does a step.
@@ -178,6 +213,33 @@ pub async fn execute(
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
         Op::Copy(copy) => copy::copy(bench, (id, &step.op), copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, id, make, given).await.map(StepOutput::Rootfs),
+    }
+}
+
+/// What can be said of a step whose inputs are there, without doing it.
+#[derive(Debug, Clone)]
+pub enum Foreseen {
+    /// It comes to this.
+    Known(Rootfs),
+    /// It has to be done.
+    Runs,
+    /// Something would have to be fetched to tell.
+    Unsure,
+}
+
+/// Says what becomes of a transform, without doing it and without fetching anything.
+///
+/// # Errors
+/// [`StepError`], where the step would fail.
+pub async fn foresee(bench: &Arc<Bench>, step: &Step, given: Given) -> Result<Foreseen, StepError> {
+    if is_fresh(&bench.no_cache, step) {
+        return Ok(Foreseen::Runs);
+    }
+    match &step.op {
+        Op::Run(run) => run::foresee(bench, run, given).await,
+        Op::Copy(copy) => copy::foresee(bench, &step.op, copy, given).await,
+        Op::MakeDir(make) => make_dir::foresee(bench, make, given).await,
+        Op::Scratch | Op::Image(_) | Op::Context(_) | Op::Http(_) | Op::Git(_) => Ok(Foreseen::Unsure),
     }
 }
 

@@ -12,12 +12,12 @@ use super::accounts::AccountFiles;
 use super::caches::open_caches;
 use super::finish::{NewLayer, fetch, known_layer, on_cpu, write_layer};
 use super::live_times::{Below, LiveTimes};
-use super::make_dir::fetch_unlisted;
+use super::make_dir::{fetch_unlisted, is_listed};
 use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::run_root::{Made, RootForm, StepRoot};
-use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
+use super::{Bench, Foreseen, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
 use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -51,6 +51,7 @@ pub(super) async fn run(
     {
         return Ok(parent.with(layer));
     }
+    bench.misses(id, given.reason.as_ref());
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
@@ -69,6 +70,23 @@ pub(super) async fn run(
         never = serve(&served) => match never {},
     };
     Ok(parent.with(Some(layer)))
+}
+
+/// Says without running a step whether it would run, or returns what it would come to.
+pub(super) async fn foresee(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<Foreseen, StepError> {
+    let parent = given.parent.clone().unwrap_or_default();
+    if !file_systems(&parent, &given).all(|rootfs| is_listed(bench, &rootfs.layers)) {
+        return Ok(Foreseen::Unsure);
+    }
+    let op = op.clone();
+    on_cpu(bench, move |bench| {
+        let probe = probe(bench, &op, &parent, &given, Reuse::Known)?;
+        Ok(match known_layer(bench, probe.key) {
+            Some(layer) => Foreseen::Known(parent.with(layer)),
+            None => Foreseen::Runs,
+        })
+    })
+    .await
 }
 
 /// Returns the file systems that a step is over or reads.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 pub use kiln_layer::Compression;
@@ -66,6 +67,10 @@ pub struct BuildRequest {
     pub compression: Compression,
     /// Whose texts the history has.
     pub compat: Compat,
+    /// Which arguments of the build a RUN sees, and its key has.
+    pub arguments: Arguments,
+    /// Whether the build fails before its first step if one would have to be done.
+    pub fail_on_miss: bool,
     /// Steps that run at once.
     pub jobs: usize,
     /// Who is given a shell in a RUN that fails; nobody when absent.
@@ -100,6 +105,8 @@ impl BuildRequest {
             timestamp: Timestamp::Epoch(DEFAULT_EPOCH),
             compression: Compression::default(),
             compat: Compat::default(),
+            arguments: Arguments::default(),
+            fail_on_miss: false,
             jobs: 1,
             on_error: None,
             cache_from: Vec::new(),
@@ -202,6 +209,19 @@ pub enum NoCache {
     Stages(BTreeSet<String>),
 }
 
+impl fmt::Display for NoCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Everything => formatter.write_str("--no-cache"),
+            Self::Stages(stages) => {
+                let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
+                write!(formatter, "--no-cache={}", stages.join(","))
+            }
+        }
+    }
+}
+
 /// Times of files and documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timestamp {
@@ -239,6 +259,16 @@ pub enum Compat {
     Kiln,
     /// BuildKit's: with its suffix and comment.
     BuildKit,
+}
+
+/// Which arguments of the build a RUN sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Arguments {
+    /// All that are declared before it in its stage.
+    #[default]
+    Declared,
+    /// Those of them whose names stand in its text.
+    Referenced,
 }
 
 /// What to do with a result.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::explain::ExplainFormat;
 use crate::ui::ProgressWord;
 
 /// Flags and operands of `kiln build`.
@@ -54,6 +55,9 @@ pub(crate) struct BuildArgs {
     /// A cache to give what this build finds out: type=registry|local|s3[,mode=max][,ignore-error=true][,…], or a repository
     #[arg(long, value_name = "SPEC")]
     pub(crate) cache_to: Vec<String>,
+    /// Which ARGs a RUN sees, and is made again for: those that are declared before it, or only those that its text names [default: declared]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) args: Option<ArgumentsWord>,
     /// Ask the registry again what names stand for
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
@@ -91,6 +95,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_enum, value_name = "NAME", help_heading = "Results")]
     pub(crate) compat: Option<CompatWord>,
 
+    /// Say which steps would run, why, how long they took last, and what would be fetched, and run nothing
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "text", help_heading = "Checks")]
+    pub(crate) plan: Option<ExplainFormat>,
+    /// Fail before the first step, and say why it is not in the cache, if a step would run
+    #[arg(long, help_heading = "Checks")]
+    pub(crate) fail_on_miss: bool,
     /// Ask about the build instead of running it: check, outline or targets[,format=json][,ignorestatus=true]
     #[arg(long, value_name = "METHOD", help_heading = "Checks")]
     pub(crate) call: Option<String>,
@@ -106,6 +117,9 @@ pub(crate) struct BuildArgs {
     /// How progress is shown [default: auto]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Progress")]
     pub(crate) progress: Option<ProgressWord>,
+    /// Say of every step that runs why it is not in the cache
+    #[arg(long, help_heading = "Progress")]
+    pub(crate) explain: bool,
     /// Print nothing but the digest, and the output of a step that fails
     #[arg(short, long, help_heading = "Progress", conflicts_with = "progress")]
     pub(crate) quiet: bool,
@@ -134,6 +148,15 @@ pub(crate) enum OnErrorWord {
     Fail,
     /// A shell opens in the step, and when it ends the build fails
     Shell,
+}
+
+/// Words of `--args`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArgumentsWord {
+    /// All that are declared before the RUN
+    Declared,
+    /// Those that the RUN names
+    Referenced,
 }
 
 /// Words of `--network`.

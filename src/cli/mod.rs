@@ -7,6 +7,7 @@ mod build;
 mod df;
 mod doctor;
 mod enter;
+mod explain;
 mod fsck;
 mod image;
 mod lint;
@@ -19,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use build::{ArgumentsWord, BuildArgs, CompatWord, NetworkWord, OnErrorWord};
 pub(crate) use df::DfArgs;
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
+pub(crate) use explain::{ExplainArgs, ExplainFormat};
 pub(crate) use fsck::{FsckArgs, FsckFormat};
 pub(crate) use image::{
     ArchiveWord, DiffArgs, Format, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, LoginArgs,
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Enter(EnterArgs),
     /// Show what builds did: steps, times, why steps ran, what they printed
     Log(LogArgs),
+    /// Say why steps of the last build ran
+    Explain(ExplainArgs),
     /// Report what is wrong and what is doubtful in Dockerfiles
     Lint(Box<LintArgs>),
     /// List the images of this store

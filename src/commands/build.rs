@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
-use kiln_builder::build::{BuildError, BuildResult, build};
+use kiln_builder::build::{BuildError, BuildResult, build, outlook};
 use kiln_builder::journal::{Ended, Header, Journal};
 use kiln_builder::progress::Progress;
 use kiln_builder::request::{BuildRequest, ContextPlace, DockerfilePlace};
@@ -13,11 +13,13 @@ use kiln_builder::source::spool::{Spooled, spool};
 use kiln_oci::Reference;
 use serde_json::{Value, json};
 
-use super::{Context, attended, call, enter, interrupt, look_after, print, refuse_terminal, with_display};
+use super::{
+    Context, attended, call, enter, interrupt, look_after, plan, print, refuse_terminal, with_display,
+};
 use crate::cli::{BuildArgs, OnErrorWord};
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
-use crate::ui::{Display, Mode, diagnostic, show_text, stderr_style};
+use crate::ui::{Display, Explains, Mode, diagnostic, show_text, stderr_style};
 
 /// Builds images.
 pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure> {
@@ -36,13 +38,20 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
         }
         request.on_error = Some(attended::terminal(&context.settings, "`--on-error=shell`")?);
     }
-    let display = Display::new(mode, &context.settings);
+    let explains = if args.explain { Explains::Yes } else { Explains::No };
+    let display = Display::explaining(mode, explains, &context.settings);
     let journal = Journal::before(display.clone());
     let progress: Arc<dyn Progress> = journal.clone();
     let (workshop, settings) = context.open_telling(request.jobs, &progress)?;
     // The archive lies in the store's scratch as long as this value lives.
     let _spooled = read_stdin(&workshop, &mut request, from_stdin, io::stdin())?;
     let interrupt = interrupt()?;
+    if let Some(format) = args.plan {
+        let work = async { Ok(outlook(&workshop, &request, &progress, &interrupt).await?) };
+        let outlook = with_display(&display, &interrupt, work).await?;
+        display.finish(None);
+        return plan::show(outlook, format, request.fail_on_miss);
+    }
     let directory = &settings.working_directory;
     let header = Header::new(&request, &settings.command_line, directory, env!("CARGO_PKG_VERSION"));
     journal.begin(&workshop.store, workshop.started_ns, header);

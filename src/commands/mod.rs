@@ -9,6 +9,7 @@ mod df;
 mod diff;
 mod doctor;
 mod enter;
+mod explain;
 mod fsck;
 mod history;
 mod images;
@@ -18,6 +19,7 @@ mod lint;
 mod load;
 mod log;
 mod login;
+mod plan;
 mod prune;
 mod pull;
 mod push;
@@ -66,6 +68,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Enter(args) => return enter::run(args, context).await,
         Command::Diff(args) => return diff::run(&args, context).await,
         Command::Log(args) => log::run(args, context).await?,
+        Command::Explain(args) => explain::run(&args, context)?,
         Command::Lint(args) => lint::run(*args, context).await?,
         Command::Images(args) => images::run(&args, context)?,
         Command::Inspect(args) => inspect::run(&args, context)?,

@@ -70,6 +70,11 @@ pub(crate) fn call(args: &BuildArgs) -> Result<Option<Call>, Failure> {
         None if args.check => Some(Asked { method: Method::Check, format: None, ignores_status: false }),
         asked => asked,
     };
+    if asked.is_some() && (args.plan.is_some() || args.fail_on_miss) {
+        return Err(Failure::usage(
+            "`--plan` and `--fail-on-miss` look at the steps, which a check does not know",
+        ));
+    }
     let Some(Asked { method, format, ignores_status }) = asked else {
         return match args.format.as_deref() {
             Some(value) => Err(without_call(value)),

@@ -20,13 +20,13 @@ use std::path::Path;
 use kiln_builder::agents::AgentSources;
 use kiln_builder::plan::Network;
 use kiln_builder::request::{
-    BuildRequest, Compat, Compression, ContextPlace, DEFAULT_EPOCH, Destination, DockerfilePlace,
+    Arguments, BuildRequest, Compat, Compression, ContextPlace, DEFAULT_EPOCH, Destination, DockerfilePlace,
     NamedContext, NoCache, OutputSpec, Timestamp,
 };
 use kiln_builder::secrets::Secrets;
 use kiln_oci::{Platform, Reference};
 
-use crate::cli::{BuildArgs, CompatWord, NetworkWord};
+use crate::cli::{ArgumentsWord, BuildArgs, CompatWord, NetworkWord};
 use crate::failure::{Failure, Kind};
 use crate::settings::Settings;
 use output::Output;
@@ -117,6 +117,11 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
             Some(CompatWord::Buildkit) => Compat::BuildKit,
             None => Compat::Kiln,
         },
+        arguments: match args.args {
+            Some(ArgumentsWord::Referenced) => Arguments::Referenced,
+            Some(ArgumentsWord::Declared) | None => Arguments::Declared,
+        },
+        fail_on_miss: args.fail_on_miss,
         jobs: jobs(args, settings),
         on_error: None,
         cache_from: cache::sources(&args.cache_from, settings)?,

@@ -82,6 +82,15 @@ impl Mode {
     }
 }
 
+/// Whether people are told why steps run. Programs always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Explains {
+    /// They are not.
+    No,
+    /// They are.
+    Yes,
+}
+
 enum Screen {
     Plain(Plain<io::Stderr>),
     Tty(Box<Tty<io::Stderr>>),
@@ -95,6 +104,7 @@ pub(crate) struct Display {
     /// What was found in the Dockerfile, until it is shown.
     findings: Mutex<Vec<Notice>>,
     style: Style,
+    explains: Explains,
     started: Instant,
     /// The terminal, while it is somebody else's.
     lent: Mutex<Option<Streams>>,
@@ -121,7 +131,9 @@ impl Progress for Display {
             ProgressEvent::ShellClosed => *self.lent() = None,
             _ => {}
         }
+        let is_explanation = matches!(event, ProgressEvent::StepMissed { .. });
         match &mut *self.screen() {
+            Screen::Plain(_) | Screen::Tty(_) if is_explanation && self.explains == Explains::No => {}
             Screen::Plain(plain) => plain.on(event, at),
             Screen::Tty(tty) => tty.on(event, at),
             Screen::Json(json) => json.on(event, at),
@@ -133,6 +145,11 @@ impl Progress for Display {
 impl Display {
     /// Begins a display on standard error.
     pub(crate) fn new(mode: Mode, settings: &Settings) -> Arc<Self> {
+        Self::explaining(mode, Explains::No, settings)
+    }
+
+    /// Begins a display on standard error that may say why steps run.
+    pub(crate) fn explaining(mode: Mode, explains: Explains, settings: &Settings) -> Arc<Self> {
         let style = stderr_style(settings);
         let screen = match mode {
             Mode::Plain => Screen::Plain(Plain::new(io::stderr(), style)),
@@ -144,6 +161,7 @@ impl Display {
             screen: Mutex::new(screen),
             findings: Mutex::default(),
             style,
+            explains,
             started: Instant::now(),
             lent: Mutex::default(),
         })

@@ -9,6 +9,7 @@
 //! | `task-began`, `task-moved`, `task-done` | `task`; `done`, `total`: bytes; `took`, `detail` |
 //! | `task-output` | `task`, `line` |
 //! | `step-cached`, `step-started` | `step`, `name` |
+//! | `step-missed` | `step`, `name`, `reason`, `explanation`: why it runs, as a value and in words |
 //! | `step-output` | `step`, `line` without its end; bytes that are not UTF-8 are U+FFFD |
 //! | `step-done`, `step-failed` | `step`, `name`, `took` |
 //! | `transfer` | `what`, `blob`, `done`, `total`: bytes |
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use kiln_builder::explain::Reason;
 use kiln_builder::lower::notice;
 use kiln_builder::plan::StepId;
 use kiln_builder::progress::{Notice, NoticeEdit, NoticePlace, ProgressEvent};
@@ -55,6 +57,7 @@ enum Event<'a> {
     StepCached { step: u32, name: &'a str },
     StepStarted { step: u32, name: &'a str },
     StepWaits { step: u32, name: &'a str, pid: Option<u32> },
+    StepMissed { step: u32, name: &'a str, reason: &'a Reason, explanation: String },
     StepOutput { step: u32, line: &'a str },
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
@@ -136,7 +139,7 @@ impl<W: Write> Json<W> {
         let line = match event {
             // The terminal is lent, and this form has none.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
-            ProgressEvent::StepMissed { .. } | ProgressEvent::StepMade { .. } => return,
+            ProgressEvent::StepMade { .. } => return,
             ProgressEvent::Began { task } => Event::TaskBegan { task },
             ProgressEvent::TaskOutput { task, line } => Event::TaskOutput { task, line },
             ProgressEvent::Moved { task, done, total } => {
@@ -148,6 +151,11 @@ impl<W: Write> Json<W> {
             ProgressEvent::Planned { plan, needed } => {
                 self.labels.plan(plan);
                 Event::Plan { needed: needed.iter().filter(|is_needed| **is_needed).count() }
+            }
+            ProgressEvent::StepMissed { step, reason } => {
+                let (step, number) = (*step, self.labels.step_number(*step));
+                let (name, explanation) = (self.labels.step(step), reason.to_string());
+                Event::StepMissed { step: number, name, reason, explanation }
             }
             ProgressEvent::StepOutput { step, bytes } => return self.output(*step, bytes, at),
             ProgressEvent::StepCached { step }

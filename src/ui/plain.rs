@@ -4,12 +4,14 @@
 //! #1 DONE 0.1s reading the context
 //! #2 CACHED [build 1/3] COPY Makefile /src
 //! #3 [build 2/3] RUN make
+//! #3 because src/app.c content 1f3a90c2…→9c01d2e4…
 //! #3 0.123 cc -o app app.c
 //! #3 DONE 0.4s
 //! #4 DONE 0.1s [build 3/3] COPY . /app
 //! ```
 //!
 //! A step that prints something, or that may take long, has a heading; any other is one line when it is done.
+//! Why a step runs is said with `--explain` only.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -88,6 +90,11 @@ impl<W: Write> Plain<W> {
                 self.heading(*step);
                 self.line(number, &waits(*pid));
             }
+            ProgressEvent::StepMissed { step, reason } => {
+                self.heading(*step);
+                let number = self.labels.step_number(*step);
+                self.line(number, &format!("because {}", heading(&reason.to_string(), usize::MAX)));
+            }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),
@@ -102,9 +109,7 @@ impl<W: Write> Plain<W> {
                 self.write(&format!("{word}: {}\n", heading(message, usize::MAX)));
             }
             // They are shown at the end, by what holds the display.
-            ProgressEvent::Noticed { .. }
-            | ProgressEvent::StepMissed { .. }
-            | ProgressEvent::StepMade { .. } => {}
+            ProgressEvent::Noticed { .. } | ProgressEvent::StepMade { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => {}
             ProgressEvent::Named { reference, digest } => {
@@ -224,6 +229,7 @@ fn output_line(number: u32, since: Duration, line: &str) -> String {
 mod tests {
     use super::super::label::tests::plan;
     use super::*;
+    use kiln_builder::explain::Reason;
 
     fn shown(events: &[(u64, ProgressEvent<'_>)]) -> String {
         let mut out = Vec::new();
@@ -239,6 +245,7 @@ mod tests {
         let plan = plan();
         let ids: Vec<StepId> = plan.steps().map(|(id, _)| id).collect();
         let took = Duration::from_millis(400);
+        let reason = Reason::ResultGone { what: "a\nb".to_owned() };
         let text = shown(&[
             (0, ProgressEvent::Began { task: "reading the context" }),
             (9, ProgressEvent::Finished { task: "reading the context", took, detail: "3 files" }),
@@ -246,6 +253,7 @@ mod tests {
             (10, ProgressEvent::StepCached { step: ids[0] }),
             (1000, ProgressEvent::StepStarted { step: ids[1] }),
             (1050, ProgressEvent::StepWaits { step: ids[1], pid: Some(u32::MAX) }),
+            (1000, ProgressEvent::StepMissed { step: ids[1], reason: &reason }),
             (1123, ProgressEvent::StepOutput { step: ids[1], bytes: b"cc -o a\x1b[2J\nhal" }),
             (1200, ProgressEvent::StepOutput { step: ids[1], bytes: b"f\r\nend" }),
             (1400, ProgressEvent::StepFailed { step: ids[1], took }),
@@ -258,6 +266,7 @@ mod tests {
 #2 CACHED FROM scratch
 #3 [build 1/2] RUN make
 #3 waits for another kiln (pid 4294967295) that builds the same step
+#3 because the result is gone: a b
 #3 0.123 cc -o a
 #3 0.200 half
 #3 0.400 end

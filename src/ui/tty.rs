@@ -101,6 +101,10 @@ impl<W: Write> Tty<W> {
             ProgressEvent::StepWaits { step, pid } => {
                 self.output(*step, format!("{}\n", waits(*pid)).as_bytes());
             }
+            ProgressEvent::StepMissed { step, reason } => {
+                let text = format!("{}: {reason}", self.labels.step(*step));
+                self.finish_line(Paint::Dim, "because", &text);
+            }
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes),
             ProgressEvent::StepDone { step, took } => {
                 self.view.done += 1;
@@ -118,9 +122,7 @@ impl<W: Write> Tty<W> {
             }
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
             // They are shown at the end, by what holds the display.
-            ProgressEvent::Noticed { .. }
-            | ProgressEvent::StepMissed { .. }
-            | ProgressEvent::StepMade { .. } => {}
+            ProgressEvent::Noticed { .. } | ProgressEvent::StepMade { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
             ProgressEvent::Named { reference, digest } => {

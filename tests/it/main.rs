@@ -25,6 +25,7 @@ mod debian;
 mod doctor;
 mod documents;
 mod entering;
+mod explaining;
 mod faults;
 mod foreign;
 mod foreign_platforms;

@@ -138,6 +138,7 @@ async fn ready(
         reads: reads.iter().map(|step| solution.output(*step).clone()).collect(),
         selections: Vec::new(),
         copies: plan.copies_in(Some(place.root)),
+        reason: None,
     };
     let step = open_step(&bench, &place.run, given).await;
     let step = step.map_err(|error| BuildError::step(place.step, error, &plan, &inputs.source))?;
@@ -295,6 +296,7 @@ impl RunOp {
             parent,
             argv: Vec::new(),
             env: vec![("PATH".to_owned(), kiln_sandbox::DEFAULT_PATH.to_owned())],
+            arguments: Vec::new(),
             unkeyed_env: Vec::new(),
             cwd: "/".to_owned(),
             user: String::new(),

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use kiln_oci::validate::ValidationError;
 use kiln_store::StoreError;
 
+use super::Outlook;
 use crate::agents::AgentError;
 use crate::cache::CacheExportError;
+use crate::explain::place;
 use crate::export::ExportError;
 use crate::lower::{Diagnostic, Dockerfile, ImageRequest, Source, named_at};
 use crate::plan::{Origin, Plan, StepId};
 use crate::recording::Lack;
-use crate::solve::SolveError;
+use crate::solve::{Fate, SolveError};
 use crate::source::archive::ContextArchiveError;
 use crate::source::context::ContextError;
 use crate::source::dockerfile::NoDockerfile;
@@ -103,9 +105,31 @@ pub enum BuildError {
     /// What was written breaks a rule of the specification: a mistake of this program.
     #[error("the image is not as the specification has it")]
     Invalid(#[from] ValidationError),
+    /// A step would have to run, and nobody wants that.
+    #[error("{}", would_run(outlook))]
+    WouldRun {
+        /// Which, and why.
+        outlook: Box<Outlook>,
+    },
     /// Somebody stopped it.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn would_run(outlook: &Outlook) -> String {
+    let ahead = &outlook.forecast.steps;
+    let certain = ahead.iter().filter(|ahead| ahead.fate == Fate::Must).count();
+    let count = match (certain, ahead.len()) {
+        (1, 1) => "1 step is not in the cache".to_owned(),
+        (certain, all) if certain == all => format!("{all} steps are not in the cache"),
+        (certain, all) => format!("{certain} to {all} steps are not in the cache"),
+    };
+    match ahead.first().map(|first| (&outlook.plan.step(first.step).origin, &first.reason)) {
+        Some((origin, reason)) => {
+            format!("{count}; the first is {} `{}`: {reason}", place(origin), origin.text)
+        }
+        None => count,
+    }
 }
 
 impl BuildError {

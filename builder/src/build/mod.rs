@@ -4,10 +4,13 @@ mod enter;
 mod error;
 pub(crate) mod inputs;
 mod mending;
+mod outlook;
 mod recorded;
 
 pub use enter::{EnterError, Entry, enter, text_digest};
 pub use error::BuildError;
+pub use outlook::{Outlook, outlook};
+use outlook::{Ready, make_ready};
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -30,11 +33,11 @@ use crate::interrupt::Interrupt;
 use crate::journal::build_id;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
+use crate::plan::Plan;
 use crate::plan::key::KeyBase;
-use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::recording::check_layers;
-use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
+use crate::request::{BuildRequest, DEFAULT_EPOCH, DockerfilePlace, OutputSpec, Timestamp};
 use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
 use crate::source::image::{self, Freshness};
@@ -103,30 +106,20 @@ async fn attempt(
     progress: &Arc<dyn Progress>,
     interrupt: &Interrupt,
 ) -> Result<BuildResult, BuildError> {
-    let store = workshop.store.clone();
-    blocking(move || store.collect_dead_scratch()).await?;
-    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, progress)).await?;
-    let parsed = lower::parse(&inputs.source, &request.build_args);
-    if parsed.has_errors() {
-        let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
-        let further = lower::further_errors(&inputs.source, &parsed, options);
-        let mut diagnostics = parsed.diagnostics;
-        diagnostics.extend(further);
-        diagnostics.sort_by_key(Diagnostic::primary);
-        return Err(BuildError::dockerfile(inputs.source, diagnostics));
+    let ready = make_ready(workshop, request, progress, interrupt).await?;
+    let Ready { source, plan, bench, keys, warnings, .. } = &ready;
+    if request.fail_on_miss {
+        let outlook = ready.outlook().await?;
+        if !outlook.forecast.steps.is_empty() {
+            return Err(BuildError::WouldRun { outlook: Box::new(outlook) });
+        }
     }
-    let lowering = lower(workshop, request, &inputs, &parsed.file, progress);
-    let (Planned { lowered, linted }, timestamp) = unless_raised(interrupt, lowering).await?;
-    let mut warnings = parsed.diagnostics;
-    warnings.extend(lowered.warnings);
-    let warnings = report(&inputs.source, warnings, linted, progress)?;
-    let plan = Arc::new(lowered.plan);
-    let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
-    let made = make(workshop, request, &inputs, (&bench, &keys, &plan), timestamp, progress, interrupt);
-    let exporter = Exporter { workshop, progress, plan: &plan, key: &|step| keys.lookup(step) };
+    let exporter = Exporter { workshop, progress, plan, key: &|step| keys.lookup(step) };
+    let made = make(workshop, request, &ready, progress, interrupt);
     let (images, descriptor, names) = exporting(&bench.exports, &exporter, made, interrupt).await?;
     let trees: Vec<_> = bench.contexts.values().filter_map(Context::tree_if_read).collect();
-    drop(bench);
+    let (source, warnings) = (source.clone(), warnings.clone());
+    drop(ready);
     discard(trees);
     let images = images
         .iter()
@@ -136,7 +129,7 @@ async fn attempt(
             config: image.config.digest(),
         })
         .collect();
-    Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+    Ok(BuildResult { images, descriptor, names, source, warnings })
 }
 
 /// What is made of a plan: the images, what describes them, and the names that they have.
@@ -146,26 +139,27 @@ type Made = (Vec<Assembled>, Descriptor, Vec<Reference>);
 async fn make(
     workshop: &Arc<Workshop>,
     request: &BuildRequest,
-    inputs: &Inputs,
-    (bench, keys, plan): (&Arc<Bench>, &Keys, &Arc<Plan>),
-    timestamp: Timestamp,
+    ready: &Ready,
     progress: &Arc<dyn Progress>,
     interrupt: &Interrupt,
 ) -> Result<Made, BuildError> {
-    let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
+    let Ready { source, plan, bench, keys, timestamp, .. } = ready;
+    let wanted = ready.wanted();
     let solution = match solve(bench, plan, keys, &wanted, interrupt).await {
         Ok(solution) => solution,
         Err(error) => {
+            ready.tell();
             let error = enter::on_failure(request, error, plan, progress, interrupt).await;
-            return Err(BuildError::solve(error, plan, &inputs.source));
+            return Err(BuildError::solve(error, plan, source));
         }
     };
+    ready.tell();
     let own = Arc::clone(bench);
     blocking(move || own.spare_roots.clear()).await;
     if !can_repeat(request) {
         wanted.iter().try_for_each(|step| check_layers(workshop, &solution.rootfs(*step).layers))?;
     }
-    let images = assemble_images(request, plan, &solution, timestamp);
+    let images = assemble_images(request, plan, &solution, *timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
     Ok((images, descriptor, names))
@@ -210,7 +204,7 @@ async fn keyed(
     timestamp: Timestamp,
     progress: &Arc<dyn Progress>,
     interrupt: &Interrupt,
-) -> Result<(Arc<Bench>, Keys), BuildError> {
+) -> Result<(Arc<Bench>, Arc<Keys>), BuildError> {
     let needed = plan.reachable();
     progress.on(&ProgressEvent::Planned { plan, needed: &needed });
     let prepared = prepare(workshop, request, inputs, plan, timestamp, progress, interrupt);
@@ -226,7 +220,7 @@ async fn keyed(
     };
     let keys = workshop.lanes.cpu(work).await;
     let keys = keys.map_err(|error| BuildError::solve(error, plan, &inputs.source))?;
-    Ok((bench, keys))
+    Ok((bench, Arc::new(keys)))
 }
 
 /// Does work until it is done or somebody stops it: what blocks on a pipe or a slow disk is left behind.
@@ -368,8 +362,20 @@ async fn prepare(
         cancel: interrupt.steps().clone(),
         progress: Arc::clone(progress),
         aside: Aside::default(),
+        missed: Mutex::default(),
+        took: Mutex::default(),
+        project: project(request),
         made: Mutex::default(),
     })
+}
+
+/// Returns what names a project in records of earlier builds. A Dockerfile that came as a text has the name of no file.
+fn project(request: &BuildRequest) -> Digest {
+    let place = match &request.dockerfile {
+        DockerfilePlace::Text(_) => &DockerfilePlace::Default,
+        place => place,
+    };
+    Digest::of(format!("{:?} {place:?} {:?}", request.context, request.target).as_bytes())
 }
 
 fn assemble_images(

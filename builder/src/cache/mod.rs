@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `definition` | definition key | the whole file system after the step |
 //! | `content` | content key | the layer the step makes, whatever it lies on |
-//! | `fields` | either key | the fields the key was made of, for explanations |
+//! | `fields` | either key | what the key was made of; of a definition key the [`Portrait`] of the step, for explanations |
 //! | `blocks` | the step without its inputs | where the blocks of its latest layers are |
 //! | `made` | the step without its inputs, and a layer | when it last made that layer, if age counts |
 //!
@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs;
 use crate::doubts::Doubts;
+use crate::explain::Portrait;
 use crate::plan::StepKey;
 use crate::plan::key::KeyRecord;
 use crate::rootfs::{Layer, Rootfs, StoredLayer};
@@ -82,6 +83,17 @@ impl LocalCache {
         available.then_some(Rootfs { layers, made: stored.made })
     }
 
+    /// Returns the first layer that keeps the record of a definition key from being a hit.
+    pub fn missing_layer(&self, key: StepKey) -> Option<Digest> {
+        // The record is read past its blobs, which a look-up would miss for.
+        let record = self.store.records().peek(DEFINITIONS, &key.0).ok().and_then(Lookup::hit)?;
+        let stored: StoredRootfs = postcard::from_bytes(&record.payload).ok()?;
+        let mut layers = stored.layers.into_iter().map(Layer::from);
+        layers
+            .find(|layer| !blobs::is_available(&self.store, &self.doubts, layer))
+            .map(|layer| layer.blob.digest)
+    }
+
     /// Returns what a content key led to: a layer, or that nothing changed.
     pub fn content(&self, key: StepKey) -> Option<Option<Layer>> {
         let stored: StoredResult = self.read(CONTENTS, key)?;
@@ -102,14 +114,14 @@ impl LocalCache {
         &self,
         key: StepKey,
         rootfs: &Rootfs,
-        fields: &KeyRecord,
+        portrait: &Portrait,
     ) -> Result<(), StoreError> {
         let stored = StoredRootfs {
             format: RECORD_FORMAT,
             layers: rootfs.layers.iter().map(StoredLayer::from).collect(),
             made: rootfs.made.clone(),
         };
-        self.write(FIELDS, key, fields, &[])?;
+        self.write(FIELDS, key, portrait, &[])?;
         self.write(DEFINITIONS, key, &stored, &self.present(&rootfs.layers))
     }
 

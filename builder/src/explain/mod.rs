@@ -1,5 +1,29 @@
-//! Why steps run, and are not taken from the cache.
+//! Why a step is not taken from the cache: what is remembered of earlier builds for that, and how two of them are compared.
+//!
+//! | Record | Key | Says |
+//! |---|---|---|
+//! | `fields` | definition key | the [`Portrait`] of a step: what its key is made of, in words that people know |
+//! | `slot` | a place of a project; a step without its inputs | the last definition keys there, and how long the step took |
+//! | `selected` | a slot and a number below [`slots::VERSIONS_MAX`] | the files that the step selected of a context |
+//!
+//! All of it is written beside steps that ran, and read when one misses; a hit reads and writes none. Whatever is wrong with a
+//! record, less is explained. Unaware of how steps are looked up and done.
 
 mod reason;
 
+mod fields;
+
+mod files;
+
+mod portrait;
+
+pub mod slots;
+
+mod told;
+
+pub use fields::{Difference, difference};
+pub use files::FileList;
+pub use portrait::{InputNote, Portrait, place};
 pub use reason::{Change, Reason};
+pub use slots::{Newest, Slots, Version};
+pub use told::{Told, ToldBuild};

@@ -8,7 +8,7 @@ use kiln_oci::config::RunConfig;
 
 use super::planner::{Extent, PlanOptions, Planner};
 use crate::plan::Network;
-use crate::request::Compat;
+use crate::request::{Arguments, Compat};
 
 /// Instructions that change a configuration only.
 const ALLOWED: [&str; 11] = [
@@ -103,6 +103,7 @@ fn plan(changes: &[String], platform: &Platform) -> Result<RunConfig, String> {
         shm_size_bytes: None,
         epoch: None,
         compat: Compat::Kiln,
+        arguments: Arguments::Declared,
     };
     let lowered = Planner::new(&source, &parsed.file, options).map_err(first)?.finish();
     let output = lowered.plan.outputs.first().ok_or_else(|| "it leads to nothing".to_owned())?;

@@ -12,7 +12,7 @@ use super::attempt::Attempt;
 use super::stages::{ImageRequest, ResolvedImage};
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Plan, Ulimit};
-use crate::request::{BuildRequest, Compat, NamedContext, Timestamp};
+use crate::request::{Arguments, BuildRequest, Compat, NamedContext, Timestamp};
 
 /// Name of the main context in a plan.
 pub const MAIN_CONTEXT: &str = "context";
@@ -48,6 +48,8 @@ pub struct PlanOptions {
     pub epoch: Option<i64>,
     /// Whose texts the history has.
     pub compat: Compat,
+    /// Which arguments of the build a RUN sees.
+    pub arguments: Arguments,
 }
 
 impl PlanOptions {
@@ -68,6 +70,7 @@ impl PlanOptions {
             shm_size_bytes: request.shm_size_bytes,
             epoch: timestamp.files(),
             compat: request.compat,
+            arguments: request.arguments,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! RUN → a run step: its command, its environment, its mounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_frontend::ast::{
     self, Command, Instruction, MountFlag, Network as NetworkFlag, RunInstruction, Security,
@@ -14,6 +14,7 @@ use super::scope::proxy_variables;
 use super::stages::StageState;
 use crate::agents::DEFAULT_AGENT;
 use crate::plan::{MountKind, Network, Op, RunMount, RunOp, Script, Sharing, StepId};
+use crate::request::Arguments;
 use crate::workshop::AGENT_VARIABLE;
 
 /// Host name of steps, as BuildKit has it; the argument of this name overrides it.
@@ -24,23 +25,32 @@ const CACHE_NAMESPACE_ARGUMENT: &str = "BUILDKIT_CACHE_MOUNT_NS";
 /// Where scripts of heredocs are in a step.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
 
+/// What a command sees of the variables.
+struct Visible {
+    env: Vec<(String, String)>,
+    /// Which of these are arguments.
+    arguments: Vec<String>,
+    /// Arguments that it does not see.
+    left_out: BTreeSet<String>,
+}
+
 impl Attempt<'_> {
     pub(super) fn run(&mut self, state: &mut StageState, instruction: &Instruction, run: &RunInstruction) {
         self.refuse(run);
         let Some(mounts) = self.mounts(state, &run.mounts) else { return };
         let (argv, script) = command(state, instruction, run);
-        let mut env = state.variables.pairs();
+        let Visible { mut env, arguments, left_out } = self.visible(state, &argv, script.as_ref());
         if let Some(epoch) = self.options.epoch
             && state.variables.value("SOURCE_DATE_EPOCH").is_none()
         {
             env.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
         }
-        let declared = |name: &str| state.variables.value(name).is_some();
         if let Some(agent) = agents(&mounts).next()
             && state.variables.value(AGENT_VARIABLE).is_none()
         {
             env.push((AGENT_VARIABLE.to_owned(), agent.target.clone()));
         }
+        let declared = |name: &str| env.iter().any(|(other, _)| other == name);
         let unkeyed_env = proxy_variables(&self.options.build_args)
             .into_iter()
             .filter(|(name, _)| !declared(name))
@@ -52,11 +62,12 @@ impl Attempt<'_> {
         };
         let hostname =
             self.options.build_args.get(HOSTNAME_ARGUMENT).map_or(DEFAULT_HOSTNAME, String::as_str);
-        let created_by = format!("RUN {}", history_text(state, &argv));
+        let created_by = format!("RUN {}", history_text(state, &argv, &left_out));
         let op = RunOp {
             parent: state.root,
             argv,
             env,
+            arguments,
             unkeyed_env,
             cwd: clean(working_directory(state)),
             user: state.config.config.user.clone(),
@@ -72,6 +83,26 @@ impl Attempt<'_> {
         };
         let created_by = self.with_suffix(created_by);
         self.transform(state, instruction, Op::Run(Box::new(op)), created_by);
+    }
+
+    /// Returns the variables of a command. Which arguments are left out with `--args=referenced` is decided by its text, so what
+    /// the command cannot name is not there either.
+    fn visible(&self, state: &StageState, argv: &[String], script: Option<&Script>) -> Visible {
+        let is_argument = |name: &str| {
+            state.arguments.iter().any(|(argument, _)| argument == name)
+                && !state.env_places.contains_key(name)
+        };
+        let texts = || argv.iter().map(String::as_str).chain(script.map(|script| script.text.as_str()));
+        let is_left_out = |name: &str| {
+            self.options.arguments == Arguments::Referenced
+                && name != "SOURCE_DATE_EPOCH"
+                && is_argument(name)
+                && !texts().any(|text| names(text, name))
+        };
+        let (left_out, env): (Vec<_>, Vec<_>) =
+            state.variables.pairs().into_iter().partition(|(name, _)| is_left_out(name));
+        let arguments = env.iter().map(|(name, _)| name.clone()).filter(|name| is_argument(name)).collect();
+        Visible { env, arguments, left_out: left_out.into_iter().map(|(name, _)| name).collect() }
     }
 
     /// Refuses what is understood and not built yet.
@@ -252,11 +283,20 @@ fn command(
     }
 }
 
+/// Whether a text names a variable: as a word of its own.
+fn names(text: &str, name: &str) -> bool {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    text.match_indices(name).any(|(place, found)| {
+        let (before, after) = (&text[..place], &text[place + found.len()..]);
+        !before.chars().next_back().is_some_and(is_part) && !after.chars().next().is_some_and(is_part)
+    })
+}
+
 /// Returns the command as the history has it: declared arguments first, `|2 A=1 B=2 /bin/sh -c …`.
-fn history_text(state: &StageState, argv: &[String]) -> String {
+fn history_text(state: &StageState, argv: &[String], left_out: &BTreeSet<String>) -> String {
     let mut arguments: Vec<(&str, &str)> = Vec::new();
     let mut places = BTreeMap::new();
-    for (name, value) in &state.arguments {
+    for (name, value) in state.arguments.iter().filter(|(name, _)| !left_out.contains(name)) {
         let text = state.variables.value(name).or(value.as_deref()).unwrap_or_default();
         let place = *places.entry(name).or_insert(arguments.len());
         match arguments.get_mut(place) {

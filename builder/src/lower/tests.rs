@@ -8,7 +8,7 @@ use kiln_oci::{Digest, ImageConfig, Platform};
 use super::*;
 use crate::git_reference::{GitReference, Standing};
 use crate::plan::{GitOp, Network, Op};
-use crate::request::{BuildRequest, Compat, ContextPlace, NamedContext};
+use crate::request::{Arguments, BuildRequest, Compat, ContextPlace, NamedContext};
 
 /// What a build asks for besides the text.
 #[derive(Default)]
@@ -40,6 +40,7 @@ impl Asked<'_> {
             shm_size_bytes: None,
             epoch: None,
             compat: Compat::Kiln,
+            arguments: Arguments::Declared,
         }
     }
 

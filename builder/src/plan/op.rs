@@ -73,6 +73,8 @@ pub struct RunOp {
     pub argv: Vec<String>,
     /// Environment, in order; part of the key.
     pub env: Vec<(String, String)>,
+    /// Which of these variables are arguments of the build; not part of the key.
+    pub arguments: Vec<String>,
     /// Variables that reach the process and not the key: undeclared proxies.
     pub unkeyed_env: Vec<(String, String)>,
     /// Working directory.
@@ -282,6 +284,20 @@ pub struct MakeDirOp {
 }
 
 impl Op {
+    /// Returns what kind of operation it is, for records.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Scratch => "scratch",
+            Self::Image(_) => "image",
+            Self::Context(_) => "context",
+            Self::Http(_) => "http",
+            Self::Git(_) => "git",
+            Self::Run(_) => "run",
+            Self::Copy(_) => "copy",
+            Self::MakeDir(_) => "make dir",
+        }
+    }
+
     /// Returns the file system the operation changes, if it changes one.
     pub fn parent(&self) -> Option<StepId> {
         match self {

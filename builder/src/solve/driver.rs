@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use kiln_sandbox::{Emulation, ExecError, emulation};
 
+use super::explaining::Explainer;
 use super::foreign::RunsLeft;
 use super::keys::Keys;
 use super::lookups::{Answer, Lookups, Wanted};
@@ -74,7 +75,7 @@ impl Solution {
 pub async fn solve(
     bench: &Arc<Bench>,
     plan: &Arc<Plan>,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     wanted: &[StepId],
     interrupt: &Interrupt,
 ) -> Result<Solution, SolveError> {
@@ -90,6 +91,7 @@ pub async fn solve(
         ready: Vec::new(),
         runs_left: RunsLeft::default(),
         interrupt,
+        explainer: Arc::new(Explainer::new(bench, plan, keys)),
         failure: None,
         settling: Settling::default(),
     };
@@ -128,6 +130,7 @@ pub async fn solve(
             never = &mut work_aside => match never {},
         }
     }
+    driver.explainer_renews(wanted);
     until_done(aside, work_aside, interrupt).await;
     driver.fail_aside();
     drop(driver.settling);
@@ -158,7 +161,7 @@ async fn until_done(
 struct Driver<'a> {
     bench: &'a Arc<Bench>,
     plan: &'a Arc<Plan>,
-    keys: &'a Keys,
+    keys: &'a Arc<Keys>,
     cache: LocalCache,
     lookups: Lookups,
     /// Steps that far caches are to be asked for.
@@ -168,6 +171,7 @@ struct Driver<'a> {
     ready: Vec<StepId>,
     runs_left: RunsLeft,
     interrupt: &'a Interrupt,
+    explainer: Arc<Explainer>,
     failure: Option<SolveError>,
     settling: Settling,
 }
@@ -194,6 +198,7 @@ impl Driver<'_> {
 
     fn hit(&mut self, step: StepId, rootfs: Rootfs, place: Option<&CachePlace>) {
         self.bench.exports.found(step, &rootfs, place);
+        self.explainer.came_out(step, &rootfs);
         self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: &rootfs });
         self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs));
         self.bench.progress.on(&ProgressEvent::StepCached { step });
@@ -206,6 +211,9 @@ impl Driver<'_> {
             let is_impossible = matches!(emulation(&op.platform.architecture), Emulation::Missing(_));
             self.runs_left.add(step, !is_impossible);
             self.settling.begin(&self.bench.workshop.store);
+        }
+        if self.plan.step(step).op.parent().is_some() {
+            self.explainer.look_back(step);
         }
         self.scheduler.on(Event::Probed { step, hit: false });
     }
@@ -274,7 +282,9 @@ impl Driver<'_> {
             reads: op.reads().into_iter().map(output).collect(),
             selections: self.keys.selections(step).to_vec(),
             copies: self.plan.copies_in(self.plan.step(step).op.parent()),
+            reason: None,
         };
+        let explainer = op.parent().is_some().then(|| Arc::clone(&self.explainer));
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {
             bench.progress.on(&ProgressEvent::StepStarted { step });
@@ -282,6 +292,11 @@ impl Driver<'_> {
         let interrupt = self.interrupt.clone();
         async move {
             bench.aside.has_room().await;
+            let mut given = given;
+            if let Some(explainer) = explainer {
+                let job = move || explainer.reason(step, &explainer.missed());
+                given.reason = bench.workshop.lanes.cpu(job).await;
+            }
             let started = Instant::now();
             let work = execute(&bench, step, plan.step(step), given);
             let outcome = match plan.step(step).op {
@@ -306,7 +321,9 @@ impl Driver<'_> {
         match outcome {
             Ok(done) => {
                 if is_transform {
-                    self.record(step, done.rootfs());
+                    self.explainer.came_out(step, done.rootfs());
+                    self.bench.is_done(step, took);
+                    self.record(step, done.rootfs(), took);
                     self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }
                 self.outputs[step.index()] = Some(done);
@@ -330,12 +347,13 @@ impl Driver<'_> {
 
     /// Records the result under the definition key, so that the next build finds it without running anything; also the result
     /// of a step that was not looked up, since it is the newest.
-    fn record(&self, step: StepId, rootfs: &Rootfs) {
-        let Some(key) = self.keys.of(step) else { return };
-        let fields = self.keys.record(self.bench, self.plan, step);
-        let (cache, rootfs, exports) = (self.cache.clone(), rootfs.clone(), self.bench.exports.clone());
+    fn record(&self, step: StepId, rootfs: &Rootfs, took: Duration) {
+        let Some(key) = self.keys.key(step) else { return };
+        let (explainer, exports) = (Arc::clone(&self.explainer), self.bench.exports.clone());
+        let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
         self.bench.aside.add(step, move || {
-            cache.record_definition(key, &rootfs, &fields)?;
+            let portrait = explainer.remember(step, key, took)?;
+            cache.record_definition(key, &rootfs, &portrait)?;
             exports.made(step, key, &rootfs);
             Ok(())
         });
@@ -344,7 +362,7 @@ impl Driver<'_> {
     /// Records what a far cache knew, so that the next build need not ask.
     fn record_found(&self, step: StepId, rootfs: &Rootfs, place: &CachePlace) {
         let Some(key) = self.keys.lookup(step) else { return };
-        let fields = self.keys.record(self.bench, self.plan, step);
+        let explainer = Arc::clone(&self.explainer);
         let base = self.plan.base_of(step).0.len();
         let store = self.bench.workshop.store.clone();
         let (cache, rootfs, place) = (self.cache.clone(), rootfs.clone(), place.clone());
@@ -352,8 +370,23 @@ impl Driver<'_> {
             for layer in &rootfs.layers[base..] {
                 blobs::remember_claim(&store, layer, &place)?;
             }
-            cache.record_definition(key, &rootfs, &fields)
+            // How long it took elsewhere nobody knows.
+            let portrait = explainer.remember(step, key, Duration::ZERO)?;
+            cache.record_definition(key, &rootfs, &portrait)
         });
+    }
+
+    /// Says of the results that were found that they are the newest again: the next build is compared with this one. That of the
+    /// last build is, so a build that is repeated writes nothing.
+    fn explainer_renews(&self, wanted: &[StepId]) {
+        let missed = self.bench.missed();
+        for step in wanted.iter().copied().filter(|step| !missed.contains_key(step)) {
+            let is_transform = self.plan.step(step).op.parent().is_some();
+            if is_transform && self.scheduler.is_done(step) {
+                let explainer = Arc::clone(&self.explainer);
+                self.bench.aside.add(step, move || explainer.renew(step));
+            }
+        }
     }
 
     /// Fails when something that was done aside has failed.

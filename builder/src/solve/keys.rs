@@ -3,6 +3,7 @@
 use kiln_oci::Digest;
 
 use crate::cache::LocalCache;
+use crate::explain::{InputNote, Portrait};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
 use crate::plan::{CopySource, KeyKind, Op, Plan, Step, StepId, StepKey};
 use crate::transform::{Bench, Reuse, Selection, StepError, explain_copy};
@@ -19,11 +20,6 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Returns a step's definition key.
-    pub fn of(&self, step: StepId) -> Option<StepKey> {
-        self.keys[step.index()]
-    }
-
     /// Returns a step's definition key, unless it or something below it may not be taken from the cache.
     pub fn lookup(&self, step: StepId) -> Option<StepKey> {
         self.keys[step.index()].filter(|_| !self.volatile[step.index()])
@@ -34,13 +30,50 @@ impl Keys {
         &self.selections[step.index()]
     }
 
-    /// Returns what a step's definition key is made of.
-    pub fn record(&self, bench: &Bench, plan: &Plan, step: StepId) -> KeyRecord {
-        let mut record = KeyRecord::new();
-        if let Some(inputs) = &self.records[step.index()] {
-            describe(KeyKind::Definition, &bench.key_base, &plan.step(step).op, inputs, &mut record);
+    /// Returns a step's definition key, whether or not it may be taken from the cache.
+    pub fn key(&self, step: StepId) -> Option<StepKey> {
+        self.keys[step.index()]
+    }
+
+    /// Returns what a step's definition key is made of, for people.
+    pub fn portrait(&self, bench: &Bench, plan: &Plan, step: StepId) -> Option<Portrait> {
+        let (op, inputs) = (&plan.step(step).op, self.records[step.index()].as_ref()?);
+        let mut fields = KeyRecord::new();
+        describe(KeyKind::Definition, &bench.key_base, op, inputs, &mut fields);
+        let selections = std::iter::once(None).chain(self.selections(step).iter().copied());
+        let notes = op.inputs().into_iter().zip(selections);
+        let notes = notes.map(|(input, selection)| match selection {
+            Some(selection) => InputNote::Files { selection, list: None },
+            None => self.note(bench, plan, input),
+        });
+        let arguments = match op {
+            Op::Run(run) => run.arguments.clone(),
+            _ => Vec::new(),
+        };
+        Some(Portrait::new(fields, notes.collect(), arguments))
+    }
+
+    fn note(&self, bench: &Bench, plan: &Plan, input: StepId) -> InputNote {
+        match &plan.step(input).op {
+            Op::Image(image) => {
+                InputNote::Image { name: image.reference.familiar().to_string(), manifest: image.manifest }
+            }
+            Op::Http(http) => match bench.downloads.get(&input) {
+                Some(download) => InputNote::Web { url: http.url.to_string(), digest: download.digest },
+                None => InputNote::Other,
+            },
+            Op::Git(git) => match bench.commits.get(&input) {
+                Some(commit) => {
+                    InputNote::Git { name: git.reference.shown(), commit: commit.commit().to_owned() }
+                }
+                None => InputNote::Other,
+            },
+            Op::Run(_) | Op::Copy(_) | Op::MakeDir(_) => match self.key(input) {
+                Some(key) => InputNote::Step { key: key.0 },
+                None => InputNote::Other,
+            },
+            Op::Scratch | Op::Context(_) => InputNote::Other,
         }
-        record
     }
 }
 

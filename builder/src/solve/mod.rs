@@ -1,12 +1,15 @@
 //! Which steps must run, in which order, and the one loop that runs them.
 
+mod ahead;
 mod driver;
+mod explaining;
 mod keys;
 mod lookups;
 mod scheduler;
 
 mod foreign;
 
+pub use ahead::{Ahead, Fate, Fetch, Forecast, look_ahead};
 pub use driver::{Solution, SolveError, solve};
 pub use keys::{Keys, definition_keys};
 pub use scheduler::{Action, Event, Scheduler};

@@ -13,11 +13,11 @@ use kiln_oci::{DiffId, Digest};
 use kiln_store::Flight;
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
 use super::known::{far_layer, near_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
-use super::{Bench, Given, Reuse, StepError, StepOutput};
+use super::{Bench, Foreseen, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -42,7 +42,7 @@ pub(super) async fn copy(
     if copy.chown.as_deref().is_some_and(accounts::are_needed) {
         accounts::fetch(bench, &parent.layers).await?;
     }
-    let Given { reads, selections, .. } = given;
+    let Given { reads, selections, reason, .. } = given;
     let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
     let work = Work { step, op, copy, parent: below, reads, selections, reuse };
     let stacks: Vec<Vec<Layer>> = work.stacks();
@@ -60,11 +60,42 @@ pub(super) async fn copy(
                     Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
                 }
             }
+            bench.misses(step, reason.as_ref());
             fetch_contents(bench, holders(&new), &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
     };
     Ok(parent.with(layer))
+}
+
+/// Says without writing a layer whether one would be written, or returns what the step would come to.
+pub(super) async fn foresee(
+    bench: &Arc<Bench>,
+    (step, op): (StepId, &Op),
+    copy: &CopyOp,
+    given: Given,
+    reuse: Reuse,
+) -> Result<Foreseen, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    let Given { reads, selections, .. } = given;
+    let is_here = |read: &StepOutput| match read {
+        StepOutput::Rootfs(rootfs) => is_listed(bench, &rootfs.layers),
+        StepOutput::Files(_) | StepOutput::File(_) => true,
+    };
+    // Archives and accounts are in files, which may have to be fetched to be read.
+    let needs_files = copy.unpack != Unpack::Never || copy.chown.as_deref().is_some_and(accounts::are_needed);
+    let reads_layers = reads.iter().any(|read| matches!(read, StepOutput::Rootfs(_)));
+    let needs_layers = (copy.unpack != Unpack::Never && reads_layers)
+        || (needs_files && !parent.layers.is_empty() && copy.chown.is_some());
+    if needs_layers || !is_listed(bench, &parent.layers) || !reads.iter().all(is_here) {
+        return Ok(Foreseen::Unsure);
+    }
+    let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
+    let work = Work { step, op, copy, parent: below, reads, selections, reuse };
+    Ok(match on_cpu(bench, move |bench| prepare(bench, work)).await? {
+        Prepared::Known(layer) => Foreseen::Known(parent.with(layer.map(|layer| *layer))),
+        Prepared::New(_) => Foreseen::Runs,
+    })
 }
 
 /// What a copy works on.

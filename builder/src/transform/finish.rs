@@ -93,6 +93,11 @@ async fn fetch(bench: &Bench, layers: &[Layer]) -> Result<(), StepError> {
     Ok(blobs::fetch_layers(&bench.workshop, layers, &bench.progress).await?)
 }
 
+/// Whether it is known what all of these layers hold.
+pub(super) fn is_listed(bench: &Bench, stack: &[Layer]) -> bool {
+    stack.iter().all(|layer| layers::known_listing(&bench.workshop, &layer.diff_id).is_some())
+}
+
 /// Fetches the layers whose listings are not known.
 pub(super) async fn fetch_unlisted(bench: &Bench, stack: &[Layer]) -> Result<(), StepError> {
     let workshop = &bench.workshop;

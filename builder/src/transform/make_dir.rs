@@ -6,8 +6,8 @@ use kiln_layer::owner::{Owner, resolve_owner};
 use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch_unlisted, on_cpu, write_layer};
-use super::{Bench, Given, Reuse, StepError};
+use super::finish::{NewLayer, fetch_unlisted, is_listed, on_cpu, write_layer};
+use super::{Bench, Foreseen, Given, Reuse, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::{MakeDirOp, Op, StepId};
 use crate::rootfs::{Layer, Rootfs};
@@ -18,6 +18,10 @@ pub(super) async fn make_dir(
     op: &MakeDirOp,
     given: Given,
 ) -> Result<Rootfs, StepError> {
+    // Directories on the same file system are not made anew, only found anew.
+    if given.reason.is_some() {
+        bench.misses(step, given.reason.as_ref());
+    }
     let parent = given.parent.unwrap_or_default();
     fetch_unlisted(bench, &parent.layers).await?;
     if accounts::are_needed(&op.user) {
@@ -40,6 +44,20 @@ pub(super) async fn make_dir(
     })
     .await?;
     Ok(parent.with(layer))
+}
+
+/// Says whether directories would be made, or returns what the step comes to.
+pub(super) async fn foresee(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Foreseen, StepError> {
+    let parent = given.parent.unwrap_or_default();
+    if !is_listed(bench, &parent.layers) {
+        return Ok(Foreseen::Unsure);
+    }
+    let (path, stack) = (op.path.clone(), parent.layers.clone());
+    let is_there = on_cpu(bench, move |bench| {
+        let tree = layers::tree(&bench.workshop, &stack)?;
+        Ok(missing_directories(&tree, &path, None)?.is_empty())
+    });
+    Ok(if is_there.await? { Foreseen::Known(parent.with(None)) } else { Foreseen::Runs })
 }
 
 fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Option<Owner>, StepError> {

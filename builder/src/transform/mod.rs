@@ -41,7 +41,7 @@ pub use shell::{Command, OpenStep};
 pub use spare_roots::SpareRoots;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use kiln_layer::{Tree, WithTime};
@@ -51,9 +51,10 @@ use kiln_sandbox::{CancelToken, Spare};
 use crate::agents::Agents;
 use crate::aside::Aside;
 use crate::cache::{Ages, Exports, Tiers};
+use crate::explain::Reason;
 use crate::plan::key::KeyBase;
 use crate::plan::{Caching, Op, Step, StepId, StepKey};
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressEvent};
 use crate::request::{Compression, NoCache, Timestamp};
 use crate::rootfs::{Layer, Rootfs};
 use crate::secrets::Secrets;
@@ -113,6 +114,12 @@ pub struct Bench {
     pub progress: Arc<dyn Progress>,
     /// Work that no step waits for.
     pub aside: Aside,
+    /// Why steps ran that are in no cache.
+    pub missed: Mutex<BTreeMap<StepId, Reason>>,
+    /// How long steps took that are done.
+    pub took: Mutex<BTreeMap<StepId, Duration>>,
+    /// Names the project in records of earlier builds: what the Dockerfile and the main context are called.
+    pub project: Digest,
     /// Layers that this build has made, by content key. Their records may still be on the way to the disk.
     pub made: Mutex<HashMap<StepKey, Layer>>,
 }
@@ -121,6 +128,30 @@ impl Bench {
     /// Returns how old results of a step are.
     pub fn ages(&self, op: &Op) -> Ages {
         Ages::of(&self.workshop.store, &self.key_base, op, self.workshop.started_ns)
+    }
+
+    /// Says that a step is in no cache.
+    pub(crate) fn misses(&self, step: StepId, reason: Option<&Reason>) {
+        let gone = Reason::ResultGone { what: "the layer that it made before".to_owned() };
+        let reason = reason.unwrap_or(&gone);
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(step, reason.clone());
+        self.progress.on(&ProgressEvent::StepMissed { step, reason });
+    }
+
+    /// Says how long a step took.
+    pub(crate) fn is_done(&self, step: StepId, took: Duration) {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).insert(step, took);
+    }
+
+    /// Returns how long each step took that is done.
+    pub(crate) fn took(&self) -> BTreeMap<StepId, Duration> {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns why each step ran that is in no cache.
+    pub(crate) fn missed(&self) -> BTreeMap<StepId, Reason> {
+        // It is only ever inserted into, so a panic elsewhere left it whole.
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -159,6 +190,8 @@ pub struct Given {
     pub selections: Vec<Option<Digest>>,
     /// For each transform since the base image, whether it was COPY or ADD.
     pub copies: Vec<bool>,
+    /// Why it is done, unless what it makes turns out to be known; `None` where nothing differs from an earlier build.
+    pub reason: Option<Reason>,
 }
 
 /// Does a step.
@@ -195,6 +228,39 @@ pub async fn execute(
         Op::Run(run) => run::run(bench, id, run, given, reuse).await.map(StepOutput::Rootfs),
         Op::Copy(copy) => copy::copy(bench, (id, &step.op), copy, given, reuse).await.map(StepOutput::Rootfs),
         Op::MakeDir(make) => make_dir::make_dir(bench, id, make, given).await.map(StepOutput::Rootfs),
+    }
+}
+
+/// What can be said of a step whose inputs are there, without doing it.
+#[derive(Debug, Clone)]
+pub enum Foreseen {
+    /// It comes to this.
+    Known(Rootfs),
+    /// It has to be done.
+    Runs,
+    /// Something would have to be fetched to tell.
+    Unsure,
+}
+
+/// Says what becomes of a transform, without doing it and without fetching anything.
+///
+/// # Errors
+/// [`StepError`], where the step would fail.
+pub async fn foresee(
+    bench: &Arc<Bench>,
+    id: StepId,
+    step: &Step,
+    given: Given,
+) -> Result<Foreseen, StepError> {
+    let reuse = Reuse::of(&bench.no_cache, step);
+    if !reuse.is_allowed {
+        return Ok(Foreseen::Runs);
+    }
+    match &step.op {
+        Op::Run(run) => run::foresee(bench, id, run, given, reuse).await,
+        Op::Copy(copy) => copy::foresee(bench, (id, &step.op), copy, given, reuse).await,
+        Op::MakeDir(make) => make_dir::foresee(bench, make, given).await,
+        Op::Scratch | Op::Image(_) | Op::Context(_) | Op::Http(_) | Op::Git(_) => Ok(Foreseen::Unsure),
     }
 }
 

@@ -11,7 +11,7 @@ use kiln_store::{Flight, LogWriter};
 
 use super::accounts::AccountFiles;
 use super::caches::open_caches;
-use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
 use super::known::{far_layer, near_layer};
 use super::lacks::{refuse, refuse_known};
@@ -20,7 +20,7 @@ use super::mount_files::tree_of;
 use super::recorded::{Recorded, remembered};
 use super::run_mounts::{Mounts, open_agents, prepare_mounts};
 use super::run_root::{Made, RootForm, StepRoot};
-use super::{Bench, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
+use super::{Bench, Foreseen, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
 use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -66,6 +66,7 @@ pub(super) async fn run(
             Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
         }
     }
+    bench.misses(id, given.reason.as_ref());
     refuse_foreign(bench, &op, &parent)?;
     refuse_known(bench, &op, file_systems(&parent, &given))?;
     for rootfs in file_systems(&parent, &given) {
@@ -82,6 +83,29 @@ pub(super) async fn run(
         never = serve(&served) => match never {},
     };
     Ok(parent.with(Some(layer)))
+}
+
+/// Says without running a step whether it would run, or returns what it would come to.
+pub(super) async fn foresee(
+    bench: &Arc<Bench>,
+    id: StepId,
+    op: &RunOp,
+    given: Given,
+    reuse: Reuse,
+) -> Result<Foreseen, StepError> {
+    let parent = given.parent.clone().unwrap_or_default();
+    if !file_systems(&parent, &given).all(|rootfs| is_listed(bench, &rootfs.layers)) {
+        return Ok(Foreseen::Unsure);
+    }
+    let op = op.clone();
+    on_cpu(bench, move |bench| {
+        let probe = probe(bench, &op, &parent, &given, reuse)?;
+        Ok(match near_layer(bench, id, probe.key, &probe.op, reuse) {
+            Some(layer) => Foreseen::Known(parent.with(layer)),
+            None => Foreseen::Runs,
+        })
+    })
+    .await
 }
 
 /// Returns the file systems that a step is over or reads.

@@ -1,8 +1,9 @@
 //! What a step reads of its sources, as one digest: the same files give the same digest, wherever they come from.
 
-use kiln_layer::content_hash::{MetadataOverrides, Naming, digest_of_selection};
+use kiln_layer::content_hash::{MetadataOverrides, Naming, digest_of_selection, selected_names};
 use kiln_layer::{
-    ArchivePath, BadPattern, CopyError, ParentsPattern, Part, PathMatcher, Tree, select_sources,
+    ArchivePath, BadPattern, CopyError, Entry, ParentsPattern, Part, PathMatcher, Selected, Tree,
+    select_sources,
 };
 use kiln_oci::{Digest, Hasher};
 
@@ -98,6 +99,26 @@ impl<'a> Selection<'a> {
         hasher.finish()
     }
 
+    /// Returns what is selected in `tree`, for people: the digest says whether it is the same.
+    ///
+    /// # Errors
+    /// [`StepError`] for a missing source or malformed pattern.
+    pub fn entries<'t>(&self, tree: &'t Tree) -> Result<Vec<(&'t ArchivePath, &'t Entry)>, StepError> {
+        let mut entries = Vec::new();
+        let mut add = |source: &ArchivePath, wanted: Option<&PathMatcher<'_>>| {
+            let names = selected_names(tree, source, wanted);
+            entries.extend(names.map(|(path, inode)| (path, tree.entry(inode))));
+        };
+        match self {
+            Self::Copy { copy, pattern } => with_copied(tree, copy, pattern, |selected, wanted| {
+                selected.iter().for_each(|selected| add(&selected.path, wanted));
+                Ok(())
+            })?,
+            Self::Mount(source) => add(&mount_source(tree, source)?, None),
+        }
+        Ok(entries)
+    }
+
     /// Returns the digest of what is selected in `tree`.
     ///
     /// # Errors
@@ -115,6 +136,18 @@ impl<'a> Selection<'a> {
 /// # Errors
 /// [`StepError`] for a missing source or malformed pattern, and when a selected file was not hashed.
 pub(super) fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Result<Digest, StepError> {
+    with_copied(tree, copy, pattern, |selected, wanted| {
+        Ok(digest_of_selection(tree, selected, Naming::FileName, MetadataOverrides::default(), wanted)?)
+    })
+}
+
+/// Calls `with` with what `pattern` of a copy names in `tree`, and what of it is wanted.
+fn with_copied<T>(
+    tree: &Tree,
+    copy: &CopyOp,
+    pattern: &str,
+    with: impl FnOnce(&[Selected], Option<&PathMatcher<'_>>) -> Result<T, StepError>,
+) -> Result<T, StepError> {
     let selector = Selector::new(pattern, copy.parents)?;
     let part = selector.part();
     let selected = select_sources(tree, selector.pattern, part.as_ref()).map_err(|error| match error {
@@ -129,7 +162,7 @@ pub(super) fn copy_selection(tree: &Tree, copy: &CopyOp, pattern: &str) -> Resul
             && matcher.excluded_by(path.as_bytes()).is_none()
     };
     let wanted = (part.is_some() || !matcher.is_empty()).then_some(&wanted as &PathMatcher<'_>);
-    Ok(digest_of_selection(tree, &selected, Naming::FileName, MetadataOverrides::default(), wanted)?)
+    with(&selected, wanted)
 }
 
 /// Returns what may have been meant by a path that is not there: a name beside it that is written much alike, else the same name
@@ -180,8 +213,6 @@ pub(super) fn exclude_matcher(patterns: &[String]) -> Result<Matcher, StepError>
 
 #[cfg(test)]
 mod tests {
-    use kiln_layer::Entry;
-
     use super::*;
 
     #[test]

@@ -200,8 +200,11 @@ impl Records {
         Ok(Some(digests_of(&names)))
     }
 
-    /// Reads a record to its end, without holding its blobs or marking it as used: for fsck.
-    pub(crate) fn peek(&self, kind: &str, key: &Digest) -> Result<Lookup> {
+    /// Reads a record to its end, without holding its blobs or marking it as used; they may be gone.
+    ///
+    /// # Errors
+    /// As for [`Records::get`].
+    pub fn peek(&self, kind: &str, key: &Digest) -> Result<Lookup> {
         let path = self.path(kind, key)?;
         Ok(match self.read(kind, key, &path)? {
             Found::Nothing => Lookup::Miss,

@@ -72,6 +72,13 @@ pub(crate) fn rootfs() -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// Returns a tar of one file.
+pub(crate) fn archive_of(path: &str, content: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    add(&mut builder, path, tar::EntryType::Regular, 0o644, content, None);
+    builder.into_inner().unwrap()
+}
+
 fn add(
     builder: &mut tar::Builder<Vec<u8>>,
     path: &str,

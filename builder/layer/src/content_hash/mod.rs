@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 pub use selection::{
     MetadataOverrides, Naming, SELECTION_FORMAT, Selected, SelectionError, digest_of_selection,
+    selected_names,
 };
 
 use crate::content::{ContentReader, FileIdentity, LayerDirectories};

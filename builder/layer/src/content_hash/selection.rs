@@ -93,17 +93,9 @@ pub fn digest_of_selection(
             Naming::FileName => sink.bytes(named.file_name().unwrap_or_default()),
         }
         let mut groups: HashMap<InodeId, u64> = HashMap::new();
-        let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));
-        for (path, inode) in tree.names_within(source) {
+        for (path, inode) in selected_names(tree, source, wanted) {
             let entry = tree.entry(inode);
-            let below = path.bytes_below(source).unwrap_or_else(|| path.as_bytes());
-            if let Some(selected) = &selected
-                && let Some(below) = path.strip_prefix(source).filter(|below| !below.is_root())
-                && !selected.contains(&below)
-            {
-                continue;
-            }
-            sink.bytes(below);
+            sink.bytes(path.bytes_below(source).unwrap_or_else(|| path.as_bytes()));
             hash_entry(&mut sink, path, entry, overrides)?;
             let number = groups.len() as u64 + 1;
             let is_linked = tree.link_count(inode) > 1;
@@ -112,6 +104,22 @@ pub fn digest_of_selection(
         sink.number(u64::MAX);
     }
     Ok(sink.finish())
+}
+
+/// Returns the names that a source selects: its own, and those below it that `wanted` says yes to, with the directories on the
+/// way there.
+pub fn selected_names<'a>(
+    tree: &'a Tree,
+    source: &ArchivePath,
+    wanted: Option<&PathMatcher<'_>>,
+) -> impl Iterator<Item = (&'a ArchivePath, InodeId)> + use<'a> {
+    let selected = wanted.map(|wanted| below_wanted(tree, source, wanted));
+    let source = source.clone();
+    tree.names_within(&source).filter(move |(path, _)| {
+        let Some(selected) = &selected else { return true };
+        let below = path.strip_prefix(&source).filter(|below| !below.is_root());
+        below.is_none_or(|below| selected.contains(&below))
+    })
 }
 
 /// Returns what is wanted below `source`, with the directories on the way.

@@ -1,0 +1,233 @@
+//! What a build would do, found out without doing it.
+//!
+//! | A step whose key is not known | Its inputs | It |
+//! |---|---|---|
+//! | makes what was made before, by its content key | are all there | is cached |
+//! | does not | are all there | must run |
+//! | cannot be judged without fetching something | are all there | may run |
+//! | | some of them must or may run | may run: unless they come out as in an earlier build |
+//!
+//! So the build that follows runs all that must run, some of what may run, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SolveError;
+use super::explaining::Explainer;
+use super::keys::Keys;
+use super::scheduler::{Action, Event, Scheduler};
+use crate::cache::LocalCache;
+use crate::explain::Reason;
+use crate::plan::{Op, Plan, StepId};
+use crate::rootfs::{Layer, Rootfs};
+use crate::transform::{Bench, Foreseen, Given, StepOutput, foresee};
+
+/// What becomes of a step that is in no cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It runs.
+    Must,
+    /// It runs, unless what it needs comes out as it did before.
+    May,
+}
+
+/// A step that would run.
+#[derive(Debug, Clone)]
+pub struct Ahead {
+    /// The step.
+    pub step: StepId,
+    /// Whether it is certain.
+    pub fate: Fate,
+    /// Why.
+    pub reason: Reason,
+    /// How long the nearest earlier version took.
+    pub took: Option<Duration>,
+}
+
+/// Something that would be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fetch {
+    /// Of what: the name of an image, the address of a repository.
+    pub of: String,
+    /// The blob, or the commit.
+    pub what: String,
+    /// How many bytes, where that is known.
+    pub bytes: Option<u64>,
+}
+
+/// What a build would do.
+#[derive(Debug, Clone, Default)]
+pub struct Forecast {
+    /// The steps that would run, inputs before what needs them.
+    pub steps: Vec<Ahead>,
+    /// What these would fetch.
+    pub fetches: Vec<Fetch>,
+}
+
+/// Finds out what `wanted` needs. Nothing is run, fetched or recorded.
+///
+/// # Errors
+/// A step that would fail for what it selects.
+pub async fn look_ahead(
+    bench: &Arc<Bench>,
+    plan: &Arc<Plan>,
+    keys: &Arc<Keys>,
+    wanted: &[StepId],
+) -> Result<Forecast, SolveError> {
+    let mut view = View {
+        bench,
+        plan,
+        keys,
+        cache: LocalCache::new(&bench.workshop),
+        explainer: Explainer::new(bench, plan, keys),
+        outputs: vec![None; plan.len()],
+        reasons: BTreeMap::new(),
+        steps: BTreeMap::new(),
+        commits: BTreeSet::new(),
+    };
+    let mut scheduler = Scheduler::new(plan, wanted);
+    while let Some(action) = scheduler.next_action() {
+        match action {
+            Action::Probe(step) => {
+                let hit = view.probe(step);
+                scheduler.on(Event::Probed { step, hit });
+            }
+            Action::Execute(step) => {
+                view.look_at(step).await?;
+                scheduler.on(Event::Executed { step, succeeded: true });
+            }
+        }
+    }
+    let fetches = view.fetches();
+    Ok(Forecast { steps: view.steps.into_values().collect(), fetches })
+}
+
+struct View<'a> {
+    bench: &'a Arc<Bench>,
+    plan: &'a Arc<Plan>,
+    keys: &'a Arc<Keys>,
+    cache: LocalCache,
+    explainer: Explainer,
+    /// What is known without running anything.
+    outputs: Vec<Option<StepOutput>>,
+    reasons: BTreeMap<StepId, Reason>,
+    steps: BTreeMap<StepId, Ahead>,
+    commits: BTreeSet<Fetch>,
+}
+
+impl View<'_> {
+    fn probe(&mut self, step: StepId) -> bool {
+        if self.plan.step(step).op.parent().is_none() {
+            return false;
+        }
+        let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
+        match hit {
+            Some(rootfs) => self.know(step, rootfs),
+            None => self.explainer.look_back(step),
+        }
+        self.outputs[step.index()].is_some()
+    }
+
+    async fn look_at(&mut self, step: StepId) -> Result<(), SolveError> {
+        let failed = |error| SolveError::Step { step, error: Box::new(error) };
+        match &self.plan.step(step).op {
+            Op::Scratch => self.outputs[step.index()] = Some(StepOutput::Rootfs(Rootfs::default())),
+            Op::Image(image) => {
+                let rootfs = Rootfs { layers: image.layers.clone(), made: Vec::new() };
+                self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs));
+            }
+            Op::Context(context) => {
+                let (bench, name) = (Arc::clone(self.bench), context.name.clone());
+                let tree = self.bench.workshop.lanes.cpu(move || bench.contexts[&name].tree()).await;
+                self.outputs[step.index()] =
+                    Some(StepOutput::Files(tree.map_err(|error| failed(error.into()))?));
+            }
+            // What it holds is known when it was fetched.
+            Op::Http(_) => {}
+            Op::Git(git) => {
+                if let Some(commit) = self.bench.commits.get(&step) {
+                    let (of, what) = (git.reference.shown(), format!("commit {}", commit.commit()));
+                    self.commits.insert(Fetch { of, what, bytes: None });
+                }
+            }
+            Op::Run(_) | Op::Copy(_) | Op::MakeDir(_) => self.judge(step).await.map_err(failed)?,
+        }
+        Ok(())
+    }
+
+    async fn judge(&mut self, step: StepId) -> Result<(), crate::transform::StepError> {
+        let of = self.plan.step(step);
+        let foreseen = match self.given(step) {
+            None => None,
+            Some(given) => Some(foresee(self.bench, step, of, given).await?),
+        };
+        let fate = match foreseen {
+            Some(Foreseen::Known(rootfs)) => {
+                self.know(step, rootfs);
+                return Ok(());
+            }
+            Some(Foreseen::Runs) => Fate::Must,
+            Some(Foreseen::Unsure) | None => Fate::May,
+        };
+        let gone = || Reason::ResultGone { what: "the layer that it made before".to_owned() };
+        let reason = self.explainer.reason(step, &self.reasons).unwrap_or_else(gone);
+        self.reasons.insert(step, reason.clone());
+        let took = self.explainer.took(step);
+        self.steps.insert(step, Ahead { step, fate, reason, took });
+        Ok(())
+    }
+
+    fn know(&mut self, step: StepId, rootfs: Rootfs) {
+        self.explainer.came_out(step, &rootfs);
+        self.outputs[step.index()] = Some(StepOutput::Rootfs(rootfs));
+    }
+
+    /// Returns what a step is given, if all of that is known.
+    fn given(&self, step: StepId) -> Option<Given> {
+        let op = &self.plan.step(step).op;
+        let output = |id: StepId| self.outputs[id.index()].clone();
+        Some(Given {
+            parent: match op.parent() {
+                Some(parent) => Some(output(parent)?.rootfs().clone()),
+                None => None,
+            },
+            reads: op.reads().into_iter().map(output).collect::<Option<_>>()?,
+            selections: self.keys.selections(step).to_vec(),
+            copies: self.plan.copies_in(op.parent()),
+            reason: None,
+        })
+    }
+
+    fn fetches(&self) -> Vec<Fetch> {
+        let mut fetches: BTreeSet<Fetch> = self.commits.clone();
+        for step in self.steps.keys() {
+            let op = &self.plan.step(*step).op;
+            // A copy looks at what its target holds; a RUN has all of it.
+            let inputs = if matches!(op, Op::Run(_)) { op.inputs() } else { op.reads() };
+            for input in inputs {
+                self.missing_of(input, &mut fetches);
+            }
+        }
+        fetches.into_iter().collect()
+    }
+
+    /// Adds the layers of the image that a file system begins with, as far as they are not here.
+    fn missing_of(&self, step: StepId, fetches: &mut BTreeSet<Fetch>) {
+        let chain = std::iter::successors(Some(step), |step| self.plan.step(*step).op.parent());
+        let Some(Op::Image(image)) = chain.last().map(|first| &self.plan.step(first).op) else { return };
+        for layer in image.layers.iter().filter(|layer| !self.is_here(layer)) {
+            fetches.insert(Fetch {
+                of: image.reference.familiar().to_string(),
+                what: format!("layer {}", layer.blob.digest),
+                bytes: Some(layer.blob.size),
+            });
+        }
+    }
+
+    fn is_here(&self, layer: &Layer) -> bool {
+        let store = &self.bench.workshop.store;
+        matches!(store.blobs().contains(&layer.blob.digest), Ok(true))
+            || matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_)))
+    }
+}

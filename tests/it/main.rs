@@ -37,6 +37,7 @@ mod live_times;
 mod messages;
 mod overhead;
 mod pragmas;
+mod random_edits;
 mod readers;
 mod registries;
 mod reproducible;

@@ -83,6 +83,10 @@ pub mod interrupt;
 
 pub mod progress;
 
+pub mod repeated;
+
+pub mod difference;
+
 pub mod request;
 
 pub mod plan;

@@ -6,6 +6,7 @@ use kiln_oci::{Digest, Reference};
 use kiln_sandbox::Streams;
 
 use crate::plan::{Origin, Plan, StepId};
+use crate::repeated::Verdict;
 
 /// Takes events, from any thread.
 pub trait Progress: Send + Sync {
@@ -81,6 +82,15 @@ pub enum ProgressEvent<'a> {
     StepFailed {
         /// The step.
         step: StepId,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A step was done a second time, to see whether it makes the same.
+    StepRepeated {
+        /// The step.
+        step: StepId,
+        /// What became of it.
+        verdict: &'a Verdict,
         /// How long it took.
         took: Duration,
     },

@@ -63,6 +63,8 @@ pub struct BuildRequest {
     pub compression: Compression,
     /// Whose texts the history has.
     pub compat: Compat,
+    /// Which steps are done a second time after the build, to see whether they make the same.
+    pub repeat: Repeat,
     /// Steps that run at once.
     pub jobs: usize,
     /// Who is given a shell in a RUN that fails; nobody when absent.
@@ -93,6 +95,7 @@ impl BuildRequest {
             timestamp: Timestamp::Epoch(DEFAULT_EPOCH),
             compression: Compression::default(),
             compat: Compat::default(),
+            repeat: Repeat::default(),
             jobs: 1,
             on_error: None,
         }
@@ -190,6 +193,18 @@ pub enum NoCache {
     /// No step may.
     Everything,
     /// No step of these stages may.
+    Stages(BTreeSet<String>),
+}
+
+/// Which steps are done a second time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// No step is.
+    #[default]
+    Nothing,
+    /// Every RUN, COPY and ADD that the result needs is.
+    Everything,
+    /// Those of these stages are.
     Stages(BTreeSet<String>),
 }
 

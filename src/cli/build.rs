@@ -85,6 +85,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_enum, value_name = "NAME", help_heading = "Results")]
     pub(crate) compat: Option<CompatWord>,
 
+    /// Do every RUN, COPY and ADD a second time after the build, or those of these stages, and say what is not the same
+    #[arg(long, value_name = "STAGE,…", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = "Checks")]
+    pub(crate) check_repro: Vec<String>,
     /// Ask about the build instead of running it: check, outline or targets[,format=json][,ignorestatus=true]
     #[arg(long, value_name = "METHOD", help_heading = "Checks")]
     pub(crate) call: Option<String>,

@@ -15,7 +15,7 @@ use super::label::Labels;
 use super::lines::{Lines, clean, heading};
 use super::style::{Paint, Style};
 use super::transcript::Transcript;
-use super::{human, short};
+use super::{human, repeated, short};
 
 /// Least time between two drawings.
 const REDRAW_EVERY: Duration = Duration::from_millis(66);
@@ -105,6 +105,10 @@ impl<W: Write> Tty<W> {
                 self.step_end(*step, Paint::Done, "DONE", Some(*took));
             }
             ProgressEvent::StepFailed { step, took } => self.failed(*step, *took),
+            ProgressEvent::StepRepeated { step, verdict, took } => {
+                let (paint, word) = repeated::word(verdict);
+                self.step_end(*step, paint, word, Some(*took));
+            }
             ProgressEvent::Transfer { what, blob, done, total } => {
                 let blobs = self.view.transfers.entry(heading(what, 200)).or_default();
                 let before = blobs.insert(*blob, (*done, *total));

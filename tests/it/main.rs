@@ -15,6 +15,7 @@
 mod agent_keys;
 mod agents;
 mod aside;
+mod check_repro;
 mod chrooted;
 mod comparing;
 mod conformance;

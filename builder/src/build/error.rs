@@ -95,6 +95,12 @@ pub enum BuildError {
     /// What was written breaks a rule of the specification: a mistake of this program.
     #[error("the image is not as the specification has it")]
     Invalid(#[from] ValidationError),
+    /// A stage whose steps are to be done a second time is none that is built.
+    #[error("no step of a stage `{stage}` is built, so none can be done again")]
+    NothingToRepeat {
+        /// As it was written.
+        stage: String,
+    },
     /// Somebody stopped it.
     #[error("interrupted")]
     Interrupted,

@@ -4,6 +4,7 @@ mod enter;
 mod error;
 pub(crate) mod inputs;
 mod mending;
+mod repeating;
 
 pub use enter::{EnterError, Entry, enter, text_digest};
 pub use error::BuildError;
@@ -27,9 +28,10 @@ use crate::image::{Assembled, ImageParts, assemble, index};
 use crate::interrupt::Interrupt;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
+use crate::plan::Plan;
 use crate::plan::key::KeyBase;
-use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
+use crate::repeated::Repeated;
 use crate::request::{BuildRequest, DEFAULT_EPOCH, OutputSpec, Timestamp};
 use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
@@ -38,6 +40,7 @@ use crate::transform::{Bench, MountPoints, SpareRoots};
 use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
+use repeating::Again;
 
 /// What a build made.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct BuildResult {
     pub source: Source,
     /// What was noticed on the way.
     pub warnings: Vec<Diagnostic>,
+    /// The steps that were done a second time, and what became of them.
+    pub repeated: Vec<Repeated>,
 }
 
 /// One image of a build.
@@ -110,7 +115,8 @@ async fn attempt(
     let warnings = report(&inputs.source, warnings, linted, progress)?;
     let plan = Arc::new(lowered.plan);
     let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
-    let wanted: Vec<StepId> = plan.outputs.iter().map(|output| output.root).collect();
+    let chosen = repeating::chosen(&plan, &request.repeat)?;
+    let wanted = repeating::wanted(&plan, &chosen);
     let solution = match solve(&bench, &plan, &keys, &wanted, interrupt).await {
         Ok(solution) => solution,
         Err(error) => {
@@ -124,6 +130,9 @@ async fn attempt(
     let images = assemble_images(request, &plan, &solution, timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    let again = Again { bench: &bench, plan: &plan, keys: &keys, solution: &solution, interrupt };
+    let repeated = repeating::repeat(again, &chosen, request.jobs).await;
+    let repeated = repeated.map_err(|error| BuildError::solve(error, &plan, &inputs.source))?;
     let trees: Vec<_> = bench.contexts.values().filter_map(Context::tree_if_read).collect();
     drop((solution, bench));
     discard(trees);
@@ -135,7 +144,7 @@ async fn attempt(
             config: image.config.digest(),
         })
         .collect();
-    Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings })
+    Ok(BuildResult { images, descriptor, names, source: inputs.source, warnings, repeated })
 }
 
 /// Reads what the plan needs, and computes the keys of its steps.

@@ -14,7 +14,7 @@ use kiln_oci::{DiffId, Digest};
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, known_layer, on_cpu, write_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
-use super::{Bench, Given, Reuse, StepError, StepOutput};
+use super::{Again, Bench, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -39,8 +39,9 @@ pub(super) async fn copy(
     if copy.chown.as_deref().is_some_and(accounts::are_needed) {
         accounts::fetch(bench, &parent.layers).await?;
     }
-    let Given { reads, selections, .. } = given;
-    let work = Work { op: op.clone(), copy: copy.clone(), parent: parent.clone(), reads, selections, reuse };
+    let Given { reads, selections, again, .. } = given;
+    let (op, copy) = (op.clone(), copy.clone());
+    let work = Work { op, copy, parent: parent.clone(), reads, selections, reuse, again };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
@@ -62,6 +63,7 @@ struct Work {
     reads: Vec<StepOutput>,
     selections: Vec<Option<Digest>>,
     reuse: Reuse,
+    again: Option<Arc<Again>>,
 }
 
 impl Work {
@@ -87,6 +89,7 @@ struct New {
     fields: KeyRecord,
     op: Op,
     reuse: Reuse,
+    again: Option<Arc<Again>>,
     /// Keeps the files of unpacked archives until the layer is written.
     _scratch: Vec<kiln_store::Scratch>,
 }
@@ -136,15 +139,15 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     }
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
-    let Work { op, reuse, .. } = work;
-    let new = New { changes: copied.changes, key, fields, op, reuse, _scratch: scratch };
+    let Work { op, reuse, again, .. } = work;
+    let new = New { changes: copied.changes, key, fields, op, reuse, again, _scratch: scratch };
     Ok(Prepared::New(Box::new(new)))
 }
 
 fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
     let (op, changes, reuse) = (&new.op, &new.changes, new.reuse);
-    let content = Some((new.key, new.fields));
-    let layer = write_layer(bench, NewLayer { step, op, content, changes, stacks, reuse })?;
+    let (content, again) = (Some((new.key, new.fields)), new.again.as_deref());
+    let layer = write_layer(bench, NewLayer { step, op, content, changes, stacks, reuse, again })?;
     discard(new.changes);
     Ok(layer)
 }

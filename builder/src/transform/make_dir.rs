@@ -35,7 +35,8 @@ pub(super) async fn make_dir(
         let own = Op::MakeDir(op);
         let reuse = Reuse { is_allowed: true, age_max: None };
         let (op, changes, stacks) = (&own, &changes, &[][..]);
-        write_layer(bench, NewLayer { step, op, content: None, changes, stacks, reuse }).map(Some)
+        write_layer(bench, NewLayer { step, op, content: None, changes, stacks, reuse, again: None })
+            .map(Some)
     })
     .await?;
     Ok(parent.with(layer))

@@ -92,6 +92,9 @@ pub mod journal;
 pub mod progress;
 
 pub mod explain;
+pub mod repeated;
+
+pub mod difference;
 
 pub mod request;
 

@@ -7,6 +7,7 @@ use kiln_sandbox::Streams;
 
 use crate::explain::Reason;
 use crate::plan::{Origin, Plan, StepId};
+use crate::repeated::Verdict;
 use crate::rootfs::Rootfs;
 
 /// Takes events, from any thread.
@@ -104,6 +105,15 @@ pub enum ProgressEvent<'a> {
     StepFailed {
         /// The step.
         step: StepId,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A step was done a second time, to see whether it makes the same.
+    StepRepeated {
+        /// The step.
+        step: StepId,
+        /// What became of it.
+        verdict: &'a Verdict,
         /// How long it took.
         took: Duration,
     },

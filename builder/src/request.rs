@@ -71,6 +71,8 @@ pub struct BuildRequest {
     pub arguments: Arguments,
     /// Whether the build fails before its first step if one would have to be done.
     pub fail_on_miss: bool,
+    /// Which steps are done a second time after the build, to see whether they make the same.
+    pub repeat: Repeat,
     /// Steps that run at once.
     pub jobs: usize,
     /// Who is given a shell in a RUN that fails; nobody when absent.
@@ -107,6 +109,7 @@ impl BuildRequest {
             compat: Compat::default(),
             arguments: Arguments::default(),
             fail_on_miss: false,
+            repeat: Repeat::default(),
             jobs: 1,
             on_error: None,
             cache_from: Vec::new(),
@@ -220,6 +223,18 @@ impl fmt::Display for NoCache {
             }
         }
     }
+}
+
+/// Which steps are done a second time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// No step is.
+    #[default]
+    Nothing,
+    /// Every RUN, COPY and ADD that the result needs is.
+    Everything,
+    /// Those of these stages are.
+    Stages(BTreeSet<String>),
 }
 
 /// Times of files and documents.

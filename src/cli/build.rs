@@ -102,6 +102,10 @@ pub(crate) struct BuildArgs {
     /// Fail before the first step, and say why it is not in the cache, if a step would run
     #[arg(long, help_heading = "Checks")]
     pub(crate) fail_on_miss: bool,
+    /// Do every RUN, COPY and ADD a second time after the build, or those of these stages, and say what is not the same
+    #[arg(long, value_name = "STAGE,…", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = "Checks")]
+    pub(crate) check_repro: Vec<String>,
     /// Ask about the build instead of running it: check, outline or targets[,format=json][,ignorestatus=true]
     #[arg(long, value_name = "METHOD", help_heading = "Checks")]
     pub(crate) call: Option<String>,

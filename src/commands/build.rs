@@ -19,7 +19,13 @@ use super::{
 use crate::cli::{BuildArgs, OnErrorWord};
 use crate::failure::{Failure, Kind};
 use crate::request::{self, FromStdin, stdin};
-use crate::ui::{Display, Explains, Mode, diagnostic, show_text, stderr_style};
+use crate::ui::{Display, Explains, Mode, diagnostic, repeated, show_text, stderr_style};
+
+/// What to do where a step with cache mounts differs.
+const CACHES_HINT: &str = "the second time a cache mount is as the first time left it: what is in it must not decide what the step makes";
+/// What to do where a step that reaches the network differs.
+const NETWORK_HINT: &str = "what a step fetches may be another tomorrow: name it by digest or version, or use `ADD --checksum`; \
+    `--network=none` shows whether that is why";
 
 /// Builds images.
 pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure> {
@@ -61,19 +67,40 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
         enter::remember(&workshop, &settings, &outcome);
         let result = outcome?;
         record(&args, &result, &settings.working_directory)?;
-        Ok(result)
+        Ok((not_the_same(&result), result))
     };
-    let result = with_display(&display, &interrupt, work).await?;
-    display.finish(None);
+    let (not_the_same, result) = with_display(&display, &interrupt, work).await?;
+    display.finish(not_the_same.as_ref());
     look_after(&workshop, &settings);
     let style = stderr_style(&settings);
     if mode != Mode::Json && mode != Mode::Quiet {
         show_text(&diagnostic::render_all(&result.source, &result.warnings, style));
     }
-    match is_stdout_taken {
-        true => Ok(()),
-        false => print(&format!("{}\n", result.descriptor.digest)),
+    if !is_stdout_taken {
+        print(&format!("{}\n", result.descriptor.digest))?;
     }
+    let is_shown = display.shows_failures();
+    not_the_same.map_or(Ok(()), |failure| Err(Failure { is_shown, ..failure }))
+}
+
+/// Says which steps did not make the same when they were done a second time, if any did not. The image is there all the same.
+fn not_the_same(result: &BuildResult) -> Option<Failure> {
+    let file = result.source.name();
+    let found = result.repeated.iter().filter_map(|one| Some((one, repeated::finding(one, file)?)));
+    let (steps, findings): (Vec<_>, Vec<_>) = found.unzip();
+    if findings.is_empty() {
+        return None;
+    }
+    let of = format!("{} of {} steps", findings.len(), result.repeated.len());
+    let message = format!("{of} did not make the same when they were done a second time");
+    let mut failure = Failure { causes: findings, ..Failure::new(Kind::Failed, message) };
+    if steps.iter().any(|step| step.has_caches) {
+        failure = failure.with_hint(CACHES_HINT);
+    }
+    if steps.iter().any(|step| step.has_network) {
+        failure = failure.with_hint(NETWORK_HINT);
+    }
+    Some(failure)
 }
 
 /// Returns how a build ended, for its journal.
@@ -192,6 +219,7 @@ mod tests {
             names: vec!["a:1".parse().unwrap(), "b:2".parse().unwrap()],
             source: Source::new("Dockerfile", ""),
             warnings: Vec::new(),
+            repeated: Vec::new(),
         };
         let (manifest, config) = (Digest::of(b"m"), Digest::of(b"config"));
         let descriptor = json!({

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kiln_builder::catalog::{self, Compared, Comparison, FileChange, FileDifference, LayerRow};
+use kiln_builder::catalog::{self, Compared, Comparison, LayerRow};
+use kiln_builder::difference::{FileChange, FileDifference};
 use kiln_builder::progress::Progress;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::{Context, interrupt, platform, print, transfer_display, with_display};
 use crate::cli::{DiffArgs, Format};
 use crate::failure::{Failure, Kind};
+use crate::ui::file_json::JsonFile;
 use crate::ui::{heading, human, short};
 
 /// Longest instruction that is shown, in characters.
@@ -157,21 +159,6 @@ struct JsonField<'a> {
     after: &'a Option<Value>,
 }
 
-#[derive(Serialize)]
-struct JsonFile<'a> {
-    path: &'a str,
-    kind: &'a str,
-    change: &'static str,
-    reasons: Vec<JsonReason<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonReason<'a> {
-    aspect: &'a str,
-    before: &'a str,
-    after: &'a str,
-}
-
 fn json(comparison: &Comparison) -> String {
     let document = Json {
         format: 1,
@@ -183,7 +170,7 @@ fn json(comparison: &Comparison) -> String {
             .map(|field| JsonField { field: &field.field, before: &field.before, after: &field.after })
             .collect(),
         common_layers: comparison.common_layers,
-        files: comparison.files.iter().map(json_file).collect(),
+        files: comparison.files.iter().map(JsonFile::of).collect(),
     };
     format!("{}\n", serde_json::to_string_pretty(&document).expect("these types always serialize"))
 }
@@ -203,18 +190,4 @@ fn json_layer(layer: &LayerRow) -> JsonLayer<'_> {
         size_bytes: layer.size_bytes,
         created_by: &layer.created_by,
     }
-}
-
-fn json_file(file: &FileDifference) -> JsonFile<'_> {
-    let (change, reasons) = match &file.change {
-        FileChange::Added => ("added", &[][..]),
-        FileChange::Deleted => ("deleted", &[][..]),
-        FileChange::Changed(reasons) => ("changed", reasons.as_slice()),
-    };
-    let reasons = reasons.iter().map(|reason| JsonReason {
-        aspect: &reason.aspect,
-        before: &reason.before,
-        after: &reason.after,
-    });
-    JsonFile { path: &file.path, kind: file.noun, change, reasons: reasons.collect() }
 }

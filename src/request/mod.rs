@@ -21,7 +21,7 @@ use kiln_builder::agents::AgentSources;
 use kiln_builder::plan::Network;
 use kiln_builder::request::{
     Arguments, BuildRequest, Compat, Compression, ContextPlace, DEFAULT_EPOCH, Destination, DockerfilePlace,
-    NamedContext, NoCache, OutputSpec, Timestamp,
+    NamedContext, NoCache, OutputSpec, Repeat, Timestamp,
 };
 use kiln_builder::secrets::Secrets;
 use kiln_oci::{Platform, Reference};
@@ -102,6 +102,7 @@ pub(crate) fn build(args: &BuildArgs, settings: &Settings) -> Result<(BuildReque
         secrets: secrets(&args.secret, settings)?,
         agents: agents(&args.ssh, settings)?,
         no_cache: no_cache(args),
+        repeat: repeat(args),
         pull: args.pull,
         outputs,
         network: match args.network {
@@ -351,11 +352,17 @@ pub(crate) fn agents(lines: &[String], settings: &Settings) -> Result<AgentSourc
     Ok(agents)
 }
 
-fn no_cache(args: &BuildArgs) -> NoCache {
-    let words = args.no_cache.iter().flat_map(|word| word.split(','));
-    let mut stages: BTreeSet<String> = args.no_cache_filter.iter().cloned().collect();
+/// Which steps a flag means that is given alone, or with stages.
+enum Chosen {
+    Nothing,
+    Everything,
+    Stages(BTreeSet<String>),
+}
+
+fn chosen(words: &[String], more: &[String]) -> Chosen {
+    let mut stages: BTreeSet<String> = more.iter().cloned().collect();
     let mut is_everything = false;
-    for word in words {
+    for word in words.iter().flat_map(|word| word.split(',')) {
         match word {
             "true" => is_everything = true,
             "false" | "" => {}
@@ -365,9 +372,25 @@ fn no_cache(args: &BuildArgs) -> NoCache {
         }
     }
     match (is_everything, stages.is_empty()) {
-        (true, _) => NoCache::Everything,
-        (false, true) => NoCache::Nothing,
-        (false, false) => NoCache::Stages(stages),
+        (true, _) => Chosen::Everything,
+        (false, true) => Chosen::Nothing,
+        (false, false) => Chosen::Stages(stages),
+    }
+}
+
+fn no_cache(args: &BuildArgs) -> NoCache {
+    match chosen(&args.no_cache, &args.no_cache_filter) {
+        Chosen::Nothing => NoCache::Nothing,
+        Chosen::Everything => NoCache::Everything,
+        Chosen::Stages(stages) => NoCache::Stages(stages),
+    }
+}
+
+fn repeat(args: &BuildArgs) -> Repeat {
+    match chosen(&args.check_repro, &[]) {
+        Chosen::Nothing => Repeat::Nothing,
+        Chosen::Everything => Repeat::Everything,
+        Chosen::Stages(stages) => Repeat::Stages(stages),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `step-missed` | `step`, `name`, `reason`, `explanation`: why it runs, as a value and in words |
 //! | `step-output` | `step`, `line` without its end; bytes that are not UTF-8 are U+FFFD |
 //! | `step-done`, `step-failed` | `step`, `name`, `took` |
+//! | `step-repeated` | `step`, `name`, `took`, `verdict`: `same`, `differs` or `failed`; `files`, `count`; `message`, `log` |
 //! | `transfer` | `what`, `blob`, `done`, `total`: bytes |
 //! | `warning` | `message`; for one about the Dockerfile also what each of `places` has |
 //! | `named` | `reference`, `digest` |
@@ -33,6 +34,7 @@ use serde::Serialize;
 
 use super::label::Labels;
 use super::lines::Lines;
+use super::repeated_json::{RepeatedText, repeated};
 use crate::failure::Failure;
 
 /// Number of the format.
@@ -61,6 +63,7 @@ enum Event<'a> {
     StepOutput { step: u32, line: &'a str },
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
+    StepRepeated(Box<RepeatedText<'a>>),
     Transfer { what: &'a str, blob: String, done: u64, total: u64 },
     Warning(Box<Said<'a>>),
     Named { reference: String, digest: String },
@@ -163,6 +166,10 @@ impl<W: Write> Json<W> {
             | ProgressEvent::StepWaits { step, .. }
             | ProgressEvent::StepDone { step, .. }
             | ProgressEvent::StepFailed { step, .. } => return self.step(event, *step, at),
+            ProgressEvent::StepRepeated { step, verdict, took } => {
+                let number = self.labels.step_number(*step);
+                Event::StepRepeated(Box::new(repeated(number, self.labels.step(*step), verdict, *took)))
+            }
             ProgressEvent::Transfer { what, blob, done, total } => {
                 Event::Transfer { what, blob: blob.to_string(), done: *done, total: *total }
             }
@@ -246,7 +253,7 @@ fn span(place: NoticePlace) -> SpanText {
 }
 
 /// Returns a duration in seconds, to the millisecond.
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod diagnostic;
 mod display;
+pub(crate) mod file_json;
 mod frame;
 pub(crate) mod human;
 mod json;
@@ -12,6 +13,8 @@ mod label;
 mod lines;
 mod plain;
 mod quiet;
+pub(crate) mod repeated;
+mod repeated_json;
 mod shell;
 pub(crate) mod style;
 pub(crate) mod table;

@@ -24,7 +24,7 @@ use kiln_oci::Digest;
 use super::label::Labels;
 use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
-use super::{human, short};
+use super::{human, repeated, short};
 
 /// Time between two lines about one transfer.
 const TRANSFER_EVERY: Duration = Duration::from_secs(5);
@@ -98,6 +98,13 @@ impl<W: Write> Plain<W> {
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),
+            ProgressEvent::StepRepeated { step, verdict, took } => {
+                let (paint, word) = repeated::word(verdict);
+                let number = self.labels.step_number(*step);
+                let name = self.labels.step(*step).to_owned();
+                let word = self.style.paint(paint, word);
+                self.line(number, &format!("{word} {} {name}", human::duration(*took)));
+            }
             ProgressEvent::Transfer { what, blob, done, total } => {
                 let is_due = self.is_transfer_due(what, *blob, *done == *total, at);
                 if is_due {

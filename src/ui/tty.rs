@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use kiln_builder::plan::StepId;
 use kiln_builder::progress::ProgressEvent;
+use kiln_oci::Digest;
 
 use super::frame::{Item, Size, TAIL_LINES, View, fit, frame};
 use super::label::Labels;
 use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::transcript::Transcript;
-use super::{human, short};
+use super::{human, repeated, short};
 
 /// Least time between two drawings.
 const REDRAW_EVERY: Duration = Duration::from_millis(66);
@@ -77,14 +78,7 @@ impl<W: Write> Tty<W> {
                     item.moved = Some((*done, *total));
                 }
             }
-            ProgressEvent::Finished { task, took, detail } => {
-                let number = self.labels.task_number(task);
-                let moved = self.view.running.get(&number).and_then(|item| item.moved);
-                let size = moved.map(|(done, _)| human::size(done)).unwrap_or_default();
-                let detail = if detail.is_empty() { &size } else { *detail };
-                let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-                self.end(number, Paint::Done, "DONE", &format!("{task}{detail} {}", human::duration(*took)));
-            }
+            ProgressEvent::Finished { task, took, detail } => self.finished(task, *took, detail),
             ProgressEvent::Planned { plan, needed } => {
                 self.labels.plan(plan);
                 self.view.needed = needed.iter().filter(|is_needed| **is_needed).count();
@@ -112,14 +106,11 @@ impl<W: Write> Tty<W> {
                 self.step_end(*step, Paint::Done, "DONE", Some(*took));
             }
             ProgressEvent::StepFailed { step, took } => self.failed(*step, *took),
-            ProgressEvent::Transfer { what, blob, done, total } => {
-                let blobs = self.view.transfers.entry(heading(what, 200)).or_default();
-                let before = blobs.insert(*blob, (*done, *total));
-                if done == total && before != Some((*done, *total)) {
-                    let text = format!("{what} {} {}", short(*blob), human::size(*total));
-                    self.finish_line(Paint::Done, "DONE", &text);
-                }
+            ProgressEvent::StepRepeated { step, verdict, took } => {
+                let (paint, word) = repeated::word(verdict);
+                self.step_end(*step, paint, word, Some(*took));
             }
+            ProgressEvent::Transfer { what, blob, done, total } => self.moved(what, *blob, (*done, *total)),
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
             // They are shown at the end, by what holds the display.
             ProgressEvent::Noticed { .. } | ProgressEvent::StepMade { .. } => {}
@@ -130,6 +121,24 @@ impl<W: Write> Tty<W> {
             }
         }
         self.tick(at);
+    }
+
+    fn finished(&mut self, task: &str, took: Duration, detail: &str) {
+        let number = self.labels.task_number(task);
+        let moved = self.view.running.get(&number).and_then(|item| item.moved);
+        let size = moved.map(|(done, _)| human::size(done)).unwrap_or_default();
+        let detail = if detail.is_empty() { &size } else { detail };
+        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        self.end(number, Paint::Done, "DONE", &format!("{task}{detail} {}", human::duration(took)));
+    }
+
+    fn moved(&mut self, what: &str, blob: Digest, (done, total): (u64, u64)) {
+        let blobs = self.view.transfers.entry(heading(what, 200)).or_default();
+        let before = blobs.insert(blob, (done, total));
+        if done == total && before != Some((done, total)) {
+            let text = format!("{what} {} {}", short(blob), human::size(total));
+            self.finish_line(Paint::Done, "DONE", &text);
+        }
     }
 
     /// Draws when it is time.

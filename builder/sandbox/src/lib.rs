@@ -89,6 +89,8 @@ mod probe;
 
 mod emulation;
 
+mod conditions;
+
 mod capabilities;
 
 mod wire;
@@ -123,8 +125,8 @@ pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::{Spare, run, run_with};
 pub use spec::{
-    DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord, Owning,
-    Remembered, ResourceUsage, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
+    Conditions, DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord,
+    Owning, Remembered, ResourceUsage, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,
 };
 pub use terminal::Terminal;
 pub use trial::try_overlay;

@@ -29,6 +29,17 @@ pub struct RunSpec {
     pub files: SystemFiles,
     /// What becomes of owners, and what the kernel cannot see of the root's.
     pub remembered: Remembered,
+    /// What it finds otherwise than it is here.
+    pub conditions: Conditions,
+}
+
+/// What a step finds otherwise than it is here, so that one can see whether it matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// How many process ids are used up before the step has its first child.
+    pub burned_pids: u32,
+    /// Whether it may use one processor only.
+    pub has_one_processor: bool,
 }
 
 impl RunSpec {
@@ -45,6 +56,7 @@ impl RunSpec {
             limits: Limits::default(),
             files: SystemFiles::default(),
             remembered: Remembered::default(),
+            conditions: Conditions::default(),
         }
     }
 

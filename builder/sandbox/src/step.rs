@@ -22,7 +22,7 @@ use crate::seccomp::Notified;
 use crate::spec::{MountKind, Network, Owning, RunSpec, User};
 use crate::stubs::Footprint;
 use crate::wire::{Failure, Job, Root, StepMessage, StreamKind, send};
-use crate::{capabilities, handover, limits, network, pty, root, seccomp, sys};
+use crate::{capabilities, conditions, handover, limits, network, pty, root, seccomp, sys};
 
 /// Exit code of a child that could not become the step; the reason went over the channel.
 pub(crate) const NOT_STARTED: i32 = 70;
@@ -149,6 +149,7 @@ pub(crate) fn set_process_state(spec: &RunSpec) -> Result<(), Failure> {
         Ok(()) | Err(Errno::NOSYS | Errno::PERM) => {}
         Err(errno) => return Err(Failure::during(Operation::Fork)(errno)),
     }
+    conditions::apply(spec.conditions).map_err(Failure::during(Operation::Limits))?;
     limits::apply(&spec.limits).map_err(Failure::during(Operation::Limits))?;
     umask(Mode::from_raw_mode(0o022));
     enter_directory(&spec.cwd)

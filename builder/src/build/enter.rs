@@ -134,6 +134,7 @@ async fn ready(
     let wanted: Vec<StepId> = std::iter::once(place.root).chain(reads.iter().copied()).collect();
     let solution = solve(&bench, &plan, &keys, &wanted, interrupt).await.map_err(failed)?;
     let given = Given {
+        again: None,
         parent: Some(solution.rootfs(place.root).clone()),
         reads: reads.iter().map(|step| solution.output(*step).clone()).collect(),
         selections: Vec::new(),

@@ -111,6 +111,12 @@ pub enum BuildError {
         /// Which, and why.
         outlook: Box<Outlook>,
     },
+    /// A stage whose steps are to be done a second time is none that is built.
+    #[error("no step of a stage `{stage}` is built, so none can be done again")]
+    NothingToRepeat {
+        /// As it was written.
+        stage: String,
+    },
     /// Somebody stopped it.
     #[error("interrupted")]
     Interrupted,

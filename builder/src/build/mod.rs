@@ -6,6 +6,7 @@ pub(crate) mod inputs;
 mod mending;
 mod outlook;
 mod recorded;
+mod repeating;
 
 pub use enter::{EnterError, Entry, enter, text_digest};
 pub use error::BuildError;
@@ -37,6 +38,7 @@ use crate::plan::Plan;
 use crate::plan::key::KeyBase;
 use crate::progress::{Notice, Progress, ProgressEvent};
 use crate::recording::check_layers;
+use crate::repeated::Repeated;
 use crate::request::{BuildRequest, DEFAULT_EPOCH, DockerfilePlace, OutputSpec, Timestamp};
 use crate::solve::{Keys, Solution, definition_keys, solve};
 use crate::source::context::Context;
@@ -46,6 +48,7 @@ use crate::workshop::Workshop;
 use inputs::Inputs;
 use mending::{MENDS_MAX, can_repeat, mended};
 use recorded::recording;
+use repeating::Again;
 
 /// What a build made.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct BuildResult {
     pub source: Source,
     /// What was noticed on the way.
     pub warnings: Vec<Diagnostic>,
+    /// The steps that were done a second time, and what became of them.
+    pub repeated: Vec<Repeated>,
 }
 
 /// One image of a build.
@@ -116,7 +121,7 @@ async fn attempt(
     }
     let exporter = Exporter { workshop, progress, plan, key: &|step| keys.lookup(step) };
     let made = make(workshop, request, &ready, progress, interrupt);
-    let (images, descriptor, names) = exporting(&bench.exports, &exporter, made, interrupt).await?;
+    let (images, descriptor, names, repeated) = exporting(&bench.exports, &exporter, made, interrupt).await?;
     let trees: Vec<_> = bench.contexts.values().filter_map(Context::tree_if_read).collect();
     let (source, warnings) = (source.clone(), warnings.clone());
     drop(ready);
@@ -129,11 +134,11 @@ async fn attempt(
             config: image.config.digest(),
         })
         .collect();
-    Ok(BuildResult { images, descriptor, names, source, warnings })
+    Ok(BuildResult { images, descriptor, names, source, warnings, repeated })
 }
 
-/// What is made of a plan: the images, what describes them, and the names that they have.
-type Made = (Vec<Assembled>, Descriptor, Vec<Reference>);
+/// What is made of a plan: the images, what describes them, the names that they have, and the steps that were done again.
+type Made = (Vec<Assembled>, Descriptor, Vec<Reference>, Vec<Repeated>);
 
 /// Carries out a plan, and hands the result on.
 async fn make(
@@ -144,7 +149,8 @@ async fn make(
     interrupt: &Interrupt,
 ) -> Result<Made, BuildError> {
     let Ready { source, plan, bench, keys, timestamp, .. } = ready;
-    let wanted = ready.wanted();
+    let chosen = repeating::chosen(plan, &request.repeat)?;
+    let wanted = repeating::wanted(plan, &chosen);
     let solution = match solve(bench, plan, keys, &wanted, interrupt).await {
         Ok(solution) => solution,
         Err(error) => {
@@ -157,12 +163,15 @@ async fn make(
     let own = Arc::clone(bench);
     blocking(move || own.spare_roots.clear()).await;
     if !can_repeat(request) {
-        wanted.iter().try_for_each(|step| check_layers(workshop, &solution.rootfs(*step).layers))?;
+        ready.wanted().iter().try_for_each(|step| check_layers(workshop, &solution.rootfs(*step).layers))?;
     }
     let images = assemble_images(request, plan, &solution, *timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
-    Ok((images, descriptor, names))
+    let again = Again { bench, plan, keys, solution: &solution, interrupt };
+    let repeated = repeating::repeat(again, &chosen, request.jobs).await;
+    let repeated = repeated.map_err(|error| BuildError::solve(error, plan, source))?;
+    Ok((images, descriptor, names, repeated))
 }
 
 /// Does work, and meanwhile writes to caches what it finds out. What a build that failed has found out is written, too; who ends

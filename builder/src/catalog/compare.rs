@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kiln_layer::{Aspect, Content, Difference, Entry, Kind, escape};
 use kiln_oci::{DiffId, Digest, ImageConfig, Platform};
 use serde_json::Value;
 
 use super::CatalogError;
 use super::find::{choose, locate};
 use crate::blobs;
+use crate::difference::FileDifference;
 use crate::export::{document, layers_of};
 use crate::lanes::blocking;
 use crate::layers::{known_listing, tree};
@@ -71,39 +71,6 @@ pub struct FieldDifference {
     pub after: Option<Value>,
 }
 
-/// A name at which two file systems differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileDifference {
-    /// The name, for people: stray bytes are escaped.
-    pub path: String,
-    /// What is there, or was.
-    pub noun: &'static str,
-    /// What happened to it.
-    pub change: FileChange,
-}
-
-/// What happened to a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileChange {
-    /// Only the second image has it.
-    Added,
-    /// Only the first image has it.
-    Deleted,
-    /// Both have it, and it is not the same.
-    Changed(Vec<FileReason>),
-}
-
-/// In what a file differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileReason {
-    /// `type`, `content`, `target`, `device`, `mode`, `owner`, `time`, `links`, or `xattr NAME`.
-    pub aspect: String,
-    /// What it was.
-    pub before: String,
-    /// What it is.
-    pub after: String,
-}
-
 /// Compares two images of this store. Layers that were never read are fetched first, where they are not here.
 ///
 /// # Errors
@@ -135,7 +102,7 @@ pub async fn compare(
         let files = match differ {
             true => {
                 let (old, new) = (tree(&own, &before.layers)?, tree(&own, &after.layers)?);
-                old.differences(&new).iter().map(file_difference).collect()
+                old.differences(&new).iter().map(FileDifference::of).collect()
             }
             false => Vec::new(),
         };
@@ -169,72 +136,6 @@ impl Found {
         };
         let rows = layers.iter().map(row).collect();
         Ok(Self { row: Compared { id, platform: chosen.platform(), layers: rows }, layers, config })
-    }
-}
-
-fn file_difference(difference: &Difference<'_>) -> FileDifference {
-    let path = difference.path.to_string();
-    match (difference.before, difference.after) {
-        (Some(before), Some(after)) => {
-            let reason = |aspect: &Aspect| reason(aspect, before, after);
-            let reasons = difference.aspects.iter().map(reason).collect();
-            FileDifference { path, noun: after.kind.noun(), change: FileChange::Changed(reasons) }
-        }
-        (Some(before), None) => {
-            FileDifference { path, noun: before.kind.noun(), change: FileChange::Deleted }
-        }
-        (None, after) => {
-            let noun = after.map_or("nothing", |entry| entry.kind.noun());
-            FileDifference { path, noun, change: FileChange::Added }
-        }
-    }
-}
-
-fn reason(aspect: &Aspect, before: &Entry, after: &Entry) -> FileReason {
-    let both = |aspect: &str, show: &dyn Fn(&Entry) -> String| FileReason {
-        aspect: aspect.to_owned(),
-        before: show(before),
-        after: show(after),
-    };
-    match aspect {
-        Aspect::Kind => both("type", &|entry| entry.kind.noun().to_owned()),
-        Aspect::Content => both(
-            match after.kind {
-                Kind::Symlink(_) => "target",
-                Kind::CharDevice(_) | Kind::BlockDevice(_) => "device",
-                Kind::File(_) | Kind::Directory | Kind::Fifo => "content",
-            },
-            &|entry| payload(&entry.kind),
-        ),
-        Aspect::Mode => both("mode", &|entry| format!("{:04o}", entry.metadata.mode)),
-        Aspect::Owner => both("owner", &|entry| format!("{}:{}", entry.metadata.uid, entry.metadata.gid)),
-        Aspect::Time => both("time", &|entry| {
-            let time = entry.metadata.mtime;
-            match time.nanoseconds {
-                0 => time.seconds.to_string(),
-                nanoseconds => format!("{}.{nanoseconds:09}", time.seconds),
-            }
-        }),
-        Aspect::Xattr(name) => both(&format!("xattr {}", escape(name)), &|entry| {
-            entry.metadata.xattrs.get(name).map_or_else(|| "none".to_owned(), escape)
-        }),
-        Aspect::Links => FileReason {
-            aspect: "links".to_owned(),
-            before: "other hard links".to_owned(),
-            after: "these hard links".to_owned(),
-        },
-    }
-}
-
-fn payload(kind: &Kind) -> String {
-    match kind {
-        Kind::File(Content { size, digest, .. }) => match digest {
-            Some(digest) => format!("{size} bytes, {digest}"),
-            None => format!("{size} bytes"),
-        },
-        Kind::Symlink(target) => escape(target),
-        Kind::CharDevice(device) | Kind::BlockDevice(device) => format!("{}:{}", device.major, device.minor),
-        Kind::Directory | Kind::Fifo => String::new(),
     }
 }
 

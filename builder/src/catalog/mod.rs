@@ -19,9 +19,7 @@ mod save;
 pub use save::{ArchiveKind, save};
 
 mod compare;
-pub use compare::{
-    Compared, Comparison, FieldDifference, FileChange, FileDifference, FileReason, LayerRow, compare,
-};
+pub use compare::{Compared, Comparison, FieldDifference, LayerRow, compare};
 
 mod remove;
 pub use remove::{Removed, needs, remove};

@@ -203,6 +203,7 @@ impl Writing {
             | ProgressEvent::ShellOpened { .. }
             | ProgressEvent::ShellClosed
             | ProgressEvent::StepWaits { .. }
+            | ProgressEvent::StepRepeated { .. }
             | ProgressEvent::Named { .. } => return,
         };
         self.add(entry, at);

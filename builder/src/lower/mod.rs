@@ -58,6 +58,7 @@ pub use notice::{notice, place};
 pub use outline::outline;
 pub use places::named_at;
 pub use planner::{Extent, Lowered, MAIN_CONTEXT, PlanOptions, Planner, further_errors};
+pub use run::DEFAULT_HOSTNAME;
 pub use stages::{ImageRequest, ImageSource, ResolvedImage};
 pub use syntax::parse;
 

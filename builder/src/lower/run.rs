@@ -18,7 +18,8 @@ use crate::request::Arguments;
 use crate::workshop::AGENT_VARIABLE;
 
 /// Host name of steps, as BuildKit has it; the argument of this name overrides it.
-const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+/// The host name of steps, which is BuildKit's.
+pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
 const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// Puts a prefix before the names of cache mounts.
 const CACHE_NAMESPACE_ARGUMENT: &str = "BUILDKIT_CACHE_MOUNT_NS";

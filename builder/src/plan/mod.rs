@@ -6,6 +6,9 @@
 pub mod key;
 mod op;
 
+#[cfg(test)]
+mod tests;
+
 pub use key::{KeyKind, StepKey};
 pub use op::{
     ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, MakeDirOp, MountKind, Network, Op, RunMount,

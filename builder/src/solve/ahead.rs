@@ -196,6 +196,7 @@ impl View<'_> {
             selections: self.keys.selections(step).to_vec(),
             copies: self.plan.copies_in(op.parent()),
             reason: None,
+            again: None,
         })
     }
 

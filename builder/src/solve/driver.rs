@@ -158,6 +158,19 @@ async fn until_done(
     }
 }
 
+/// Returns what a step is given, where `output` returns what its inputs made.
+pub fn given(plan: &Plan, keys: &Keys, step: StepId, output: impl Fn(StepId) -> StepOutput) -> Given {
+    let op = &plan.step(step).op;
+    Given {
+        parent: op.parent().map(|parent| output(parent).rootfs().clone()),
+        reads: op.reads().into_iter().map(output).collect(),
+        selections: keys.selections(step).to_vec(),
+        copies: plan.copies_in(op.parent()),
+        reason: None,
+        again: None,
+    }
+}
+
 struct Driver<'a> {
     bench: &'a Arc<Bench>,
     plan: &'a Arc<Plan>,
@@ -277,13 +290,7 @@ impl Driver<'_> {
         let op = &self.plan.step(step).op;
         let output =
             |id: StepId| self.outputs[id.index()].clone().expect("inputs are done before what needs them");
-        let given = Given {
-            parent: op.parent().map(|parent| output(parent).rootfs().clone()),
-            reads: op.reads().into_iter().map(output).collect(),
-            selections: self.keys.selections(step).to_vec(),
-            copies: self.plan.copies_in(self.plan.step(step).op.parent()),
-            reason: None,
-        };
+        let given = given(self.plan, self.keys, step, output);
         let explainer = op.parent().is_some().then(|| Arc::clone(&self.explainer));
         let (bench, plan) = (Arc::clone(self.bench), Arc::clone(self.plan));
         if op.parent().is_some() {

@@ -10,6 +10,6 @@ mod scheduler;
 mod foreign;
 
 pub use ahead::{Ahead, Fate, Fetch, Forecast, look_ahead};
-pub use driver::{Solution, SolveError, solve};
+pub use driver::{Solution, SolveError, given, solve};
 pub use keys::{Keys, definition_keys};
 pub use scheduler::{Action, Event, Scheduler};

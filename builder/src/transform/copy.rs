@@ -17,7 +17,7 @@ use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, is_listed,
 use super::flight::{Boarding, board};
 use super::known::{far_layer, near_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
-use super::{Bench, Foreseen, Given, Reuse, StepError, StepOutput};
+use super::{Again, Bench, Foreseen, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
@@ -42,9 +42,9 @@ pub(super) async fn copy(
     if copy.chown.as_deref().is_some_and(accounts::are_needed) {
         accounts::fetch(bench, &parent.layers).await?;
     }
-    let Given { reads, selections, reason, .. } = given;
+    let Given { reads, selections, reason, again, .. } = given;
     let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
-    let work = Work { step, op, copy, parent: below, reads, selections, reuse };
+    let work = Work { step, op, copy, parent: below, reads, selections, reuse, again };
     let stacks: Vec<Vec<Layer>> = work.stacks();
     // Contents are read from unpacked layers, so the blobs of layers that are not unpacked must be there.
     let prepared = on_cpu(bench, move |bench| prepare(bench, work)).await?;
@@ -60,7 +60,9 @@ pub(super) async fn copy(
                     Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
                 }
             }
-            bench.misses(step, reason.as_ref());
+            if new.again.is_none() {
+                bench.misses(step, reason.as_ref());
+            }
             fetch_contents(bench, holders(&new), &stacks).await?;
             Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
         }
@@ -91,7 +93,7 @@ pub(super) async fn foresee(
         return Ok(Foreseen::Unsure);
     }
     let (op, copy, below) = (op.clone(), copy.clone(), parent.clone());
-    let work = Work { step, op, copy, parent: below, reads, selections, reuse };
+    let work = Work { step, op, copy, parent: below, reads, selections, reuse, again: None };
     Ok(match on_cpu(bench, move |bench| prepare(bench, work)).await? {
         Prepared::Known(layer) => Foreseen::Known(parent.with(layer.map(|layer| *layer))),
         Prepared::New(_) => Foreseen::Runs,
@@ -107,6 +109,7 @@ struct Work {
     reads: Vec<StepOutput>,
     selections: Vec<Option<Digest>>,
     reuse: Reuse,
+    again: Option<Arc<Again>>,
 }
 
 impl Work {
@@ -133,6 +136,7 @@ struct New {
     op: Op,
     reuse: Reuse,
     flight: Option<Flight>,
+    again: Option<Arc<Again>>,
     /// Keeps the files of unpacked archives until the layer is written.
     _scratch: Vec<kiln_store::Scratch>,
 }
@@ -182,16 +186,15 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
     }
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
-    let Work { op, reuse, .. } = work;
-    let new = New { changes: copied.changes, key, fields, op, reuse, flight: None, _scratch: scratch };
+    let Work { op, reuse, again, .. } = work;
+    let new = New { changes: copied.changes, key, fields, op, reuse, flight: None, again, _scratch: scratch };
     Ok(Prepared::New(Box::new(new)))
 }
 
 fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
     let (op, changes, reuse) = (&new.op, &new.changes, new.reuse);
-    let content = Some((new.key, new.fields));
-    let layer =
-        write_layer(bench, NewLayer { step, op, content, flight: new.flight, changes, stacks, reuse })?;
+    let (content, again, flight) = (Some((new.key, new.fields)), new.again.as_deref(), new.flight);
+    let layer = write_layer(bench, NewLayer { step, op, content, flight, changes, stacks, reuse, again })?;
     discard(new.changes);
     Ok(layer)
 }

@@ -8,6 +8,7 @@ use kiln_layer::{Changes, CommitOptions, EarlierBlocks, Entry, LayerTime, Origin
 use kiln_oci::{Descriptor, DiffId};
 use kiln_store::Flight;
 
+use super::again::Again;
 use super::{Bench, Reuse, StepError};
 use crate::blobs;
 use crate::cache::{Lineage, LocalCache};
@@ -33,10 +34,15 @@ pub(super) struct NewLayer<'a> {
     pub(super) stacks: &'a [Vec<Layer>],
     /// Whether blocks of its earlier versions may be copied, and whether its age will count.
     pub(super) reuse: Reuse,
+    /// Whether it is only to be compared.
+    pub(super) again: Option<&'a Again>,
 }
 
 /// Writes changes as a layer.
 pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, StepError> {
+    if let Some(again) = new.again {
+        return again.compare(bench, &new);
+    }
     let workshop = &bench.workshop;
     let lineage = Lineage::of(&workshop.store, &bench.key_base, new.op);
     let earlier = match new.reuse.is_allowed {
@@ -155,7 +161,7 @@ pub(super) async fn on_cpu<T: Send + 'static>(
     bench.workshop.lanes.cpu(move || job(&own)).await
 }
 
-fn commit_options(bench: &Bench) -> CommitOptions {
+pub(super) fn commit_options(bench: &Bench) -> CommitOptions {
     let time = match bench.timestamp {
         Timestamp::Epoch(seconds) => LayerTime::Fixed(seconds),
         Timestamp::Preserve { .. } => LayerTime::Preserve,

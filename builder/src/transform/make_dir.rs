@@ -39,7 +39,8 @@ pub(super) async fn make_dir(
         let own = Op::MakeDir(op);
         let reuse = Reuse { is_allowed: true, age_max: None };
         let (op, changes, stacks) = (&own, &changes, &[][..]);
-        write_layer(bench, NewLayer { step, op, content: None, flight: None, changes, stacks, reuse })
+        let flight = None;
+        write_layer(bench, NewLayer { step, op, content: None, flight, changes, stacks, reuse, again: None })
             .map(Some)
     })
     .await?;

@@ -3,6 +3,8 @@
 mod copy;
 mod run;
 
+mod again;
+
 mod shell;
 
 mod lacks;
@@ -31,6 +33,7 @@ mod selection;
 
 mod error;
 
+pub use again::{Again, can_repeat, repeat};
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
 pub use kiln_layer::OwnerError;
@@ -192,6 +195,8 @@ pub struct Given {
     pub copies: Vec<bool>,
     /// Why it is done, unless what it makes turns out to be known; `None` where nothing differs from an earlier build.
     pub reason: Option<Reason>,
+    /// Whether it is done a second time, and what for.
+    pub again: Option<Arc<Again>>,
 }
 
 /// Does a step.
@@ -204,7 +209,10 @@ pub async fn execute(
     step: &Step,
     given: Given,
 ) -> Result<StepOutput, StepError> {
-    let reuse = Reuse::of(&bench.no_cache, step);
+    let reuse = match given.again {
+        Some(_) => Reuse { is_allowed: false, age_max: None },
+        None => Reuse::of(&bench.no_cache, step),
+    };
     match &step.op {
         Op::Scratch => Ok(StepOutput::Rootfs(Rootfs::default())),
         Op::Image(image) => Ok(StepOutput::Rootfs(Rootfs { layers: image.layers.clone(), made: Vec::new() })),

@@ -10,6 +10,7 @@ use kiln_sandbox::{
 use kiln_store::{Flight, LogWriter};
 
 use super::accounts::AccountFiles;
+use super::again::{Again, conditions, elsewhere};
 use super::caches::open_caches;
 use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
@@ -66,7 +67,9 @@ pub(super) async fn run(
             Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
         }
     }
-    bench.misses(id, given.reason.as_ref());
+    if given.again.is_none() {
+        bench.misses(id, given.reason.as_ref());
+    }
     refuse_foreign(bench, &op, &parent)?;
     refuse_known(bench, &op, file_systems(&parent, &given))?;
     for rootfs in file_systems(&parent, &given) {
@@ -146,6 +149,7 @@ struct Probe {
     fields: KeyRecord,
     reuse: Reuse,
     flight: Option<Flight>,
+    again: Option<Arc<Again>>,
 }
 
 fn probe(
@@ -171,7 +175,7 @@ fn probe(
     let mut fields = KeyRecord::new();
     describe(KeyKind::Content, &bench.key_base, &op, &inputs, &mut fields);
     let key = step_key(KeyKind::Content, &bench.key_base, &op, &inputs);
-    Ok(Probe { op, key, fields, reuse, flight: None })
+    Ok(Probe { op, key, fields, reuse, flight: None, again: given.again.clone() })
 }
 
 /// What is told where steps have no `/proc` of their own.
@@ -195,19 +199,22 @@ fn run_blocking(
     agents: &Arc<Vec<AgentSocket>>,
 ) -> Result<Ran, StepError> {
     let Prepared { tree, open } = prepare(bench, op, stack, given, agents)?;
-    let name = log_name(id);
+    let is_again = given.again.is_some();
+    let name = log_name(id, is_again);
     let mut log = bench.workshop.store.logs().writer(&bench.build_id, &name)?;
     let log_path = log.path().to_owned();
     let mut log_failure = None;
     let mut output = |bytes: &[u8]| {
         write_log(&mut log, bytes, &mut log_failure);
-        bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
+        if !is_again {
+            bench.progress.on(&ProgressEvent::StepOutput { step: id, bytes });
+        }
     };
     let exit =
         match kiln_sandbox::run_with(&bench.spare, &open.spec, &open.root.plan(), &bench.cancel, &mut output)
         {
             Ok(exit) => exit,
-            Err(error) if error.shell_code().is_some() => return Err(left(bench, error.into(), open)),
+            Err(error) if error.shell_code().is_some() => return Err(left(bench, given, error.into(), open)),
             Err(error) => {
                 drop(open.end());
                 if let Some(lack) = Lack::of_step(&error) {
@@ -229,15 +236,15 @@ fn run_blocking(
     }
     if !exit.status.is_success() {
         let failure = RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path };
-        return Err(left(bench, failure.into(), open));
+        return Err(left(bench, given, failure.into(), open));
     }
     let root = open.end()?;
     Ok(Ran { root, tree, stack: stack.to_vec(), exit })
 }
 
 /// Leaves a step that failed as it is, where somebody wants to enter it.
-fn left(bench: &Bench, error: StepError, open: OpenStep) -> StepError {
-    match bench.leaves_failed {
+fn left(bench: &Bench, given: &Given, error: StepError, open: OpenStep) -> StepError {
+    match bench.leaves_failed && given.again.is_none() {
         true => StepError::Left { error: Box::new(error), step: Box::new(open) },
         false => {
             drop(open.end());
@@ -261,7 +268,7 @@ fn prepare(
 ) -> Result<Prepared, StepError> {
     let workshop = &bench.workshop;
     // These come first: to unpack layers takes the trees of those below, one after the other.
-    let form = RootForm::of(bench, stack)?;
+    let form = RootForm::of(bench, stack, given.again.as_deref())?;
     let tree = layers::tree(workshop, stack)?;
     let user = user(bench, op, &tree, stack)?;
     refuse(
@@ -274,7 +281,10 @@ fn prepare(
     let live = LiveTimes::begin(bench, op, given, below, &caches.in_use(op), form.is_overlay())?;
     let mounts = prepare_mounts(bench, op, given, &user, &caches, &live, agents)?;
     let root = form.make(bench, stack, &tree, &live)?;
-    let mut spec = spec(bench, op, &user, &mounts);
+    let mut spec = match given.again {
+        Some(_) => RunSpec { conditions: conditions(), ..spec(bench, &elsewhere(op), &user, &mounts) },
+        None => spec(bench, op, &user, &mounts),
+    };
     spec.remembered = remembered(workshop, &tree);
     let (shell, agents) = (op.shell.clone(), Arc::clone(agents));
     let open = OpenStep { spec, root, shell, agents, mounts, live, caches };
@@ -321,8 +331,8 @@ pub(super) fn lower_directories(
 }
 
 /// Returns the name of a step's log.
-fn log_name(id: StepId) -> String {
-    format!("{:04}", id.index())
+fn log_name(id: StepId, is_again: bool) -> String {
+    format!("{:04}{}", id.index(), if is_again { "-again" } else { "" })
 }
 
 fn write_log(log: &mut LogWriter, bytes: &[u8], failure: &mut Option<std::io::Error>) {
@@ -438,8 +448,12 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             changes: &found.changes,
             stacks: std::slice::from_ref(&ran.stack),
             reuse: probe.reuse,
+            again: probe.again.as_deref(),
         },
     )?;
+    if probe.again.is_some() {
+        return Ok(layer);
+    }
     let made = Made { step, stack: &ran.stack, layer: &layer, below: &ran.tree, exit: &ran.exit };
     ran.root.keep(bench, &found, &made)?;
     Ok(layer)

@@ -18,6 +18,7 @@ use kiln_layer::{
 use kiln_sandbox::{DEVICE_ATTRIBUTE, Exit, RootPlan};
 use kiln_store::Scratch;
 
+use super::again::{Again, halves};
 use super::live_times::LiveTimes;
 use super::run::lower_directories;
 use super::spare_roots::SpareRoot;
@@ -35,7 +36,7 @@ const OVERLAY_LAYERS_MAX: usize = 498;
 /// The root of one step.
 pub(super) enum StepRoot {
     /// Layers seen as one.
-    Overlay { lower: Vec<PathBuf>, upper: Scratch, work: Scratch },
+    Overlay { lower: Vec<PathBuf>, upper: Scratch, work: Scratch, _parts: Vec<Scratch> },
     /// Files of its own.
     Copy { root: Scratch, before: Tree, aside: Option<Scratch> },
 }
@@ -53,13 +54,21 @@ pub(super) enum RootForm {
     /// Unpacked layers, base first.
     Overlay { lower: Vec<PathBuf> },
     /// Copies of their files.
-    Copy,
+    Copy {
+        /// Whether the files are made in another order.
+        is_again: bool,
+    },
+    /// Copies of their files, every other one in another lower directory of an overlay.
+    Parts,
 }
 
 impl RootForm {
-    /// Finds out what it is for a stack of layers, which are unpacked for an overlay.
-    pub(super) fn of(bench: &Bench, stack: &[Layer]) -> Result<Self, StepError> {
+    /// Finds out what it is for a stack of layers, which are unpacked for an overlay. A step that is done a second time has a
+    /// copy.
+    pub(super) fn of(bench: &Bench, stack: &[Layer], again: Option<&Again>) -> Result<Self, StepError> {
+        let is_again = again.is_some();
         match root_kind(&bench.workshop)? {
+            RootKind::Overlay if is_again => return Ok(Self::Parts),
             RootKind::Overlay => {
                 let lower = lower_directories(bench, stack)?;
                 if lower.len() <= OVERLAY_LAYERS_MAX {
@@ -70,7 +79,7 @@ impl RootForm {
                 bench.spare_roots.announce(&*bench.progress, reason, is_chroot(&bench.workshop));
             }
         }
-        Ok(Self::Copy)
+        Ok(Self::Copy { is_again })
     }
 
     pub(super) fn is_overlay(&self) -> bool {
@@ -90,9 +99,10 @@ impl RootForm {
                 let workshop = &bench.workshop;
                 lower.splice(..0, bench.points.directory(&workshop.store, workshop.resolv_conf.is_some()));
                 lower.extend(live.directory());
-                overlay(bench, lower, tree)
+                overlay(bench, lower, tree, Vec::new())
             }
-            Self::Copy => copy(bench, stack, &live.dated(tree)),
+            Self::Parts => parts(bench, stack, tree, &live.dated(tree)),
+            Self::Copy { is_again } => copy(bench, stack, &live.dated(tree), is_again),
         }
     }
 }
@@ -105,7 +115,7 @@ impl StepRoot {
     /// Returns what the sandbox is to do.
     pub(super) fn plan(&self) -> RootPlan {
         match self {
-            Self::Overlay { lower, upper, work } => RootPlan::Overlay {
+            Self::Overlay { lower, upper, work, .. } => RootPlan::Overlay {
                 lower: lower.clone(),
                 upper: upper.path().to_owned(),
                 work: work.path().to_owned(),
@@ -178,11 +188,16 @@ pub(super) struct Made<'a> {
     pub(super) exit: &'a Exit,
 }
 
-fn overlay(bench: &Bench, lower: Vec<PathBuf>, tree: &Tree) -> Result<StepRoot, StepError> {
+fn overlay(
+    bench: &Bench,
+    lower: Vec<PathBuf>,
+    tree: &Tree,
+    parts: Vec<Scratch>,
+) -> Result<StepRoot, StepError> {
     let workshop = &bench.workshop;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
     dress(bench, upper.path(), tree)?;
-    Ok(StepRoot::Overlay { lower, upper, work })
+    Ok(StepRoot::Overlay { lower, upper, work, _parts: parts })
 }
 
 fn dress(bench: &Bench, directory: &Path, tree: &Tree) -> Result<(), StepError> {
@@ -190,21 +205,19 @@ fn dress(bench: &Bench, directory: &Path, tree: &Tree) -> Result<(), StepError> 
         .map_err(|source| io_error("cannot prepare the directory of the step", source))
 }
 
-fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, StepError> {
+fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>, is_again: bool) -> Result<StepRoot, StepError> {
     let workshop = &bench.workshop;
-    let (root, held) = match bench.spare_roots.take(stack) {
+    let spare = if is_again { None } else { bench.spare_roots.take(stack) };
+    let (root, mut held) = match spare {
         Some(spare) => (spare.root, spare.tree),
         None => (workshop.store.scratch("root")?, Arc::new(Tree::new())),
     };
-    let ownership = layers::ownership(workshop);
-    let stacks = [stack.to_vec()];
-    let directories = UnpackedLayers { workshop, stacks: &stacks };
-    let devices = layers::devices(workshop);
-    let note = |path: &Path, entry: &Entry| upper::note(path, entry, ownership, devices);
-    let files = MaterializeOptions { ownership, devices, time: None };
-    let options = ReshapeOptions { files, layers: &directories, note: &note };
-    reshape(root.path(), &held, tree, options)
-        .map_err(|error| io_error(&format!("cannot make the root of the step: {error}"), error.source))?;
+    if is_again {
+        let [begun, _] = halves(tree);
+        shape(bench, stack, root.path(), [&held, &begun])?;
+        held = Arc::new(begun);
+    }
+    shape(bench, stack, root.path(), [&held, tree])?;
     dress(bench, root.path(), tree)?;
     let failed = |source| io_error("cannot look at the root of the step", source);
     let origin = Arc::new(DirectoryOrigin::open(root.path()).map_err(failed)?);
@@ -214,6 +227,34 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>) -> Result<StepRoot, St
     before.distrust_since(clock::outlast(&workshop.store, latest_change_ns(&before))?);
     let aside = is_chroot(workshop).then(|| workshop.store.scratch("aside")).transpose()?;
     Ok(StepRoot::Copy { root, before, aside })
+}
+
+/// Makes a root out of two lower directories: overlayfs lists the names of one after those of the other.
+fn parts(bench: &Bench, stack: &[Layer], tree: &Tree, dated: &Tree) -> Result<StepRoot, StepError> {
+    let workshop = &bench.workshop;
+    let mut lower = Vec::from_iter(bench.points.directory(&workshop.store, workshop.resolv_conf.is_some()));
+    let mut parts = Vec::new();
+    for half in halves(dated) {
+        let part = workshop.store.scratch("root")?;
+        shape(bench, stack, part.path(), [&Tree::new(), &half])?;
+        lower.push(part.path().to_owned());
+        parts.push(part);
+    }
+    overlay(bench, lower, tree, parts)
+}
+
+/// Makes a directory that holds one tree hold another.
+fn shape(bench: &Bench, stack: &[Layer], root: &Path, [held, wanted]: [&Tree; 2]) -> Result<(), StepError> {
+    let workshop = &bench.workshop;
+    let ownership = layers::ownership(workshop);
+    let stacks = [stack.to_vec()];
+    let directories = UnpackedLayers { workshop, stacks: &stacks };
+    let devices = layers::devices(workshop);
+    let note = |path: &Path, entry: &Entry| upper::note(path, entry, ownership, devices);
+    let files = MaterializeOptions { ownership, devices, time: None };
+    let options = ReshapeOptions { files, layers: &directories, note: &note };
+    reshape(root, held, wanted, options)
+        .map_err(|error| io_error(&format!("cannot make the root of the step: {error}"), error.source))
 }
 
 /// Whether mount points are still there, which belong to no layer.

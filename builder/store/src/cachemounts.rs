@@ -78,13 +78,18 @@ pub(crate) fn open(
         LockMode::Exclusive,
     )?;
     if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_none() {
-        replace_file(session, &folder.join(ID_FILE), id.as_bytes())?;
+        note_id(session, &folder, id)?;
         let new = Scratch::new(session, "cachemount")?;
         fill(new.path()).on("fill cache mount", &path)?;
         memory::begin(session, &path)?;
         new.publish(&path)?;
     }
     Ok(CacheMount { session: Arc::clone(session), path, _in_use: in_use })
+}
+
+/// Notes beside the slots whose they are.
+pub(crate) fn note_id(session: &Arc<Session>, folder: &Path, id: &str) -> Result<()> {
+    replace_file(session, &folder.join(ID_FILE), id.as_bytes())
 }
 
 /// Returns the ids of all cache mounts with their folders, sorted by folder.
@@ -141,6 +146,6 @@ fn take_slot(session: &Session, id: &str, sharing: Sharing) -> Result<(u32, Lock
     }
 }
 
-fn slot_lock_path(session: &Session, id: &str, slot: u32) -> PathBuf {
+pub(crate) fn slot_lock_path(session: &Session, id: &str, slot: u32) -> PathBuf {
     named_lock_path(session.root(), &format!("cache mount {slot} {id}"))
 }

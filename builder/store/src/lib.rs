@@ -44,6 +44,9 @@ pub use store::{FORMAT, Store};
 mod repositories;
 pub use repositories::Repository;
 
+mod mount_slots;
+pub use mount_slots::{HeldMount, MountSlot, Patience, SHARED_SLOT};
+
 mod cachemounts;
 pub use cachemounts::{CacheMount, Sharing};
 

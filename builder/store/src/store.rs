@@ -22,6 +22,7 @@ use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{LEASES, LOCKS, Session};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
+use crate::mount_slots::{self, HeldMount, MountSlot, Patience};
 use crate::names::{Names, empty_document};
 use crate::partial::PARTIAL;
 use crate::records::{RECORDS, Records};
@@ -191,6 +192,22 @@ impl Store {
     /// What could not be removed.
     pub fn remove_cache_mount(&self, id: &str) -> Result<usize> {
         cachemounts::remove_unused(&self.session, id)
+    }
+
+    /// Returns all directories of all cache mounts, by id.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn mount_slots(&self) -> Result<Vec<MountSlot>> {
+        mount_slots::slots(&self.session)
+    }
+
+    /// Keeps all others away from a directory of the cache mount `id`, whether it exists or not; none when somebody uses it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn hold_mount(&self, id: &str, slot: u32, patience: Patience) -> Result<Option<HeldMount>> {
+        mount_slots::hold(&self.session, id, slot, patience)
     }
 
     /// Opens the repository called `name`, any text, or returns `None` while somebody else holds it. A new one is an empty

@@ -50,6 +50,8 @@ pub mod build;
 
 pub mod catalog;
 
+pub mod mounts;
+
 pub mod export;
 
 pub mod image;

@@ -126,7 +126,7 @@ impl Recorded {
     }
 }
 
-fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
     let (uid, gid) = std::str::from_utf8(value).ok()?.split_once(':')?;
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }

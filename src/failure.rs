@@ -14,6 +14,7 @@ use std::error::Error;
 use std::io;
 
 use kiln_builder::build::{BuildError, EnterError};
+use kiln_builder::mounts::MountsError;
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
@@ -177,7 +178,9 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
         let of_web = error.downcast_ref().and_then(hint_of_web);
-        hint = error.downcast_ref::<io::Error>().and_then(hint_of_io).or(of_registry).or(of_web).or(hint);
+        let of_mounts = error.downcast_ref().and_then(hint_of_mounts);
+        let of_io = error.downcast_ref::<io::Error>().and_then(hint_of_io);
+        hint = of_io.or(of_registry).or(of_web).or(of_mounts).or(hint);
         next = error.source();
     }
     hint
@@ -239,6 +242,18 @@ fn hint_of_web(error: &WebError) -> Option<String> {
             "with `ADD --checksum=sha256:…` it does not matter where the bytes come from; or name the http address itself"
         }
         _ if error.is_unreachable() => "a proxy is taken from HTTP_PROXY and HTTPS_PROXY",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn hint_of_mounts(error: &MountsError) -> Option<String> {
+    let hint = match error {
+        MountsError::Missing { .. } => "`kiln cache mounts ls` lists those that there are",
+        MountsError::InUse { .. } => {
+            "try again when that build has ended; `export` and `rm` wait for it with `--wait`"
+        }
+        MountsError::AlreadyHere { .. } => "`--replace` puts the other one in its place",
         _ => return None,
     };
     Some(hint.to_owned())

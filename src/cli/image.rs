@@ -14,7 +14,7 @@ pub(crate) enum Format {
 }
 
 /// Reads the value of `--format`. Templates are known and refused by name.
-fn format(text: &str) -> Result<Format, String> {
+pub(super) fn format(text: &str) -> Result<Format, String> {
     match text {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),

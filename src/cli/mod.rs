@@ -4,6 +4,7 @@
 //! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
 
 mod build;
+mod cache;
 mod doctor;
 mod enter;
 mod image;
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use cache::{
+    CacheArgs, CachePart, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs, MountsRmArgs,
+};
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
 pub(crate) use image::{
@@ -76,6 +80,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Make an image of one layer from a tar archive of a file system
     Import(ImportArgs),
+    /// Look after the cache
+    Cache(CacheArgs),
     /// Keep credentials for a registry
     Login(LoginArgs),
     /// Forget the credentials for a registry
@@ -87,7 +93,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command runs steps or deletes what they made, and so needs to be root of something.
     pub(crate) fn needs_user_namespace(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_) | Self::Doctor(_))
+        matches!(self, Self::Build(_) | Self::Enter(_) | Self::Rmi(_) | Self::Cache(_) | Self::Doctor(_))
     }
 }
 

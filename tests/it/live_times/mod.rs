@@ -2,6 +2,7 @@
 
 mod caches;
 mod tools;
+mod travel;
 
 use std::fs;
 use std::path::PathBuf;

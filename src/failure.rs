@@ -16,6 +16,7 @@ use std::io;
 use kiln_builder::agents::{AgentError, KeyError};
 use kiln_builder::build::{BuildError, EnterError};
 use kiln_builder::catalog::CatalogError;
+use kiln_builder::mounts::MountsError;
 use kiln_builder::plan::Origin;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
@@ -180,11 +181,13 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
         let of_web = error.downcast_ref().and_then(hint_of_web);
+        let of_mounts = error.downcast_ref().and_then(hint_of_mounts);
         let of_store = hint_of_store(error);
         hint = error
             .downcast_ref::<io::Error>()
             .and_then(hint_of_io)
             .or(of_store)
+            .or(of_mounts)
             .or(of_registry)
             .or(of_web)
             .or(hint);
@@ -270,6 +273,18 @@ fn hint_of_store(error: &(dyn Error + 'static)) -> Option<String> {
         StoreError::DocumentDamaged { .. } | StoreError::Expand { .. } | StoreError::WrongDigest { .. }
     );
     is_damage.then(|| "`kiln fsck --repair` moves away what is damaged, and says what to do".to_owned())
+}
+
+fn hint_of_mounts(error: &MountsError) -> Option<String> {
+    let hint = match error {
+        MountsError::Missing { .. } => "`kiln cache mounts ls` lists those that there are",
+        MountsError::InUse { .. } => {
+            "try again when that build has ended; `export` and `rm` wait for it with `--wait`"
+        }
+        MountsError::AlreadyHere { .. } => "`--replace` puts the other one in its place",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn hint_of_io(error: &io::Error) -> Option<String> {

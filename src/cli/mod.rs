@@ -4,6 +4,7 @@
 //! commands that people know from other tools, and that are not built yet, are rows of a table in [`not_yet`].
 
 mod build;
+mod cache;
 mod df;
 mod doctor;
 mod enter;
@@ -21,6 +22,9 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 pub(crate) use build::{ArgumentsWord, BuildArgs, CompatWord, NetworkWord, OnErrorWord};
+pub(crate) use cache::{
+    CacheArgs, CachePart, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs, MountsRmArgs,
+};
 pub(crate) use df::DfArgs;
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
@@ -92,6 +96,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Make an image of one layer from a tar archive of a file system
     Import(ImportArgs),
+    /// Look after the cache
+    Cache(CacheArgs),
     /// Keep credentials for a registry
     Login(LoginArgs),
     /// Forget the credentials for a registry
@@ -113,6 +119,7 @@ impl Command {
             Self::Build(_)
             | Self::Enter(_)
             | Self::Rmi(_)
+            | Self::Cache(_)
             | Self::Doctor(_)
             | Self::Df(_)
             | Self::Fsck(_) => true,

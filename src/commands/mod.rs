@@ -4,6 +4,7 @@
 
 mod attended;
 mod build;
+mod cache;
 mod call;
 mod df;
 mod diff;
@@ -80,6 +81,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Save(args) => save::run(&args, context).await?,
         Command::Load(args) => load::run(&args, context).await?,
         Command::Import(args) => import::run(&args, context).await?,
+        Command::Cache(args) => cache::run(&args, context)?,
         Command::Login(args) => login::run(&args, context).await?,
         Command::Logout(args) => login::forget(&args, context).await?,
         Command::Df(args) => df::run(&args, context)?,

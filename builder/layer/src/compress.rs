@@ -222,6 +222,30 @@ fn store(raw: &[u8], packed: &mut Vec<u8>) {
     }
 }
 
+/// Returns `raw` as one zstd frame, for documents and packs of kiln's own that are no layers.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn zstd_frame(raw: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    Compressor::new(Compression::ZSTD).block(raw, &mut packed)?;
+    Ok(packed)
+}
+
+/// Returns what a zstd frame holds, which must be no more than `bytes_max`.
+///
+/// # Errors
+/// When it is damaged, or holds more.
+pub fn from_zstd(packed: &[u8], bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut raw = Vec::new();
+    decompress(packed, Detected::Zstd)?.take(bytes_max + 1).read_to_end(&mut raw)?;
+    if raw.len() as u64 > bytes_max {
+        let message = format!("it holds more than {bytes_max} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(raw)
+}
+
 /// What the first bytes of a file say about its compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detected {

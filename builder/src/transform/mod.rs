@@ -38,6 +38,7 @@ pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
+pub(crate) use recorded::parse_owner;
 pub use run::open as open_step;
 pub use selection::{Selection, mount_selection};
 pub use shell::{Command, OpenStep};

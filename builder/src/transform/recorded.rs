@@ -153,7 +153,7 @@ fn is_as_below(lower: &Tree, names: &[ArchivePath], device: &Entry, with_time: W
     is_group && lower.entry(inode).is_same(device, with_time)
 }
 
-fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
     let (uid, gid) = std::str::from_utf8(value).ok()?.split_once(':')?;
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }

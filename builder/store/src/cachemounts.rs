@@ -79,7 +79,7 @@ pub(crate) fn open(
         LockMode::Exclusive,
     )?;
     if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_none() {
-        replace_file(session, &folder.join(ID_FILE), id.as_bytes())?;
+        note_id(session, &folder, id)?;
         let new = Scratch::new(session, "cachemount")?;
         fill(new.path()).on("fill cache mount", &path)?;
         memory::begin(session, &path)?;
@@ -88,6 +88,11 @@ pub(crate) fn open(
     // Only its age in the eyes of gc depends on it.
     drop(session.disk().touch(&path));
     Ok(CacheMount { session: Arc::clone(session), path, _in_use: in_use })
+}
+
+/// Notes beside the slots whose they are.
+pub(crate) fn note_id(session: &Arc<Session>, folder: &Path, id: &str) -> Result<()> {
+    replace_file(session, &folder.join(ID_FILE), id.as_bytes())
 }
 
 /// Returns the ids of all cache mounts with their folders, sorted by folder.

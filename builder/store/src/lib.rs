@@ -46,6 +46,9 @@ pub use noted::{Noted, Room};
 mod repositories;
 pub use repositories::Repository;
 
+mod mount_slots;
+pub use mount_slots::{HeldMount, MountSlot, Patience, SHARED_SLOT};
+
 mod cachemounts;
 pub use cachemounts::{CacheMount, Sharing};
 

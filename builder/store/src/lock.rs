@@ -91,6 +91,24 @@ pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
     Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
 }
 
+/// Returns the processes that the kernel names as holders of a lock; those of other process namespaces are not known.
+pub(crate) fn holders(path: &Path) -> Vec<u32> {
+    // Nobody depends on the answer: it is shown.
+    let Ok(found) = std::fs::metadata(path) else { return Vec::new() };
+    let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return Vec::new() };
+    let inode = found.ino().to_string();
+    let holder = |line: &str| {
+        // `1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF`, as in proc_locks(5); the devices of some file systems have two numbers.
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_this = words.get(5)?.rsplit(':').next() == Some(&inode);
+        (words.get(1) == Some(&"FLOCK") && is_this).then(|| words.get(4)?.parse::<u32>().ok())?
+    };
+    let mut processes: Vec<u32> = locks.lines().filter_map(holder).filter(|process| *process > 0).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    processes
+}
+
 /// Removes the lock files in `folder` that nobody holds.
 pub(crate) fn remove_unheld(disk: &dyn Disk, folder: &Path) -> Result<()> {
     let names = optional(disk.list(folder)).on("list", folder)?.unwrap_or_default();

@@ -23,6 +23,7 @@ use crate::flights::{self, Turn};
 use crate::leases::{LEASES, LOCKS, Session};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
+use crate::mount_slots::{self, HeldMount, MountSlot, Patience};
 use crate::names::{Names, empty_document};
 use crate::noted::{self, Noted, Room};
 use crate::partial::PARTIAL;
@@ -225,6 +226,22 @@ impl Store {
     /// What the disk says.
     pub fn room(&self) -> Result<Room> {
         noted::room(self.path())
+    }
+
+    /// Returns all directories of all cache mounts, by id.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn mount_slots(&self) -> Result<Vec<MountSlot>> {
+        mount_slots::slots(&self.session)
+    }
+
+    /// Keeps all others away from a directory of the cache mount `id`, whether it exists or not; none when somebody uses it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn hold_mount(&self, id: &str, slot: u32, patience: Patience) -> Result<Option<HeldMount>> {
+        mount_slots::hold(&self.session, id, slot, patience)
     }
 
     /// Opens the repository called `name`, any text, or returns `None` while somebody else holds it. A new one is an empty

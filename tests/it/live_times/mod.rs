@@ -3,6 +3,7 @@
 mod caches;
 mod killed;
 mod tools;
+mod travel;
 
 use std::fs;
 use std::path::PathBuf;

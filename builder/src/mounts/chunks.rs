@@ -1,0 +1,236 @@
+//! Streams as chunks: cut where their content says so, packed, and put together again.
+//!
+//! The cut depends on the bytes near it (FastCDC, 2020), so a change moves no cut but its own.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use fastcdc::v2020::StreamCDC;
+use kiln_layer::ContentDigest;
+use kiln_layer::compress::{from_zstd, zstd_frame};
+use kiln_oci::Digest;
+
+use super::document::{Chunk, Document, Pack, Stream};
+use super::far::FarMounts;
+
+/// Sizes of chunks. Smaller ones find more that is the same, and make documents longer: 32 KiB are some 1.5 MiB for 1 GiB.
+const CHUNK_BYTES_MIN: usize = 8 * 1024;
+const CHUNK_BYTES_MEAN: usize = 32 * 1024;
+const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// A pack is closed when it has this many bytes.
+const PACK_BYTES: usize = 4 << 20;
+/// Unpacked packs that are held in memory.
+const PACKS_HELD_MAX: usize = 8;
+
+/// Makes a document, and sends what the far place has not.
+pub(super) struct Packer<'a> {
+    far: &'a mut dyn FarMounts,
+    document: Document,
+    numbers: HashMap<ContentDigest, u32>,
+    before: Before,
+    /// Chunks of the pack that is being filled.
+    pack: Vec<u8>,
+    /// Bytes of blobs that were sent.
+    pub(super) sent_bytes: u64,
+}
+
+/// What an earlier document says.
+struct Before {
+    document: Option<Document>,
+    chunks: HashMap<ContentDigest, Chunk>,
+    /// Numbers of its packs in the new document; none for one that the far place has lost.
+    packs: HashMap<u32, Option<u32>>,
+}
+
+impl Before {
+    fn new(document: Option<Document>) -> Self {
+        let good = document.as_ref().map(Document::good_packs).unwrap_or_default();
+        let all = document.iter().flat_map(|document| &document.chunks);
+        let chunks =
+            all.filter(|chunk| good.contains(&chunk.pack)).map(|chunk| (chunk.digest, *chunk)).collect();
+        Self { document, chunks, packs: HashMap::new() }
+    }
+}
+
+impl<'a> Packer<'a> {
+    pub(super) fn new(far: &'a mut dyn FarMounts, document: Document, before: Option<Document>) -> Self {
+        let before = Before::new(before);
+        Self { far, document, numbers: HashMap::new(), before, pack: Vec::new(), sent_bytes: 0 }
+    }
+
+    /// Cuts a stream, and sends it but for what may still be in the open pack.
+    pub(super) fn stream(&mut self, stream: impl Read) -> io::Result<Stream> {
+        let mut numbers = Vec::new();
+        for chunk in StreamCDC::new(stream, CHUNK_BYTES_MIN, CHUNK_BYTES_MEAN, CHUNK_BYTES_MAX) {
+            numbers.push(self.chunk(&chunk.map_err(io::Error::from)?.data)?);
+        }
+        Ok(Stream(numbers))
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> io::Result<u32> {
+        let digest = ContentDigest::of(bytes);
+        if let Some(number) = self.numbers.get(&digest) {
+            return Ok(*number);
+        }
+        let chunk = match self.earlier(&digest)? {
+            Some(chunk) => chunk,
+            None => {
+                if self.pack.len() + bytes.len() > PACK_BYTES {
+                    self.close_pack()?;
+                }
+                let offset = self.pack.len() as u32;
+                self.pack.extend_from_slice(bytes);
+                // The number of the open pack is known when it is closed.
+                Chunk { digest, pack: u32::MAX, offset, length: bytes.len() as u32 }
+            }
+        };
+        let number = self.document.chunks.len() as u32;
+        self.document.chunks.push(chunk);
+        self.numbers.insert(digest, number);
+        Ok(number)
+    }
+
+    /// Returns a chunk of an earlier pack that the far place still has.
+    fn earlier(&mut self, digest: &ContentDigest) -> io::Result<Option<Chunk>> {
+        let (Some(chunk), Some(before)) = (self.before.chunks.get(digest), &self.before.document) else {
+            return Ok(None);
+        };
+        let number = match self.before.packs.get(&chunk.pack) {
+            Some(number) => *number,
+            None => {
+                let pack = &before.packs[chunk.pack as usize];
+                let number = self.far.has(&pack.digest())?.then_some(self.document.packs.len() as u32);
+                if number.is_some() {
+                    self.document.packs.push(pack.clone());
+                }
+                self.before.packs.insert(chunk.pack, number);
+                number
+            }
+        };
+        Ok(number.map(|pack| Chunk { pack, ..*chunk }))
+    }
+
+    fn close_pack(&mut self) -> io::Result<()> {
+        if self.pack.is_empty() {
+            return Ok(());
+        }
+        let packed = zstd_frame(&self.pack)?;
+        let digest = Digest::of(&packed);
+        if !self.far.has(&digest)? {
+            self.far.send(&digest, &packed)?;
+            self.sent_bytes += packed.len() as u64;
+        }
+        let number = self.document.packs.len() as u32;
+        self.document.packs.push(Pack::new(&digest, packed.len(), self.pack.len()));
+        // They are the last ones, with earlier packs' between.
+        let mut open_bytes = self.pack.len() as u64;
+        for chunk in self.document.chunks.iter_mut().rev().filter(|chunk| chunk.pack == u32::MAX) {
+            chunk.pack = number;
+            open_bytes -= u64::from(chunk.length);
+            if open_bytes == 0 {
+                break;
+            }
+        }
+        self.pack.clear();
+        Ok(())
+    }
+
+    /// Sends the rest, and the document, which so never names a blob that is not there.
+    pub(super) fn finish(
+        mut self,
+        name: &str,
+        fill: impl FnOnce(&mut Document),
+    ) -> Result<u64, super::MountsError> {
+        let failed = |source| super::MountsError::Far { verb: "send", name: name.to_owned(), source };
+        self.close_pack().map_err(failed)?;
+        fill(&mut self.document);
+        let bytes = self.document.encode()?;
+        self.far.put(name, &bytes).map_err(failed)?;
+        Ok(self.sent_bytes + bytes.len() as u64)
+    }
+}
+
+/// Reads a stream from the packs of a far place; every chunk is checked.
+pub(super) struct Assembly<'a> {
+    far: &'a mut dyn FarMounts,
+    document: &'a Document,
+    held: VecDeque<(u32, Arc<[u8]>)>,
+    fetched: BTreeSet<u32>,
+    rest: std::slice::Iter<'a, u32>,
+    chunk: Arc<[u8]>,
+    at: usize,
+    end: usize,
+    /// Bytes of packs that were fetched for the first time.
+    pub(super) fetched_bytes: u64,
+}
+
+impl<'a> Assembly<'a> {
+    pub(super) fn new(far: &'a mut dyn FarMounts, document: &'a Document, stream: &'a Stream) -> Self {
+        Self {
+            far,
+            document,
+            held: VecDeque::new(),
+            fetched: BTreeSet::new(),
+            rest: stream.0.iter(),
+            chunk: Arc::from([]),
+            at: 0,
+            end: 0,
+            fetched_bytes: 0,
+        }
+    }
+
+    fn pack(&mut self, number: u32) -> io::Result<Arc<[u8]>> {
+        if let Some(at) = self.held.iter().position(|(held, _)| *held == number) {
+            // The one used last goes last.
+            let found = self.held.remove(at).expect("it was just found");
+            let bytes = Arc::clone(&found.1);
+            self.held.push_back(found);
+            return Ok(bytes);
+        }
+        let pack = &self.document.packs[number as usize];
+        let packed = self.far.fetch(&pack.digest(), u64::from(pack.size))?;
+        if Digest::of(&packed) != pack.digest() {
+            return Err(damaged(format!("pack `{}` has other bytes than its digest says", pack.digest())));
+        }
+        if self.fetched.insert(number) {
+            self.fetched_bytes += packed.len() as u64;
+        }
+        let bytes = from_zstd(&packed, u64::from(pack.unpacked))?;
+        if bytes.len() as u64 != u64::from(pack.unpacked) {
+            return Err(damaged(format!("pack `{}` is not as long as it should be", pack.digest())));
+        }
+        let bytes: Arc<[u8]> = bytes.into();
+        if self.held.len() == PACKS_HELD_MAX {
+            self.held.pop_front();
+        }
+        self.held.push_back((number, Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+}
+
+impl Read for Assembly<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.end {
+            let Some(number) = self.rest.next() else { return Ok(0) };
+            let chunk = self.document.chunks[*number as usize];
+            let pack = self.pack(chunk.pack)?;
+            let range = chunk.offset as usize..(chunk.offset + chunk.length) as usize;
+            if ContentDigest::of(&pack[range.clone()]) != chunk.digest {
+                return Err(damaged(format!(
+                    "chunk `{}` has other bytes than its digest says",
+                    chunk.digest
+                )));
+            }
+            (self.chunk, self.at, self.end) = (pack, range.start, range.end);
+        }
+        let count = out.len().min(self.end - self.at);
+        out[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn damaged(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}

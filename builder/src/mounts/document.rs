@@ -1,0 +1,170 @@
+//! The document of a mount: what its streams are made of, and where that is.
+//!
+//! | Field | Is |
+//! |---|---|
+//! | `format` | [`FORMAT`]; another one cannot be used |
+//! | `outline` | digest of all headers and of what was seen: equal outlines are equal mounts |
+//! | `files`, `seen` | streams: numbers of chunks, in order |
+//! | `chunks` | digest, pack, place in the unpacked pack |
+//! | `packs` | digest and size of the blob, and its size unpacked |
+
+use std::collections::BTreeSet;
+
+use kiln_layer::ContentDigest;
+use kiln_layer::compress::{from_zstd, zstd_frame};
+use kiln_layer::limits::{ARCHIVE_BYTES_MAX, RATIO_FREE_BYTES, RATIO_MAX};
+use kiln_oci::Digest;
+use kiln_store::MEMORY_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+
+use super::MountsError;
+
+/// The number of this form.
+const FORMAT: u32 = 1;
+/// Largest document, packed and unpacked: of a mount of some 300 GiB.
+pub(super) const DOCUMENT_BYTES_MAX: u64 = 512 << 20;
+/// Largest pack, unpacked; twice what this version writes.
+pub(super) const PACK_BYTES_MAX: u64 = 8 << 20;
+/// Longest id of a mount.
+const ID_BYTES_MAX: usize = 64 * 1024;
+
+/// What is known of a mount elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Document {
+    format: u32,
+    pub(super) id: String,
+    /// When a step used it last, in nanoseconds since 1970.
+    pub(super) used_ns: i64,
+    pub(super) outline: ContentDigest,
+    pub(super) files: Stream,
+    /// What steps saw; none where nobody knows.
+    pub(super) seen: Option<Stream>,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) packs: Vec<Pack>,
+}
+
+/// Bytes, as chunks one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stream(pub(super) Vec<u32>);
+
+/// A piece of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Chunk {
+    pub(super) digest: ContentDigest,
+    pub(super) pack: u32,
+    pub(super) offset: u32,
+    pub(super) length: u32,
+}
+
+/// A blob of chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pack {
+    digest: [u8; 32],
+    pub(super) size: u32,
+    pub(super) unpacked: u32,
+}
+
+impl Pack {
+    pub(super) fn new(digest: &Digest, size: usize, unpacked: usize) -> Self {
+        let mut bytes = [0; 32];
+        for (place, pair) in bytes.iter_mut().zip(digest.hex().as_bytes().chunks(2)) {
+            let digit = |letter: u8| (letter as char).to_digit(16).unwrap_or_default() as u8;
+            *place = digit(pair[0]) << 4 | digit(pair[1]);
+        }
+        Self { digest: bytes, size: size as u32, unpacked: unpacked as u32 }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        let hex: String = self.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Digest::from_hex(&hex).expect("32 bytes are 64 digits")
+    }
+}
+
+/// Returns the name of the entry of the mount `id`.
+pub fn entry_name(id: &str) -> String {
+    format!("mounts-{}", Digest::of(id.as_bytes()).hex())
+}
+
+impl Document {
+    pub(super) fn new(id: &str, used_ns: i64, outline: ContentDigest) -> Self {
+        Self {
+            format: FORMAT,
+            id: id.to_owned(),
+            used_ns,
+            outline,
+            files: Stream::default(),
+            seen: None,
+            chunks: Vec::new(),
+            packs: Vec::new(),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, MountsError> {
+        let bytes = postcard::to_stdvec(self).expect("plain fields always encode");
+        zstd_frame(&bytes).map_err(|source| MountsError::Read { id: self.id.clone(), source })
+    }
+
+    /// Reads and checks a document. It is the entry called `name`.
+    pub(super) fn decode(name: &str, packed: &[u8]) -> Result<Self, MountsError> {
+        let refuse = |reason: String| MountsError::Document { name: name.to_owned(), reason };
+        let bytes = from_zstd(packed, DOCUMENT_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
+        let (format, _) =
+            postcard::take_from_bytes::<u32>(&bytes).map_err(|_| refuse("it is damaged".to_owned()))?;
+        if format != FORMAT {
+            return Err(refuse(format!("its format is {format}, and this version reads {FORMAT}")));
+        }
+        let document: Self = postcard::from_bytes(&bytes).map_err(|_| refuse("it is damaged".to_owned()))?;
+        match document.flaw(name) {
+            Some(flaw) => Err(refuse(flaw.to_owned())),
+            None => Ok(document),
+        }
+    }
+
+    fn flaw(&self, name: &str) -> Option<&'static str> {
+        if self.id.len() > ID_BYTES_MAX || entry_name(&self.id) != name {
+            return Some("it belongs to another id");
+        }
+        if self.packs.iter().any(|pack| u64::from(pack.unpacked.max(pack.size)) > PACK_BYTES_MAX) {
+            return Some("one of its packs is too large");
+        }
+        let is_inside = |chunk: &Chunk| {
+            let pack = self.packs.get(chunk.pack as usize);
+            pack.is_some_and(|pack| {
+                chunk.offset.checked_add(chunk.length).is_some_and(|end| end <= pack.unpacked)
+            })
+        };
+        if !self.chunks.iter().all(|chunk| chunk.length > 0 && is_inside(chunk)) {
+            return Some("one of its chunks lies in no pack");
+        }
+        let (Some(files), Some(seen)) =
+            (self.bytes_of(&self.files), self.bytes_of(self.seen.as_ref().unwrap_or(&Stream::default())))
+        else {
+            return Some("one of its chunks does not exist");
+        };
+        let packed: u64 = self.packs.iter().map(|pack| u64::from(pack.size)).sum();
+        if files > ARCHIVE_BYTES_MAX || seen > MEMORY_BYTES_MAX {
+            return Some("it is too large");
+        }
+        (files > RATIO_FREE_BYTES && files / RATIO_MAX > packed).then_some("it is much larger than its packs")
+    }
+
+    /// Returns the length of a stream; none when it has chunks that do not exist.
+    pub(super) fn bytes_of(&self, stream: &Stream) -> Option<u64> {
+        stream
+            .0
+            .iter()
+            .map(|number| self.chunks.get(*number as usize).map(|chunk| u64::from(chunk.length)))
+            .sum()
+    }
+
+    /// Returns the packs of which at least half is needed. The rest is not worth keeping.
+    pub(super) fn good_packs(&self) -> BTreeSet<u32> {
+        let mut needed = vec![0_u64; self.packs.len()];
+        for chunk in &self.chunks {
+            needed[chunk.pack as usize] += u64::from(chunk.length);
+        }
+        let numbered = self.packs.iter().zip(&needed).enumerate();
+        let good = numbered.filter(|(_, (pack, needed))| **needed * 2 >= u64::from(pack.unpacked));
+        good.map(|(number, _)| number as u32).collect()
+    }
+}

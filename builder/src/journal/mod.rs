@@ -5,7 +5,7 @@
 //! what does, so that a build that finds everything in the cache writes three times: how it was called, its plan, how it ended.
 //! Nothing is brought to the disk on purpose: a journal survives the end of its process, not that of the machine.
 //!
-//! [`read`] makes a [`BuildStory`] of the lines. It understands the half of a line that a killed process leaves, and passes over what a
+//! [`read()`] makes a [`BuildStory`] of the lines. It understands the half of a line that a killed process leaves, and passes over what a
 //! later version wrote.
 
 pub mod entry;

@@ -1,7 +1,7 @@
 //! Cache mounts that travel: from the store into a far place and back, chunk by chunk.
 //!
-//! A mount is written as a tar *stream* in the order of its names ([`stream`]), which is cut by content into chunks ([`chunks`]);
-//! chunks that the far place has not are packed into blobs. A *document* ([`document`]) lists them. So an entry and its blobs are
+//! A mount is written as a tar *stream* in the order of its names (`stream`), which is cut by content into chunks (`chunks`);
+//! chunks that the far place has not are packed into blobs. A *document* (`document`) lists them. So an entry and its blobs are
 //! all that a far place has to hold ([`FarMounts`]); an archive is one as a tar file.
 //!
 //! ```text

@@ -6,8 +6,8 @@
 //! | `slot` | a place of a project; a step without its inputs | the last definition keys there, and how long the step took |
 //! | `selected` | a slot and a number below [`slots::VERSIONS_MAX`] | the files that the step selected of a context |
 //!
-//! All of it is written beside steps that ran, and read when one misses; a hit reads and writes none. Whatever is wrong with a
-//! record, less is explained. Unaware of how steps are looked up and done.
+//! All of it is written beside steps that ran, and read when one misses. A build that found its result makes sure that this is the
+//! newest version again, and looks at no other step. Whatever is wrong with a record, less is explained. Unaware of how steps are looked up and done.
 
 mod reason;
 

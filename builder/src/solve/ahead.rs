@@ -19,7 +19,7 @@ use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
 use crate::cache::LocalCache;
 use crate::explain::Reason;
-use crate::plan::{Op, Plan, StepId};
+use crate::plan::{Op, Plan, StepId, StepKey};
 use crate::rootfs::{Layer, Rootfs};
 use crate::transform::{Bench, Foreseen, Given, StepOutput, foresee};
 
@@ -90,7 +90,7 @@ pub async fn look_ahead(
     while let Some(action) = scheduler.next_action() {
         match action {
             Action::Probe(step) => {
-                let hit = view.probe(step);
+                let hit = view.probe(step).await;
                 scheduler.on(Event::Probed { step, hit });
             }
             Action::Execute(step) => {
@@ -117,16 +117,28 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn probe(&mut self, step: StepId) -> bool {
+    async fn probe(&mut self, step: StepId) -> bool {
         if self.plan.step(step).op.parent().is_none() {
             return false;
         }
-        let hit = self.keys.lookup(step).and_then(|key| self.cache.definition(key));
+        let key = self.keys.lookup(step);
+        let hit = match key.and_then(|key| self.cache.definition(key)) {
+            Some(rootfs) => Some(rootfs),
+            None => self.far(step, key).await,
+        };
         match hit {
             Some(rootfs) => self.know(step, rootfs),
             None => self.explainer.look_back(step),
         }
         self.outputs[step.index()].is_some()
+    }
+
+    /// Asks the caches that builders share.
+    async fn far(&self, step: StepId, key: Option<StepKey>) -> Option<Rootfs> {
+        let (workshop, tiers) = (&self.bench.workshop, &self.bench.tiers);
+        let key = key.filter(|_| tiers.may_ask(workshop))?;
+        let base = self.plan.base_of(step);
+        tiers.definition(workshop, &*self.bench.progress, key, base).await.map(|found| found.value)
     }
 
     async fn look_at(&mut self, step: StepId) -> Result<(), SolveError> {

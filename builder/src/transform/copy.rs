@@ -15,7 +15,7 @@ use kiln_store::Flight;
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
-use super::known::{far_layer, near_layer};
+use super::known::{far_content, far_layer, near_layer};
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Again, Bench, Foreseen, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
@@ -96,7 +96,10 @@ pub(super) async fn foresee(
     let work = Work { step, op, copy, parent: below, reads, selections, reuse, again: None };
     Ok(match on_cpu(bench, move |bench| prepare(bench, work)).await? {
         Prepared::Known(layer) => Foreseen::Known(parent.with(layer.map(|layer| *layer))),
-        Prepared::New(_) => Foreseen::Runs,
+        Prepared::New(new) => match far_content(bench, new.key, reuse).await {
+            Some(found) => Foreseen::Known(parent.with(found.value)),
+            None => Foreseen::Runs,
+        },
     })
 }
 

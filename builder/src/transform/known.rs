@@ -4,7 +4,7 @@
 use super::finish::made_layer;
 use super::{Bench, Reuse};
 use crate::blobs::remember_claim;
-use crate::cache::LocalCache;
+use crate::cache::{Found, LocalCache};
 use crate::plan::key::KeyRecord;
 use crate::plan::{Op, StepId, StepKey};
 use crate::rootfs::Layer;
@@ -39,7 +39,16 @@ pub(super) fn near_layer(
     Some(known)
 }
 
-/// Returns what a content key leads to in a cache that builders share, and remembers it. Nobody knows how old that is.
+/// Returns what a content key leads to in a cache that builders share, and where. Nobody knows how old that is.
+pub(super) async fn far_content(bench: &Bench, key: StepKey, reuse: Reuse) -> Option<Found<Option<Layer>>> {
+    let workshop = &bench.workshop;
+    if !reuse.is_allowed || reuse.age_max.is_some() || !bench.tiers.may_ask(workshop) {
+        return None;
+    }
+    bench.tiers.content(workshop, &*bench.progress, key).await
+}
+
+/// Returns what a content key leads to in a cache that builders share, and remembers it.
 pub(super) async fn far_layer(
     bench: &Bench,
     step: StepId,
@@ -47,12 +56,8 @@ pub(super) async fn far_layer(
     fields: &KeyRecord,
     reuse: Reuse,
 ) -> Option<Option<Layer>> {
-    let workshop = &bench.workshop;
-    if !reuse.is_allowed || reuse.age_max.is_some() || !bench.tiers.may_ask(workshop) {
-        return None;
-    }
-    let found = bench.tiers.content(workshop, &*bench.progress, key).await?;
-    let layer = found.value;
+    let found = far_content(bench, key, reuse).await?;
+    let (workshop, layer) = (&bench.workshop, found.value);
     let (cache, store, exports) = (LocalCache::new(workshop), workshop.store.clone(), bench.exports.clone());
     let (known, fields) = (layer.clone(), fields.clone());
     bench.aside.add(step, move || {

@@ -14,7 +14,7 @@ use super::again::{Again, conditions, elsewhere};
 use super::caches::open_caches;
 use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
-use super::known::{far_layer, near_layer};
+use super::known::{far_content, far_layer, near_layer};
 use super::lacks::{refuse, refuse_known};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
@@ -100,15 +100,13 @@ pub(super) async fn foresee(
     if !file_systems(&parent, &given).all(|rootfs| is_listed(bench, &rootfs.layers)) {
         return Ok(Foreseen::Unsure);
     }
-    let op = op.clone();
-    on_cpu(bench, move |bench| {
-        let probe = probe(bench, &op, &parent, &given, reuse)?;
-        Ok(match near_layer(bench, id, probe.key, &probe.op, reuse) {
-            Some(layer) => Foreseen::Known(parent.with(layer)),
-            None => Foreseen::Runs,
-        })
-    })
-    .await
+    let (op, below) = (op.clone(), parent.clone());
+    let probe = on_cpu(bench, move |bench| probe(bench, &op, &below, &given, reuse)).await?;
+    let known = match near_layer(bench, id, probe.key, &probe.op, reuse) {
+        Some(layer) => Some(layer),
+        None => far_content(bench, probe.key, reuse).await.map(|found| found.value),
+    };
+    Ok(known.map_or(Foreseen::Runs, |layer| Foreseen::Known(parent.with(layer))))
 }
 
 /// Returns the file systems that a step is over or reads.

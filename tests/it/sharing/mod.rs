@@ -69,6 +69,17 @@ fn what_one_store_has_made_another_takes_from_the_cache() {
 }
 
 #[test]
+fn a_look_ahead_knows_what_the_caches_know() {
+    with_each_place(|space, place| {
+        let context = project(space, "project");
+        place.filling(build_in(space, &context, "first")).run().success();
+        let call = || build_in(space, &context, "second").arg("--fail-on-miss");
+        call().run().fails_with(1);
+        place.asking(call()).run().success();
+    });
+}
+
+#[test]
 fn an_edit_runs_what_depends_on_it_and_takes_the_rest() {
     with_each_place(|space, place| {
         let context = project(space, "project");

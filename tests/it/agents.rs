@@ -101,11 +101,11 @@ fn a_step_of_root_and_of_a_user_asks_the_agent_whoever_builds() {
         let again = build(&space, user.as_ref(), &dockerfile).args(["--no-cache", &flag]).run().success();
         assert_eq!(outcome.digest(), again.digest());
         digests.push(outcome.digest());
-        // Of the agent nothing is kept but the flag that named it, for `kiln enter`.
+        // Of the agent nothing is kept but the flag that named it, for `kiln enter` and `kiln log`.
         let store = user.as_ref().map_or(space.store(), |user| user.path("store"));
         let path = agent.socket.to_str().unwrap();
-        let found =
-            peers::output("grep", ["-rlF", "--exclude-dir=last-build", path, store.to_str().unwrap()]);
+        let records = ["--exclude-dir=last-build", "--exclude=journal.jsonl"];
+        let found = peers::output("grep", ["-rlF", records[0], records[1], path, store.to_str().unwrap()]);
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the agent's place is in the store");
     }
     assert_eq!(digests[0], digests[1]);

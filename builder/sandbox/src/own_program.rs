@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -23,6 +24,9 @@ use rustix::process::{getegid, geteuid};
 use crate::ids::IdMap;
 
 const PROGRAM: &str = "/proc/self/exe";
+/// How often pages may be found busy, and how long is waited in between; the kernel waits, too.
+const BUSY_MAX: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The copy of this process, made when it is first needed.
 static COPY: Mutex<Option<OwnedFd>> = Mutex::new(None);
@@ -86,7 +90,19 @@ fn sealed_copy() -> io::Result<OwnedFd> {
     };
     let mut file = File::from(file);
     io::copy(&mut File::open(PROGRAM)?, &mut file)?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    fcntl_add_seals(&file, seals)?;
+    seal(&file)?;
     Ok(file.into())
+}
+
+/// Seals a copy. While the kernel itself still holds pages of it, as it may for a moment after they were written, it says that they are
+/// busy (`memfd_wait_for_pins`).
+fn seal(file: &File) -> io::Result<()> {
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    for _ in 0..BUSY_MAX {
+        match fcntl_add_seals(file, seals) {
+            Err(Errno::BUSY) => std::thread::sleep(BUSY_PAUSE),
+            outcome => return Ok(outcome?),
+        }
+    }
+    Ok(fcntl_add_seals(file, seals)?)
 }

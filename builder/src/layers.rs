@@ -8,6 +8,7 @@
 
 mod snapshot_id;
 
+use std::collections::HashMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use kiln_oci::{DiffId, Digest};
 use kiln_sandbox::Identity;
 use kiln_store::{Lookup, Scratch, Store, StoreError};
 
-use self::snapshot_id::{Manner, snapshot_id};
+use self::snapshot_id::{Manner, snapshot_id, snapshot_ids_alone};
 use crate::root_kind::root_kind;
 use crate::rootfs::Layer;
 use crate::upper;
@@ -322,6 +323,22 @@ fn unpack(
     let id = directory_id(workshop, &unpacked.listing, below_tree)?;
     remember_listing(workshop, unpacked.listing)?;
     Ok(workshop.store.publish_snapshot(scratch, &id)?)
+}
+
+/// Returns which layers the unpacked directories of the store are of, as far as that can be told: the name of a directory also covers
+/// what it has of layers below.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn layers_by_directory(workshop: &Workshop) -> Result<HashMap<DiffId, DiffId>, StoreError> {
+    let mut layers = HashMap::new();
+    for entry in workshop.store.records().list(LISTINGS)? {
+        let layer = DiffId(entry.key);
+        if let Some(listing) = known_listing(workshop, &layer) {
+            layers.extend(snapshot_ids_alone(&listing).map(|id| (id, layer)));
+        }
+    }
+    Ok(layers)
 }
 
 fn directory_id(workshop: &Workshop, listing: &Listing, below: &Tree) -> Result<DiffId, StoreError> {

@@ -265,7 +265,7 @@ fn a_fork_bomb_of_a_user_is_stopped_by_its_limit_and_the_next_build_works() {
     let space = TestSpace::shared();
     let server = busybox::serve(&space);
     let user = users::with_subordinate_ids(&space);
-    let bomb = "FROM busybox\nUSER 1000\nRUN b() { b | b & }; b 2>/dev/null; sleep 1; echo ended\n";
+    let bomb = "FROM busybox\nUSER 1000\nRUN mkfifo /tmp/f; exec 9<>/tmp/f; b() { b | b & }; b 2>/dev/null & read -t 1 x <&9; echo ended\n";
     let call = build_as(&space, Some(&user), bomb).args(["--ulimit", "nproc=200:200"]);
     call.under(["timeout", "120"]).run().success().says(&[" ended\n"]);
     build_as(&space, Some(&user), "FROM busybox\nRUN echo after\n").run().success();

@@ -27,6 +27,24 @@ pub(super) struct Manner {
     pub(super) devices: Devices,
 }
 
+impl Manner {
+    /// Returns all the manners that there are.
+    fn all() -> impl Iterator<Item = Self> {
+        let marks = [OverlayMarks::Trusted, OverlayMarks::User].map(UnpackForm::Overlay);
+        let forms = [UnpackForm::Contents, UnpackForm::Flat].into_iter().chain(marks);
+        forms.flat_map(|form| {
+            [Ownership::Real, Ownership::Recorded].into_iter().flat_map(move |ownership| {
+                [Devices::Create, Devices::Record].map(|devices| Self { form, ownership, devices })
+            })
+        })
+    }
+}
+
+/// Returns the names that directories of a layer may have which lists all its parents, as those of this program do.
+pub(super) fn snapshot_ids_alone(listing: &Listing) -> impl Iterator<Item = DiffId> {
+    Manner::all().map(|manner| snapshot_id(manner, listing, &Tree::new()))
+}
+
 /// Returns the name of the directory of a layer over the tree `below`.
 pub(super) fn snapshot_id(manner: Manner, listing: &Listing, below: &Tree) -> DiffId {
     let mut hasher = Hasher::new();

@@ -16,6 +16,7 @@ use kiln_store::{NamedImage, StoreError};
 use super::unpacked;
 use crate::blobs::origins;
 use crate::catalog::needs;
+use crate::layers::layers_by_directory;
 use crate::workshop::Workshop;
 
 /// What a check found.
@@ -88,9 +89,11 @@ pub fn check(workshop: &Workshop) -> Result<Checked, StoreError> {
     for image in workshop.store.names().list().unwrap_or_default() {
         checked.doubts.extend(doubt_of(workshop, &image, &damaged)?);
     }
+    let layers = layers_by_directory(workshop)?;
     for entry in workshop.store.snapshots().list()? {
         checked.unpacked += 1;
-        if let Some(reason) = unpacked::difference(workshop, &entry.diff_id) {
+        let layer = layers.get(&entry.diff_id);
+        if let Some(reason) = layer.and_then(|layer| unpacked::difference(workshop, layer, &entry.diff_id)) {
             checked.doubts.push(Doubt::Unpacked { diff_id: entry.diff_id, reason });
         }
         // To look at it is no use of it.

@@ -15,10 +15,10 @@ use crate::workshop::Workshop;
 
 const READ_BYTES: usize = 256 * 1024;
 
-/// Returns what differs first. Without a listing nothing is known, and nothing said.
-pub(super) fn difference(workshop: &Workshop, diff_id: &DiffId) -> Option<String> {
-    let listing = layers::known_listing(workshop, diff_id)?;
-    let root = workshop.store.path().join("snapshots").join(diff_id.0.hex());
+/// Returns what differs first between a layer and its directory. Without a listing nothing is known, and nothing said.
+pub(super) fn difference(workshop: &Workshop, layer: &DiffId, directory: &DiffId) -> Option<String> {
+    let listing = layers::known_listing(workshop, layer)?;
+    let root = workshop.store.path().join("snapshots").join(directory.0.hex());
     let mut names: BTreeSet<&[u8]> = BTreeSet::new();
     for (path, item) in &listing.items {
         names.insert(path.as_bytes());

@@ -135,7 +135,8 @@ fn platforms_share_what_is_the_same_and_nothing_else() {
     let context = space.context("context", &files);
     let both = ["--platform", "linux/amd64,linux/arm64"];
     let first = place.filling(build_in(&space, &context, "first")).args(both).run().success();
-    assert_eq!(ran(&first).len(), 4, "{first}");
+    // One of the two may wait for the other's `COPY all /`, and then it is not shown in one line.
+    assert!((3..=4).contains(&ran(&first).len()), "{first}");
     let second = place.asking(build_in(&space, &context, "second")).args(both).run().success();
     assert_eq!((ran(&second), second.digest()), (Vec::new(), first.digest()), "{second}");
     let one =

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SolveError;
+use super::driver::given;
 use super::explaining::Explainer;
 use super::keys::Keys;
 use super::scheduler::{Action, Event, Scheduler};
@@ -197,19 +198,10 @@ impl View<'_> {
 
     /// Returns what a step is given, if all of that is known.
     fn given(&self, step: StepId) -> Option<Given> {
-        let op = &self.plan.step(step).op;
-        let output = |id: StepId| self.outputs[id.index()].clone();
-        Some(Given {
-            parent: match op.parent() {
-                Some(parent) => Some(output(parent)?.rootfs().clone()),
-                None => None,
-            },
-            reads: op.reads().into_iter().map(output).collect::<Option<_>>()?,
-            selections: self.keys.selections(step).to_vec(),
-            copies: self.plan.copies_in(op.parent()),
-            reason: None,
-            again: None,
-        })
+        let inputs = self.plan.step(step).op.inputs();
+        let is_known = inputs.iter().all(|input| self.outputs[input.index()].is_some());
+        let output = |id: StepId| self.outputs[id.index()].clone().expect("all of them are known");
+        is_known.then(|| given(self.plan, self.keys, step, output))
     }
 
     fn fetches(&self) -> Vec<Fetch> {
@@ -241,6 +233,5 @@ impl View<'_> {
     fn is_here(&self, layer: &Layer) -> bool {
         let store = &self.bench.workshop.store;
         matches!(store.blobs().contains(&layer.blob.digest), Ok(true))
-            || matches!(store.snapshots().get(&layer.diff_id), Ok(Some(_)))
     }
 }

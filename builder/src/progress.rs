@@ -56,7 +56,7 @@ pub enum ProgressEvent<'a> {
         /// For each step, whether it is needed.
         needed: &'a [bool],
     },
-    /// A step was found in the cache.
+    /// A step was found in the cache: before it began, or after it by what its inputs turned out to be.
     StepCached {
         /// The step.
         step: StepId,

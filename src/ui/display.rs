@@ -11,7 +11,6 @@ use kiln_sandbox::Streams;
 use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::ProgressWord;
 use super::diagnostic;
 use super::frame::Size;
 use super::json::Json;
@@ -21,6 +20,7 @@ use super::quiet::Quiet;
 use super::shell::banner;
 use super::style::{Paint, Style};
 use super::tty::Tty;
+use super::{Explains, ProgressWord};
 use crate::failure::{Failure, Kind};
 use crate::settings::Settings;
 
@@ -82,15 +82,6 @@ impl Mode {
     }
 }
 
-/// Whether people are told why steps run. Programs always are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Explains {
-    /// They are not.
-    No,
-    /// They are.
-    Yes,
-}
-
 enum Screen {
     Plain(Plain<io::Stderr>),
     Tty(Box<Tty<io::Stderr>>),
@@ -104,7 +95,6 @@ pub(crate) struct Display {
     /// What was found in the Dockerfile, until it is shown.
     findings: Mutex<Vec<Notice>>,
     style: Style,
-    explains: Explains,
     started: Instant,
     /// The terminal, while it is somebody else's.
     lent: Mutex<Option<Streams>>,
@@ -131,9 +121,7 @@ impl Progress for Display {
             ProgressEvent::ShellClosed => *self.lent() = None,
             _ => {}
         }
-        let is_explanation = matches!(event, ProgressEvent::StepMissed { .. });
         match &mut *self.screen() {
-            Screen::Plain(_) | Screen::Tty(_) if is_explanation && self.explains == Explains::No => {}
             Screen::Plain(plain) => plain.on(event, at),
             Screen::Tty(tty) => tty.on(event, at),
             Screen::Json(json) => json.on(event, at),
@@ -152,8 +140,8 @@ impl Display {
     pub(crate) fn explaining(mode: Mode, explains: Explains, settings: &Settings) -> Arc<Self> {
         let style = stderr_style(settings);
         let screen = match mode {
-            Mode::Plain => Screen::Plain(Plain::new(io::stderr(), style)),
-            Mode::Tty => Screen::Tty(Box::new(Tty::new(io::stderr(), terminal_size, style))),
+            Mode::Plain => Screen::Plain(Plain::new(io::stderr(), explains, style)),
+            Mode::Tty => Screen::Tty(Box::new(Tty::new(io::stderr(), terminal_size, explains, style))),
             Mode::Json => Screen::Json(Json::new(io::stderr())),
             Mode::Quiet => Screen::Quiet(Quiet::new(io::stderr(), style)),
         };
@@ -161,7 +149,6 @@ impl Display {
             screen: Mutex::new(screen),
             findings: Mutex::default(),
             style,
-            explains,
             started: Instant::now(),
             lent: Mutex::default(),
         })

@@ -24,7 +24,7 @@ mod tty;
 use clap::ValueEnum;
 use kiln_oci::Digest;
 
-pub(crate) use display::{Display, Explains, Mode, show_failure, show_text, stderr_style};
+pub(crate) use display::{Display, Mode, show_failure, show_text, stderr_style};
 use lines::block;
 pub(crate) use lines::{Lines, clean, heading};
 
@@ -42,6 +42,15 @@ pub(crate) enum ProgressWord {
     /// Nothing but what fails
     #[value(alias = "none")]
     Quiet,
+}
+
+/// Whether people are told why steps run. Programs always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Explains {
+    /// They are not.
+    No,
+    /// They are.
+    Yes,
 }
 
 /// Returns the first twelve digits of a digest.

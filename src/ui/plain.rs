@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use kiln_builder::explain::Reason;
 use kiln_builder::plan::{Op, Plan, StepId};
 use kiln_builder::progress::ProgressEvent;
 use kiln_oci::Digest;
@@ -24,7 +25,7 @@ use kiln_oci::Digest;
 use super::label::Labels;
 use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
-use super::{human, repeated, short};
+use super::{Explains, human, repeated, short};
 
 /// Time between two lines about one transfer.
 const TRANSFER_EVERY: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ const TRANSFER_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Plain<W> {
     out: W,
+    explains: Explains,
     style: Style,
     labels: Labels,
     /// For each step, whether its operation is a RUN.
@@ -53,9 +55,10 @@ struct Running {
 
 impl<W: Write> Plain<W> {
     /// Returns a display that writes to `out`.
-    pub(crate) fn new(out: W, style: Style) -> Self {
+    pub(crate) fn new(out: W, explains: Explains, style: Style) -> Self {
         Self {
             out,
+            explains,
             style,
             labels: Labels::default(),
             runs: Vec::new(),
@@ -80,6 +83,7 @@ impl<W: Write> Plain<W> {
             ProgressEvent::Finished { task, took, detail } => self.task_done(task, *took, detail),
             ProgressEvent::Planned { plan, .. } => self.plan(plan),
             ProgressEvent::StepCached { step } => {
+                self.running.remove(step);
                 let number = self.labels.step_number(*step);
                 let name = self.labels.step(*step).to_owned();
                 self.line(number, &format!("{} {name}", self.style.paint(Paint::Done, "CACHED")));
@@ -90,11 +94,7 @@ impl<W: Write> Plain<W> {
                 self.heading(*step);
                 self.line(number, &waits(*pid));
             }
-            ProgressEvent::StepMissed { step, reason } => {
-                self.heading(*step);
-                let number = self.labels.step_number(*step);
-                self.line(number, &format!("because {}", heading(&reason.to_string(), usize::MAX)));
-            }
+            ProgressEvent::StepMissed { step, reason } => self.missed(*step, reason),
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),
@@ -153,8 +153,17 @@ impl<W: Write> Plain<W> {
         let number = self.labels.step_number(step);
         let running = Running { number, started: at, has_heading: false, lines: Lines::default() };
         self.running.insert(step, running);
-        if self.runs.get(step.index()).copied().unwrap_or(false) {
+    }
+
+    /// A step that runs may take long, and may print something.
+    fn missed(&mut self, step: StepId, reason: &Reason) {
+        let is_run = self.runs.get(step.index()).copied().unwrap_or(false);
+        if is_run || self.explains == Explains::Yes {
             self.heading(step);
+        }
+        if self.explains == Explains::Yes {
+            let number = self.labels.step_number(step);
+            self.line(number, &format!("because {}", heading(&reason.to_string(), usize::MAX)));
         }
     }
 
@@ -236,11 +245,10 @@ fn output_line(number: u32, since: Duration, line: &str) -> String {
 mod tests {
     use super::super::label::tests::plan;
     use super::*;
-    use kiln_builder::explain::Reason;
 
     fn shown(events: &[(u64, ProgressEvent<'_>)]) -> String {
         let mut out = Vec::new();
-        let mut plain = Plain::new(&mut out, Style::PLAIN);
+        let mut plain = Plain::new(&mut out, Explains::Yes, Style::PLAIN);
         for (millis, event) in events {
             plain.on(event, Duration::from_millis(*millis));
         }
@@ -282,6 +290,18 @@ mod tests {
 warning: mirror is slow
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_step_that_has_begun_and_is_known_by_its_inputs_is_one_line() {
+        let plan = plan();
+        let step = plan.steps().nth(1).unwrap().0;
+        let text = shown(&[
+            (10, ProgressEvent::Planned { plan: &plan, needed: &[true; 3] }),
+            (10, ProgressEvent::StepStarted { step }),
+            (10, ProgressEvent::StepCached { step }),
+        ]);
+        assert_eq!(text, "#1 CACHED [build 1/2] RUN make\n");
     }
 
     #[test]

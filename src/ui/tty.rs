@@ -16,7 +16,7 @@ use super::label::Labels;
 use super::lines::{Lines, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::transcript::Transcript;
-use super::{human, repeated, short};
+use super::{Explains, human, repeated, short};
 
 /// Least time between two drawings.
 const REDRAW_EVERY: Duration = Duration::from_millis(66);
@@ -25,6 +25,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(66);
 pub(crate) struct Tty<W> {
     out: W,
     size: fn() -> Size,
+    explains: Explains,
     style: Style,
     labels: Labels,
     view: View,
@@ -45,10 +46,11 @@ struct Output {
 
 impl<W: Write> Tty<W> {
     /// Returns a view on `out`, whose size is asked for at each drawing.
-    pub(crate) fn new(out: W, size: fn() -> Size, style: Style) -> Self {
+    pub(crate) fn new(out: W, size: fn() -> Size, explains: Explains, style: Style) -> Self {
         Self {
             out,
             size,
+            explains,
             style,
             labels: Labels::default(),
             view: View::default(),
@@ -85,6 +87,7 @@ impl<W: Write> Tty<W> {
             }
             ProgressEvent::StepCached { step } => {
                 self.view.done += 1;
+                self.steps.remove(step);
                 self.step_end(*step, Paint::Done, "CACHED", None);
             }
             ProgressEvent::StepStarted { step } => {
@@ -95,7 +98,7 @@ impl<W: Write> Tty<W> {
             ProgressEvent::StepWaits { step, pid } => {
                 self.output(*step, format!("{}\n", waits(*pid)).as_bytes());
             }
-            ProgressEvent::StepMissed { step, reason } => {
+            ProgressEvent::StepMissed { step, reason } if self.explains == Explains::Yes => {
                 let text = format!("{}: {reason}", self.labels.step(*step));
                 self.finish_line(Paint::Dim, "because", &text);
             }
@@ -113,7 +116,9 @@ impl<W: Write> Tty<W> {
             ProgressEvent::Transfer { what, blob, done, total } => self.moved(what, *blob, (*done, *total)),
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
             // They are shown at the end, by what holds the display.
-            ProgressEvent::Noticed { .. } | ProgressEvent::StepMade { .. } => {}
+            ProgressEvent::Noticed { .. }
+            | ProgressEvent::StepMade { .. }
+            | ProgressEvent::StepMissed { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
             ProgressEvent::Named { reference, digest } => {
@@ -300,7 +305,7 @@ mod tests {
         let ids: Vec<StepId> = plan.steps().map(|(id, _)| id).collect();
         let took = Duration::from_secs(2);
         let mut out = Vec::new();
-        let mut tty = Tty::new(&mut out, size, Style::PLAIN);
+        let mut tty = Tty::new(&mut out, size, Explains::Yes, Style::PLAIN);
         let events = [
             ProgressEvent::Planned { plan: &plan, needed: &[true; 3] },
             ProgressEvent::StepCached { step: ids[0] },
@@ -334,7 +339,7 @@ mod tests {
         let plan = plan();
         let step = plan.steps().map(|(id, _)| id).nth(1).unwrap();
         let mut out = Vec::new();
-        let mut tty = Tty::new(&mut out, size, Style::PLAIN);
+        let mut tty = Tty::new(&mut out, size, Explains::Yes, Style::PLAIN);
         tty.on(&ProgressEvent::Planned { plan: &plan, needed: &[true; 3] }, Duration::ZERO);
         tty.on(&ProgressEvent::StepStarted { step }, Duration::from_secs(1));
         let text: String = (0..100).map(|n| format!("line {n}\n")).collect();
@@ -352,7 +357,7 @@ mod tests {
         let plan = plan();
         let step = plan.steps().map(|(id, _)| id).nth(1).unwrap();
         let mut out = Vec::new();
-        let mut tty = Tty::new(&mut out, size, Style::PLAIN);
+        let mut tty = Tty::new(&mut out, size, Explains::Yes, Style::PLAIN);
         tty.on(&ProgressEvent::StepStarted { step }, Duration::ZERO);
         for millis in 0..1000 {
             tty.on(&ProgressEvent::StepOutput { step, bytes: b"x\n" }, Duration::from_millis(millis));

@@ -321,6 +321,9 @@ impl Driver<'_> {
     fn finished(&mut self, finished: Finished) {
         let Finished { step, took, outcome } = finished;
         let is_transform = self.plan.step(step).op.parent().is_some();
+        let is_known = is_transform && !self.bench.has_missed(step);
+        // What was only found took no time, and the next plan wants to know how long it takes to do.
+        let took = self.explainer.took(step).filter(|_| is_known).unwrap_or(took);
         self.runs_left.remove(step);
         self.scheduler.on(Event::Executed { step, succeeded: outcome.is_ok() });
         // First: a step that waited for a blob which did not reach the disk only says that the blob is missing.
@@ -335,7 +338,10 @@ impl Driver<'_> {
                 }
                 self.outputs[step.index()] = Some(done);
                 if is_transform {
-                    self.bench.progress.on(&ProgressEvent::StepDone { step, took });
+                    self.bench.progress.on(&match is_known {
+                        true => ProgressEvent::StepCached { step },
+                        false => ProgressEvent::StepDone { step, took },
+                    });
                 }
             }
             Err(error) => {

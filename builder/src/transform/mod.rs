@@ -142,6 +142,11 @@ impl Bench {
         self.progress.on(&ProgressEvent::StepMissed { step, reason });
     }
 
+    /// Whether a step was in no cache.
+    pub(crate) fn has_missed(&self, step: StepId) -> bool {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&step)
+    }
+
     /// Says how long a step took.
     pub(crate) fn is_done(&self, step: StepId, took: Duration) {
         self.took.lock().unwrap_or_else(PoisonError::into_inner).insert(step, took);

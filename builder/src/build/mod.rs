@@ -154,12 +154,10 @@ async fn make(
     let solution = match solve(bench, plan, keys, &wanted, interrupt).await {
         Ok(solution) => solution,
         Err(error) => {
-            ready.tell();
             let error = enter::on_failure(request, error, plan, progress, interrupt).await;
             return Err(BuildError::solve(error, plan, source));
         }
     };
-    ready.tell();
     let own = Arc::clone(bench);
     blocking(move || own.spare_roots.clear()).await;
     if !can_repeat(request) {
@@ -372,7 +370,6 @@ async fn prepare(
         progress: Arc::clone(progress),
         aside: Aside::default(),
         missed: Mutex::default(),
-        took: Mutex::default(),
         project: project(request),
         made: Mutex::default(),
     })

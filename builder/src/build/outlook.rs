@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{BuildError, Inputs, Planned, keyed, lower as lower_all, report, unless_raised};
-use crate::explain::{Reason, Told, ToldBuild};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
 use crate::lower::{self, Diagnostic, Extent, PlanOptions, Source};
@@ -92,21 +91,5 @@ impl Ready {
         let forecast = look_ahead(&self.bench, &self.plan, &self.keys, &self.wanted()).await;
         let forecast = forecast.map_err(|error| BuildError::solve(error, &self.plan, &self.source))?;
         Ok(Outlook { source: self.source.clone(), plan: Arc::clone(&self.plan), forecast })
-    }
-
-    /// Remembers which steps ran, and why. That it is not remembered is no failure of the build.
-    pub(super) fn tell(&self) {
-        let took = self.bench.took();
-        let told = |(step, reason): (StepId, Reason)| {
-            let origin = &self.plan.step(step).origin;
-            let took = took.get(&step).map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            let (stage, stage_name) = (origin.stage.clone(), origin.stage_name.clone());
-            Told { stage, stage_name, line: origin.line, text: origin.text.clone(), reason, took }
-        };
-        let ran = self.bench.missed().into_iter().map(told).collect();
-        let needed = self.plan.reachable();
-        let steps = self.plan.steps().filter(|(id, step)| needed[id.index()] && step.op.parent().is_some());
-        let build = ToldBuild::new(self.source.name().to_owned(), steps.count(), ran);
-        build.keep(&self.bench.workshop.store).ok();
     }
 }

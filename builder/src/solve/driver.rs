@@ -329,7 +329,6 @@ impl Driver<'_> {
             Ok(done) => {
                 if is_transform {
                     self.explainer.came_out(step, done.rootfs());
-                    self.bench.is_done(step, took);
                     self.record(step, done.rootfs(), took);
                     self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }

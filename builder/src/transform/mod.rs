@@ -120,8 +120,6 @@ pub struct Bench {
     pub aside: Aside,
     /// Why steps ran that are in no cache.
     pub missed: Mutex<BTreeMap<StepId, Reason>>,
-    /// How long steps took that are done.
-    pub took: Mutex<BTreeMap<StepId, Duration>>,
     /// Names the project in records of earlier builds: what the Dockerfile and the main context are called.
     pub project: Digest,
     /// Layers that this build has made, by content key. Their records may still be on the way to the disk.
@@ -140,16 +138,6 @@ impl Bench {
         let reason = reason.unwrap_or(&gone);
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(step, reason.clone());
         self.progress.on(&ProgressEvent::StepMissed { step, reason });
-    }
-
-    /// Says how long a step took.
-    pub(crate) fn is_done(&self, step: StepId, took: Duration) {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).insert(step, took);
-    }
-
-    /// Returns how long each step took that is done.
-    pub(crate) fn took(&self) -> BTreeMap<StepId, Duration> {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns why each step ran that is in no cache.

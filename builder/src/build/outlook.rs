@@ -25,7 +25,8 @@ pub struct Outlook {
 }
 
 /// Finds out what a build would do, without doing it: names are resolved, contexts read and servers asked as by a build, so that
-/// what these say is remembered; no step runs and no layer is fetched.
+/// what these say is remembered. Files of the web that are new are part of that, since keys have their content. No step runs and no
+/// layer is fetched.
 ///
 /// # Errors
 /// [`BuildError`], as far as a build would fail before its first step.

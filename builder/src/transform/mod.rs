@@ -36,6 +36,7 @@ mod error;
 pub use again::{Again, can_repeat, repeat};
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
+pub use finish::to_be_fetched;
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
 pub(crate) use recorded::parse_owner;
@@ -233,6 +234,8 @@ pub async fn execute(
 pub enum Foreseen {
     /// It comes to this.
     Known(Rootfs),
+    /// It has to be done, and comes to this.
+    Makes(Rootfs),
     /// It has to be done.
     Runs,
     /// Something would have to be fetched to tell.

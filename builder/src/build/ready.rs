@@ -1,12 +1,13 @@
 //! The first half of the road, up to where steps would run: what a build, a look at one and a shell in one have in common.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Instant;
 
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
-use kiln_oci::Digest;
+use kiln_oci::{Digest, Hasher};
 use kiln_sandbox::Spare;
 
 use super::BuildError;
@@ -17,10 +18,10 @@ use crate::interrupt::Interrupt;
 use crate::journal::build_id;
 use crate::lanes::blocking;
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
-use crate::plan::key::KeyBase;
+use crate::plan::key::{KeyBase, KeySink};
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
-use crate::request::{BuildRequest, DEFAULT_EPOCH, DockerfilePlace, Timestamp};
+use crate::request::{BuildRequest, ContextPlace, DEFAULT_EPOCH, DockerfilePlace, Timestamp};
 use crate::solve::{Keys, definition_keys};
 use crate::source::image::{self, Freshness};
 use crate::transform::{Bench, MountPoints, SpareRoots};
@@ -239,16 +240,31 @@ async fn prepare(
         progress: Arc::clone(progress),
         aside: Aside::default(),
         missed: Mutex::default(),
-        project: project(request),
+        project: project(workshop, request),
         made: Mutex::default(),
     })
 }
 
-/// Returns what names a project in records of earlier builds. A Dockerfile that came as a text has the name of no file.
-fn project(request: &BuildRequest) -> Digest {
-    let place = match &request.dockerfile {
-        DockerfilePlace::Text(_) => &DockerfilePlace::Default,
-        place => place,
-    };
-    Digest::of(format!("{:?} {place:?} {:?}", request.context, request.target).as_bytes())
+/// Returns what names a project in records of earlier builds: where its context and its Dockerfile come from, and which stage is built.
+/// What comes on standard input has no name, and is always the same project.
+fn project(workshop: &Workshop, request: &BuildRequest) -> Digest {
+    let mut hasher = Hasher::new();
+    match &request.context {
+        ContextPlace::Directory(path) => hasher.field("directory", path.as_os_str().as_bytes()),
+        // It was put into the scratch of this process.
+        ContextPlace::Archive(path) if path.starts_with(workshop.store.path()) => hasher.field("given", b""),
+        ContextPlace::Archive(path) => hasher.field("archive", path.as_os_str().as_bytes()),
+        ContextPlace::Web(url) => hasher.field("web", url.to_string().as_bytes()),
+        ContextPlace::Git(reference) => hasher.field("git", reference.shown().as_bytes()),
+        ContextPlace::Empty => hasher.field("empty", b""),
+    }
+    match &request.dockerfile {
+        DockerfilePlace::Default | DockerfilePlace::Text(_) => {}
+        DockerfilePlace::Path(path) => hasher.field("file", path.as_os_str().as_bytes()),
+        DockerfilePlace::Web(url) => hasher.field("file of the web", url.to_string().as_bytes()),
+    }
+    if let Some(target) = &request.target {
+        hasher.field("target", target.as_bytes());
+    }
+    hasher.finish()
 }

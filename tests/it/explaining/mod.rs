@@ -308,6 +308,33 @@ fn a_step_is_explained_after_the_build_or_it_is_said_which_there_are() {
 }
 
 #[test]
+fn a_context_on_standard_input_is_compared_with_the_one_before_and_keeps_no_more_records() {
+    let space = TestSpace::new();
+    let build = |text: &str| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in [("Dockerfile", "FROM scratch\nCOPY . /x\n"), ("file", text)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        space.kiln(["build", "--explain", "--progress=plain", "-"]).stdin(archive).run().success()
+    };
+    let lists = || count_files(&space.store().join("records/selected"));
+    build("1");
+    for text in 2..13 {
+        build(&text.to_string()).says(&["because file content "]);
+    }
+    assert!(lists() <= 8, "{}", lists());
+}
+
+fn count_files(folder: &std::path::Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}
+
+#[test]
 fn a_look_ahead_goes_on_behind_a_directory_that_is_to_be_made() {
     let space = TestSpace::new();
     let dockerfile = "FROM scratch\nWORKDIR /a\nCOPY file /b\n";

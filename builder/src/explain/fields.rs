@@ -202,25 +202,29 @@ impl Items {
         }
     }
 
-    /// Adds a value; what comes several times is one value.
     fn put(&mut self, name: &str, text: &str) {
-        match self.texts.get_mut(name) {
-            Some(known) => {
-                known.push_str(", ");
-                known.push_str(text);
-            }
-            None => {
-                self.texts.insert(name.to_owned(), text.to_owned());
-            }
-        }
+        join(&mut self.texts, name, text);
     }
 
     fn option(&mut self, name: &str, text: &str) {
-        self.options.insert(format!("{} {name}", self.subject), text.to_owned());
+        join(&mut self.options, &format!("{} {name}", self.subject), text);
     }
 
     fn input(&mut self, name: &str, place: usize, value: &[u8]) {
         self.inputs.entry(name.to_owned()).or_insert_with(|| (place, value.to_vec()));
+    }
+}
+
+/// Adds a value; what comes several times is one value.
+fn join(values: &mut BTreeMap<String, String>, name: &str, text: &str) {
+    match values.get_mut(name) {
+        Some(known) => {
+            known.push_str(", ");
+            known.push_str(text);
+        }
+        None => {
+            values.insert(name.to_owned(), text.to_owned());
+        }
     }
 }
 
@@ -294,6 +298,11 @@ mod tests {
                 &[("mount", "/m"), ("mount kind", "cache"), ("mount options", "an id shared false 755 0 0")],
                 &[("mount", "/m"), ("mount kind", "cache"), ("mount options", "an id locked false 700 0 0")],
                 "mount /m mode 755→700; mount /m sharing shared→locked",
+            ),
+            (
+                &[("mount", "/m"), ("mount source", "/a"), ("mount", "/m"), ("mount source", "/b")],
+                &[("mount", "/m"), ("mount source", "/c"), ("mount", "/m"), ("mount source", "/b")],
+                "mount /m source /a, /b→/c, /b",
             ),
             (
                 &[("mount", "/m"), ("mount kind", "tmpfs"), ("mount options", "None")],

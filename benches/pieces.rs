@@ -1,4 +1,5 @@
-//! The hot pieces, each alone: parse a Dockerfile, walk a context, match an ignore file, write a layer, read one back.
+//! The hot pieces, each alone: parse a Dockerfile, walk a context, match an ignore file, write a layer, read one back, find the file
+//! that changed.
 //!
 //! Fixtures are made here and stored nowhere. `cargo bench --bench pieces` compares with the run before. What a walk costs
 //! with an ignore file is printed as a ratio to what it costs without, measured in turns.
@@ -11,24 +12,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kiln_builder::explain::FileList;
 use kiln_frontend::dockerignore::{Directory, Matcher};
 use kiln_frontend::parse;
 use kiln_frontend::source::Source;
 use kiln_layer::compress::decompress_layer;
 use kiln_layer::{
-    ArchivePath, Changes, CommitOptions, Compression, DirectoryOrigin, Entry, LayerTime, NoCache, NoLayers,
-    Place, Rules, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, commit, walk, walk_by_rules,
-    walk_origin,
+    ArchivePath, Changes, CommitOptions, Compression, Content, ContentDigest, DirectoryOrigin, Entry,
+    LayerTime, Metadata, NoCache, NoLayers, Place, Rules, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs,
+    commit, walk, walk_by_rules, walk_origin,
 };
+use kiln_oci::Digest;
+use kiln_store::Store;
 
 const FILES: usize = 5_000;
+/// Files of a selection in which the one that changed is found.
+const SELECTED_FILES: usize = 50_000;
 const LINES_OF_STAGE: usize = 12;
 /// Files of the context that an ignore file is measured with.
 const IGNORE_FILES: usize = 100_000;
 /// Walks whose fastest counts.
 const TURNS: usize = 7;
 
-criterion_group!(pieces, parsing, walking, ignoring, writing, reading);
+criterion_group!(pieces, parsing, walking, ignoring, writing, reading, explaining);
 criterion_main!(pieces);
 
 fn parsing(criterion: &mut Criterion) {
@@ -224,5 +230,45 @@ fn reading(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+}
+
+/// The same files twice, one of them with another content.
+fn selections() -> [Vec<(ArchivePath, Entry)>; 2] {
+    let file = |number: usize, text: String| {
+        let path = format!("src/{:02}/{}/file{number:05}.txt", number % 100, number % 7);
+        let mut content = Content::inline(text.clone().into_bytes());
+        content.digest = Some(ContentDigest::of(text.as_bytes()));
+        (ArchivePath::parse(path.as_bytes()).unwrap(), Entry::file(Metadata::with_mode(0o644), content))
+    };
+    [0, 1].map(|change| {
+        let changed = |number: usize| if number == SELECTED_FILES / 2 { change } else { 0 };
+        let mut files: Vec<_> =
+            (0..SELECTED_FILES).map(|number| file(number, format!("{number} {}", changed(number)))).collect();
+        files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        files
+    })
+}
+
+/// What a miss adds to the step that missed: list what it selects, read the list of its earlier version, compare.
+fn explaining(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let [was, is] = selections();
+    let (before, after, key) = (Digest::of(b"before"), Digest::of(b"after"), Digest::of(b"key"));
+    let list = |selection, files: &[(ArchivePath, Entry)]| {
+        let files: Vec<_> = files.iter().map(|(path, entry)| (path, entry)).collect();
+        FileList::new(selection, &files)
+    };
+    list(before, &was).keep(&store, &key).unwrap();
+    let mut group = criterion.benchmark_group("explain");
+    group.throughput(Throughput::Elements(SELECTED_FILES as u64)).sample_size(20);
+    group.bench_function("find the one of 50,000 files that changed", |bencher| {
+        bencher.iter(|| {
+            let changes = FileList::of(&store, &key, before).unwrap().changes_to(&list(after, &is));
+            assert_eq!(changes.len(), 1);
+            changes
+        });
+    });
     group.finish();
 }

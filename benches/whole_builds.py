@@ -211,6 +211,13 @@ def fresh_context(place, make):
     return context
 
 
+class Planner(Kiln):
+    """kiln, saying what it would do."""
+
+    def command(self, context):
+        return [self.program, "build", "-q", "--plan", str(context)]
+
+
 class Archiver(Kiln):
     """kiln, writing an OCI archive."""
 
@@ -270,6 +277,21 @@ def against_tools(place, program, walker):
         seconds, other = alternating(3, changed, lambda _round: 2 * hashing(context / "big"))
         rows.append((f"the same, one small file changed, {compression}", seconds, "SHA-256 of it, twice", other, 1.5))
         kiln.forget()
+
+    context, kiln = fresh_context(place, many_instructions), Kiln(program, place / "kiln")
+    planner = Planner(program, place / "kiln")
+    measure(kiln, context)
+
+    def planned(number):
+        write(context / "src" / "05" / "1" / "more.txt", f"changed {number}\n")
+        return measure(planner, context)[0]
+
+    built = lambda _round: measure(kiln, context)[0]
+    seconds, other = alternating(7, lambda _round: measure(planner, context)[0], built)
+    rows.append(("--plan, 30 instructions, nothing changed", seconds, "the build that follows", other, 1.2))
+    seconds, other = alternating(7, planned, built)
+    rows.append(("--plan, 30 instructions, one file changed", seconds, "the build that follows", other, 1))
+    kiln.forget()
 
     context, kiln = fresh_context(place, many_files), Kiln(program, place / "kiln")
 

@@ -118,4 +118,6 @@ pub mod secrets;
 
 pub mod agents;
 
+mod causes;
+
 pub mod lanes;

@@ -108,6 +108,13 @@ pub enum ProgressEvent<'a> {
         /// How long it took.
         took: Duration,
     },
+    /// A step was ended before it was done, and is done anew: the build begins again in another way, which a warning tells.
+    StepPutOff {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        took: Duration,
+    },
     /// A step was done a second time, to see whether it makes the same.
     StepRepeated {
         /// The step.

@@ -4,12 +4,14 @@
 //! A build does so as a whole. Owners of one directory that are partly real and partly recorded would have to be kept apart in each
 //! place that reads or writes one; so there are two manners of directories, and a [`Workshop`] has one of them.
 
+use std::error::Error;
 use std::sync::PoisonError;
 
 use kiln_layer::{Entry, Item, MissingId};
 use kiln_sandbox::{ExecError, Identity};
 use kiln_store::{Lookup, Store, StoreError};
 
+use crate::causes::causes;
 use crate::layers::known_listing;
 use crate::plan::key::{Inputs, KeyBase, KeyKind, step_key};
 use crate::plan::{Op, RunOp, StepKey};
@@ -43,6 +45,15 @@ impl Lack {
             _ => None,
         }
     }
+}
+
+/// Returns what the kernel refused, if that is behind an error.
+pub fn lack_of(error: &(dyn Error + 'static)) -> Option<Lack> {
+    causes(error).into_iter().find_map(|cause| {
+        let of_step = || cause.downcast_ref().and_then(Lack::of_step);
+        let missing = || cause.downcast_ref().cloned().map(|missing: MissingId| Lack::Id(missing));
+        cause.downcast_ref().cloned().or_else(missing).or_else(of_step)
+    })
 }
 
 /// Whether owners are set for want of nothing but ids, so that recording them is another way.

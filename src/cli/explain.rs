@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// Flags and operands of `kiln explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Name or number of a stage, with `:LINE` the step that stands there [default: all steps that ran]
+    /// Name or number of a stage, with `:LINE` the step that begins there [default: all steps that ran]
     #[arg(value_name = "STAGE[:LINE]")]
     pub(crate) step: Option<String>,
     /// How it is printed

@@ -11,6 +11,7 @@ use kiln_builder::request::{BuildRequest, NoCache};
 use kiln_builder::transform::Command;
 use kiln_frontend::source::Source;
 
+use super::place::StepPlace;
 use super::{Context, attended, interrupt, with_display};
 use crate::cli::{self, BuildArgs, EnterArgs, Parsed};
 use crate::failure::{Failure, Kind};
@@ -85,21 +86,11 @@ fn place(text: Option<&str>, failed: Option<&FailedStep>) -> Result<(Option<Stri
         (stage, Some(failed.line))
     };
     let Some(text) = text else { return Ok(failed.map_or((None, None), of_failed)) };
-    let (stage, line) = match text.rsplit_once(':') {
-        None => (text, None),
-        Some((stage, line)) => {
-            let number = line.parse().ok().filter(|line| *line > 0);
-            let number = number.ok_or_else(|| {
-                Failure::usage(format!("`{line}` is no line of a Dockerfile"))
-                    .with_hint("write STAGE:LINE, such as `build:12`, or `:12`")
-            })?;
-            (stage, Some(number))
-        }
-    };
+    let StepPlace { stage, line } = StepPlace::parse(text)?;
     let is_its = |failed: &&FailedStep| failed.stage == stage || failed.stage_name == stage.to_lowercase();
     match (line, failed.filter(is_its)) {
         (None, Some(failed)) => Ok(of_failed(failed)),
-        _ => Ok(((!stage.is_empty()).then(|| stage.to_owned()), line)),
+        _ => Ok(((!stage.is_empty()).then_some(stage), line)),
     }
 }
 

@@ -20,6 +20,7 @@ mod lint;
 mod load;
 mod log;
 mod login;
+mod place;
 mod plan;
 mod prune;
 mod pull;

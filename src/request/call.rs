@@ -70,10 +70,19 @@ pub(crate) fn call(args: &BuildArgs) -> Result<Option<Call>, Failure> {
         None if args.check => Some(Asked { method: Method::Check, format: None, ignores_status: false }),
         asked => asked,
     };
-    if asked.is_some() && (args.plan.is_some() || args.fail_on_miss) {
-        return Err(Failure::usage(
-            "`--plan` and `--fail-on-miss` look at the steps, which a check does not know",
-        ));
+    let of_steps = [
+        ("--plan", args.plan.is_some()),
+        ("--fail-on-miss", args.fail_on_miss),
+        ("--check-repro", !args.check_repro.is_empty()),
+        ("--explain", args.explain),
+    ];
+    if asked.is_some()
+        && let Some((flag, _)) = of_steps.into_iter().find(|(_, is_given)| *is_given)
+    {
+        return Err(Failure::usage(format!("`{flag}` is about the steps, which a check does not know")));
+    }
+    if args.plan.is_some() && !args.check_repro.is_empty() {
+        return Err(Failure::usage("`--plan` does no step, and `--check-repro` does some twice"));
     }
     let Some(Asked { method, format, ignores_status }) = asked else {
         return match args.format.as_deref() {
@@ -206,6 +215,13 @@ mod tests {
                 "cannot use `check,ignorestatus=2` with `--call`: `ignorestatus` is `true` or `false`",
             ),
             (&["--call=outline", "--check"], "`--check` and `--call` ask for two things"),
+            (&["--check", "--plan"], "`--plan` is about the steps, which a check does not know"),
+            (
+                &["--check", "--check-repro"],
+                "`--check-repro` is about the steps, which a check does not know",
+            ),
+            (&["--call=targets", "--explain"], "`--explain` is about the steps, which a check does not know"),
+            (&["--plan", "--check-repro"], "`--plan` does no step, and `--check-repro` does some twice"),
             (&["--call=check,format=json", "--format=text"], "`--format` and `--call` ask for two formats"),
             (&["--format=oci"], "`--format` says how `--check` and `--call` print, and neither is given"),
         ] {

@@ -63,6 +63,7 @@ enum Event<'a> {
     StepOutput { step: u32, line: &'a str },
     StepDone { step: u32, name: &'a str, took: f64 },
     StepFailed { step: u32, name: &'a str, took: f64 },
+    StepPutOff { step: u32, name: &'a str, took: f64 },
     StepRepeated(Box<RepeatedText<'a>>),
     Transfer { what: &'a str, blob: String, done: u64, total: u64 },
     Warning(Box<Said<'a>>),
@@ -165,6 +166,7 @@ impl<W: Write> Json<W> {
             | ProgressEvent::StepStarted { step }
             | ProgressEvent::StepWaits { step, .. }
             | ProgressEvent::StepDone { step, .. }
+            | ProgressEvent::StepPutOff { step, .. }
             | ProgressEvent::StepFailed { step, .. } => return self.step(event, *step, at),
             ProgressEvent::StepRepeated { step, verdict, took } => {
                 let number = self.labels.step_number(*step);
@@ -217,6 +219,9 @@ impl<W: Write> Json<W> {
             }
             ProgressEvent::StepFailed { took, .. } => {
                 Event::StepFailed { step: number, name, took: seconds(*took) }
+            }
+            ProgressEvent::StepPutOff { took, .. } => {
+                Event::StepPutOff { step: number, name, took: seconds(*took) }
             }
             ProgressEvent::StepWaits { pid, .. } => Event::StepWaits { step: number, name, pid: *pid },
             _ => Event::StepStarted { step: number, name },
@@ -311,6 +316,7 @@ mod tests {
             ProgressEvent::StepWaits { step, pid: None },
             ProgressEvent::StepOutput { step, bytes: b"a\"b\xff\nend" },
             ProgressEvent::StepDone { step, took },
+            ProgressEvent::StepPutOff { step, took },
         ] {
             json.on(&event, Duration::from_millis(500));
         }
@@ -325,6 +331,7 @@ mod tests {
 {{"at":0.5,"event":"step-output","step":1,"line":"a\"b{}"}}
 {{"at":0.5,"event":"step-output","step":1,"line":"end"}}
 {{"at":0.5,"event":"step-done","step":1,"name":"[build 1/2] RUN make","took":0.25}}
+{{"at":0.5,"event":"step-put-off","step":1,"name":"[build 1/2] RUN make","took":0.25}}
 {{"at":1.0,"event":"failed","kind":"usage","exit_code":2,"message":"no","causes":[],"hints":["yes"],"places":[]}}
 "#,
             '\u{fffd}'

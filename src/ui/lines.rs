@@ -160,6 +160,9 @@ pub(crate) fn block(text: &str) -> String {
     text.lines().map(|line| clean(line.as_bytes(), false)).collect::<Vec<_>>().join("\n  ")
 }
 
+/// What became of a step that is ended and done anew, in another way.
+pub(super) const PUT_OFF: &str = "PUT OFF";
+
 /// Says that a step waits until a process has done the same.
 pub(crate) fn waits(pid: Option<u32>) -> String {
     match pid {

@@ -23,7 +23,7 @@ use kiln_builder::progress::ProgressEvent;
 use kiln_oci::Digest;
 
 use super::label::Labels;
-use super::lines::{Lines, clean, heading, waits};
+use super::lines::{Lines, PUT_OFF, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::{Explains, human, repeated, short};
 
@@ -98,6 +98,7 @@ impl<W: Write> Plain<W> {
             ProgressEvent::StepOutput { step, bytes } => self.output(*step, bytes, at),
             ProgressEvent::StepDone { step, took } => self.ended(*step, Paint::Done, "DONE", *took),
             ProgressEvent::StepFailed { step, took } => self.ended(*step, Paint::Error, "ERROR", *took),
+            ProgressEvent::StepPutOff { step, took } => self.ended(*step, Paint::Warning, PUT_OFF, *took),
             ProgressEvent::StepRepeated { step, verdict, took } => {
                 let (paint, word) = repeated::word(verdict);
                 let number = self.labels.step_number(*step);
@@ -245,6 +246,7 @@ fn output_line(number: u32, since: Duration, line: &str) -> String {
 mod tests {
     use super::super::label::tests::plan;
     use super::*;
+    use kiln_builder::repeated::Verdict;
 
     fn shown(events: &[(u64, ProgressEvent<'_>)]) -> String {
         let mut out = Vec::new();
@@ -261,6 +263,7 @@ mod tests {
         let ids: Vec<StepId> = plan.steps().map(|(id, _)| id).collect();
         let took = Duration::from_millis(400);
         let reason = Reason::ResultGone { what: "a\nb".to_owned() };
+        let failed = Verdict::Failed { message: "exit code: 1".to_owned(), log: "/log".into() };
         let text = shown(&[
             (0, ProgressEvent::Began { task: "reading the context" }),
             (9, ProgressEvent::Finished { task: "reading the context", took, detail: "3 files" }),
@@ -274,6 +277,11 @@ mod tests {
             (1400, ProgressEvent::StepFailed { step: ids[1], took }),
             (1400, ProgressEvent::StepStarted { step: ids[2] }),
             (1500, ProgressEvent::StepDone { step: ids[2], took }),
+            (1500, ProgressEvent::StepStarted { step: ids[1] }),
+            (1500, ProgressEvent::StepOutput { step: ids[1], bytes: b"chown" }),
+            (1500, ProgressEvent::StepPutOff { step: ids[1], took }),
+            (1600, ProgressEvent::StepRepeated { step: ids[1], verdict: &Verdict::Same, took }),
+            (1600, ProgressEvent::StepRepeated { step: ids[2], verdict: &failed, took }),
             (1600, ProgressEvent::Warning { message: "mirror\nis slow" }),
         ]);
         let expected = "\
@@ -287,6 +295,11 @@ mod tests {
 #3 0.400 end
 #3 ERROR 0.4s
 #4 DONE 0.4s [build 2/2] COPY . /app
+#3 [build 1/2] RUN make
+#3 0.400 chown
+#3 PUT OFF 0.4s
+#3 SAME 0.4s [build 1/2] RUN make
+#4 FAILS 0.4s [build 2/2] COPY . /app
 warning: mirror is slow
 ";
         assert_eq!(text, expected);

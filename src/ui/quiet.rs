@@ -1,4 +1,4 @@
-//! Nothing but what fails: the output of a failed step, and warnings.
+//! Nothing but what fails: the output of a failed step.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -32,7 +32,7 @@ impl<W: Write> Quiet<W> {
         match event {
             ProgressEvent::Planned { plan, .. } => self.labels.plan(plan),
             ProgressEvent::StepOutput { step, bytes } => self.running.entry(*step).or_default().push(bytes),
-            ProgressEvent::StepDone { step, .. } => {
+            ProgressEvent::StepDone { step, .. } | ProgressEvent::StepPutOff { step, .. } => {
                 self.running.remove(step);
             }
             ProgressEvent::StepFailed { step, .. } => {
@@ -63,6 +63,9 @@ mod tests {
             ProgressEvent::StepDone { step: ids[1], took },
             ProgressEvent::StepOutput { step: ids[2], bytes: b"no such file" },
             ProgressEvent::StepFailed { step: ids[2], took },
+            ProgressEvent::StepOutput { step: ids[1], bytes: b"done anew\n" },
+            ProgressEvent::StepPutOff { step: ids[1], took },
+            ProgressEvent::StepFailed { step: ids[1], took },
         ] {
             quiet.on(&event, Duration::ZERO);
         }

@@ -13,7 +13,7 @@ use kiln_oci::Digest;
 
 use super::frame::{Item, Size, TAIL_LINES, View, fit, frame};
 use super::label::Labels;
-use super::lines::{Lines, clean, heading, waits};
+use super::lines::{Lines, PUT_OFF, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::transcript::Transcript;
 use super::{Explains, human, repeated, short};
@@ -109,6 +109,10 @@ impl<W: Write> Tty<W> {
                 self.step_end(*step, Paint::Done, "DONE", Some(*took));
             }
             ProgressEvent::StepFailed { step, took } => self.failed(*step, *took),
+            ProgressEvent::StepPutOff { step, took } => {
+                self.steps.remove(step);
+                self.step_end(*step, Paint::Warning, PUT_OFF, Some(*took));
+            }
             ProgressEvent::StepRepeated { step, verdict, took } => {
                 let (paint, word) = repeated::word(verdict);
                 self.step_end(*step, paint, word, Some(*took));
@@ -350,6 +354,26 @@ mod tests {
         let (first, last) = (shown[0].as_str(), shown[shown.len() - 2].as_str());
         assert_eq!((first, last), ("output of [build 1/2] RUN make:", "  ERROR [build 1/2] RUN make 1.0s"));
         assert_eq!(shown[1..101], text.lines().map(str::to_owned).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_step_that_is_put_off_leaves_a_line_and_so_does_one_that_is_repeated() {
+        let plan = plan();
+        let step = plan.steps().map(|(id, _)| id).nth(1).unwrap();
+        let (mut out, took) = (Vec::new(), Duration::from_secs(1));
+        let mut tty = Tty::new(&mut out, size, Explains::Yes, Style::PLAIN);
+        for event in [
+            ProgressEvent::Planned { plan: &plan, needed: &[true; 3] },
+            ProgressEvent::StepStarted { step },
+            ProgressEvent::StepOutput { step, bytes: b"chown\n" },
+            ProgressEvent::StepPutOff { step, took },
+            ProgressEvent::StepRepeated { step, verdict: &kiln_builder::repeated::Verdict::Same, took },
+        ] {
+            tty.on(&event, took);
+        }
+        tty.finish();
+        let expected = ["PUT OFF [build 1/2] RUN make 1.0s", "   SAME [build 1/2] RUN make 1.0s", ""];
+        assert_eq!(screen(&out), expected);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use kiln_oci::Digest;
 use kiln_sandbox::ExitStatus;
 
+use super::BuildError;
 use super::inputs::Inputs;
+use super::ready::{Order, keyed, lower, unless_raised};
 use super::recorded::recording;
-use super::{BuildError, keyed, lower, unless_raised};
 use crate::interrupt::Interrupt;
 use crate::lanes::blocking;
 use crate::lower::{Dockerfile, Source, parse};
@@ -78,17 +79,17 @@ pub async fn enter(
 ) -> Result<ExitStatus, EnterError> {
     let store = workshop.store.clone();
     blocking(move || store.collect_dead_scratch()).await.map_err(BuildError::from)?;
-    let Ready { step, place, plan, source, _bench } =
-        match ready(workshop, request, entry, progress, interrupt).await {
-            Err(EnterError::Build(error)) => match recording(workshop, request, &error, progress) {
-                Some(workshop) => {
-                    interrupt.begin_again();
-                    ready(&workshop, request, entry, progress, interrupt).await?
-                }
-                None => return Err(error.into()),
-            },
-            outcome => outcome?,
-        };
+    let order = Order { workshop, request, progress, interrupt };
+    let Opened { step, place, plan, source, _bench } = match open(order, entry).await {
+        Err(EnterError::Build(error)) => match recording(workshop, request, &error, progress) {
+            Some(workshop) => {
+                interrupt.begin_again();
+                open(Order { workshop: &workshop, ..order }, entry).await?
+            }
+            None => return Err(error.into()),
+        },
+        outcome => outcome?,
+    };
     let reason = ShellReason::Entered {
         is_command: entry.command != Command::Shell,
         has_changed: entry.dockerfile.is_some_and(|digest| digest != text_digest(&source)),
@@ -102,7 +103,7 @@ pub async fn enter(
 }
 
 /// A step that can be entered, and where it comes from.
-struct Ready {
+struct Opened {
     step: OpenStep,
     place: Place,
     plan: Arc<Plan>,
@@ -112,23 +113,18 @@ struct Ready {
 }
 
 /// Plans the build, and makes what the step needs that is not in the store.
-async fn ready(
-    workshop: &Arc<Workshop>,
-    request: &BuildRequest,
-    entry: &Entry,
-    progress: &Arc<dyn Progress>,
-    interrupt: &Interrupt,
-) -> Result<Ready, EnterError> {
+async fn open(order: Order<'_>, entry: &Entry) -> Result<Opened, EnterError> {
+    let Order { workshop, request, progress, interrupt } = order;
     let inputs = unless_raised(interrupt, Inputs::open(workshop, request, progress)).await?;
     let parsed = parse(&inputs.source, &request.build_args);
     if parsed.has_errors() {
         return Err(BuildError::dockerfile(inputs.source, parsed.diagnostics).into());
     }
-    let lowering = lower(workshop, request, &inputs, &parsed.file, progress);
+    let lowering = lower(order, &inputs, &parsed.file);
     let (planned, timestamp) = unless_raised(interrupt, lowering).await?;
     let plan = Arc::new(planned.lowered.plan);
     let place = choose(&plan, &parsed.file, &inputs.source, entry)?;
-    let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
+    let (bench, keys) = keyed(order, &inputs, &plan, timestamp).await?;
     let failed = |error| BuildError::solve(error, &plan, &inputs.source);
     let reads = Op::Run(Box::new(place.run.clone())).reads();
     let wanted: Vec<StepId> = std::iter::once(place.root).chain(reads.iter().copied()).collect();
@@ -143,7 +139,7 @@ async fn ready(
     };
     let step = open_step(&bench, &place.run, given).await;
     let step = step.map_err(|error| BuildError::step(place.step, error, &plan, &inputs.source))?;
-    Ok(Ready { step, place, plan, source: inputs.source, _bench: bench })
+    Ok(Opened { step, place, plan, source: inputs.source, _bench: bench })
 }
 
 /// Returns what tells one text of a Dockerfile from another.

@@ -2,7 +2,6 @@
 //! or no longer relied on, and made good by building once more.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 
 use kiln_oci::VerifyError;
@@ -11,13 +10,13 @@ use kiln_store::{StoreError, fsck};
 use super::BuildError;
 use crate::blobs::FetchError;
 use crate::cache::told as tell;
+use crate::causes::causes;
 use crate::export::ExportError;
 use crate::lanes::blocking;
 use crate::layers::LayerError;
 use crate::progress::{Progress, ProgressEvent};
 use crate::request::{BuildRequest, Destination, OutputSpec};
 use crate::source::image::ImageError;
-use crate::transform::StepError;
 use crate::workshop::Workshop;
 
 /// How often a build begins again. Once is enough unless what was made anew needs more that is damaged.
@@ -98,15 +97,7 @@ fn may_be_damage(cause: &(dyn Error + 'static)) -> bool {
 /// The error that others show as their own, which hides it from those who ask for the source.
 pub(super) fn told(error: &BuildError) -> &(dyn Error + 'static) {
     match error {
-        BuildError::Step { error, .. } => match &**error {
-            StepError::Store(error)
-            | StepError::Fetch(FetchError::Store(error))
-            | StepError::Layer(LayerError::Store(error)) => error,
-            StepError::Layer(error) => error,
-            StepError::Fetch(error) => error,
-            StepError::Exec(error) => error,
-            other => other,
-        },
+        BuildError::Step { error, .. } => error.told(),
         BuildError::Image { error, .. } => match &**error {
             ImageError::Store(error) | ImageError::Fetch(FetchError::Store(error)) => error,
             other => other,
@@ -120,19 +111,4 @@ pub(super) fn told(error: &BuildError) -> &(dyn Error + 'static) {
         BuildError::Store(error) => error,
         other => other,
     }
-}
-
-/// An error with all that is behind it. What an [`io::Error`] wraps is not its source, but is looked at, too.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
-    let mut found: Vec<&'a (dyn Error + 'static)> = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        found.push(cause);
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        };
-    }
-    found
 }

@@ -1,17 +1,15 @@
-//! The first half of the road, up to where steps would run: what both a build and a look at one do.
+//! What a build would do.
 
 use std::sync::Arc;
 
-use super::{BuildError, Inputs, Planned, keyed, lower as lower_all, report, unless_raised};
-use crate::explain::{Reason, Told, ToldBuild};
+use super::BuildError;
+use super::ready::{Order, Ready, make_ready};
 use crate::interrupt::Interrupt;
-use crate::lanes::blocking;
-use crate::lower::{self, Diagnostic, Extent, PlanOptions, Source};
-use crate::plan::{Plan, StepId};
+use crate::lower::Source;
+use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::request::{BuildRequest, Timestamp};
-use crate::solve::{Forecast, Keys, look_ahead};
-use crate::transform::Bench;
+use crate::request::BuildRequest;
+use crate::solve::{Forecast, look_ahead};
 use crate::workshop::Workshop;
 
 /// What a build would do.
@@ -26,7 +24,8 @@ pub struct Outlook {
 }
 
 /// Finds out what a build would do, without doing it: names are resolved, contexts read and servers asked as by a build, so that
-/// what these say is remembered; no step runs and no layer is fetched.
+/// what these say is remembered. Files of the web that are new are part of that, since keys have their content. No step runs and no
+/// layer is fetched.
 ///
 /// # Errors
 /// [`BuildError`], as far as a build would fail before its first step.
@@ -36,54 +35,10 @@ pub async fn outlook(
     progress: &Arc<dyn Progress>,
     interrupt: &Interrupt,
 ) -> Result<Outlook, BuildError> {
-    make_ready(workshop, request, progress, interrupt).await?.outlook().await
-}
-
-/// A build whose steps could begin.
-pub(super) struct Ready {
-    pub(super) source: Source,
-    pub(super) plan: Arc<Plan>,
-    pub(super) bench: Arc<Bench>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) timestamp: Timestamp,
-    pub(super) warnings: Vec<Diagnostic>,
-}
-
-/// Reads, plans, and computes keys.
-pub(super) async fn make_ready(
-    workshop: &Arc<Workshop>,
-    request: &BuildRequest,
-    progress: &Arc<dyn Progress>,
-    interrupt: &Interrupt,
-) -> Result<Ready, BuildError> {
-    let store = workshop.store.clone();
-    blocking(move || store.collect_dead_scratch()).await?;
-    let inputs = unless_raised(interrupt, Inputs::open(workshop, request, progress)).await?;
-    let parsed = lower::parse(&inputs.source, &request.build_args);
-    if parsed.has_errors() {
-        let options = PlanOptions::of(request, request.timestamp, Extent::Needed);
-        let further = lower::further_errors(&inputs.source, &parsed, options);
-        let mut diagnostics = parsed.diagnostics;
-        diagnostics.extend(further);
-        diagnostics.sort_by_key(Diagnostic::primary);
-        return Err(BuildError::dockerfile(inputs.source, diagnostics));
-    }
-    let lowering = lower_all(workshop, request, &inputs, &parsed.file, progress);
-    let (Planned { lowered, linted }, timestamp) = unless_raised(interrupt, lowering).await?;
-    let mut warnings = parsed.diagnostics;
-    warnings.extend(lowered.warnings);
-    let warnings = report(&inputs.source, warnings, linted, progress)?;
-    let plan = Arc::new(lowered.plan);
-    let (bench, keys) = keyed(workshop, request, &inputs, &plan, timestamp, progress, interrupt).await?;
-    Ok(Ready { source: inputs.source, plan, bench, keys, timestamp, warnings })
+    make_ready(Order { workshop, request, progress, interrupt }).await?.outlook().await
 }
 
 impl Ready {
-    /// Returns the steps that give the images.
-    pub(super) fn wanted(&self) -> Vec<StepId> {
-        self.plan.outputs.iter().map(|output| output.root).collect()
-    }
-
     /// Finds out which steps would run.
     ///
     /// # Errors
@@ -92,21 +47,5 @@ impl Ready {
         let forecast = look_ahead(&self.bench, &self.plan, &self.keys, &self.wanted()).await;
         let forecast = forecast.map_err(|error| BuildError::solve(error, &self.plan, &self.source))?;
         Ok(Outlook { source: self.source.clone(), plan: Arc::clone(&self.plan), forecast })
-    }
-
-    /// Remembers which steps ran, and why. That it is not remembered is no failure of the build.
-    pub(super) fn tell(&self) {
-        let took = self.bench.took();
-        let told = |(step, reason): (StepId, Reason)| {
-            let origin = &self.plan.step(step).origin;
-            let took = took.get(&step).map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            let (stage, stage_name) = (origin.stage.clone(), origin.stage_name.clone());
-            Told { stage, stage_name, line: origin.line, text: origin.text.clone(), reason, took }
-        };
-        let ran = self.bench.missed().into_iter().map(told).collect();
-        let needed = self.plan.reachable();
-        let steps = self.plan.steps().filter(|(id, step)| needed[id.index()] && step.op.parent().is_some());
-        let build = ToldBuild::new(self.source.name().to_owned(), steps.count(), ran);
-        build.keep(&self.bench.workshop.store).ok();
     }
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use kiln_layer::MissingId;
-
 use super::BuildError;
-use super::mending::{can_repeat, causes, told};
+use super::mending::{can_repeat, told};
 use crate::progress::{Progress, ProgressEvent};
-use crate::recording::Lack;
+use crate::recording::{Lack, lack_of};
 use crate::request::BuildRequest;
 use crate::workshop::Workshop;
 
@@ -20,20 +18,12 @@ pub(super) fn recording(
 ) -> Option<Arc<Workshop>> {
     // No result is handed on before all steps are done.
     let is_before = matches!(error, BuildError::Step { .. } | BuildError::Lack(_));
-    let lack = lack_of(error).filter(|_| is_before || can_repeat(request))?;
+    let lack = lack_of(told(error)).filter(|_| is_before || can_repeat(request))?;
     let recording = workshop.recording()?;
     let message =
         format!("{lack}, so owners and devices are recorded and steps are slower ({})", cure(&lack));
     progress.on(&ProgressEvent::Warning { message: &message });
     Some(Arc::new(recording))
-}
-
-fn lack_of(error: &BuildError) -> Option<Lack> {
-    causes(told(error)).into_iter().find_map(|cause| {
-        let of_step = || cause.downcast_ref().and_then(Lack::of_step);
-        let missing = || cause.downcast_ref().cloned().map(|missing: MissingId| Lack::Id(missing));
-        cause.downcast_ref().cloned().or_else(missing).or_else(of_step)
-    })
 }
 
 fn cure(lack: &Lack) -> &'static str {

@@ -1,6 +1,7 @@
 //! Two portraits of a step, compared: the fields of their keys as things that people know.
 //!
-//! Fields that come several times (words of a command, patterns) are one thing; what belongs to a mount has the mount's name.
+//! Fields that come several times (words of a command, patterns) are one thing; what belongs to a mount has the mount's name, and is
+//! told of a mount that both have. What is told is text for a line: control characters are escaped in it.
 //! Inputs are told apart by what they are for, so that a source that is written otherwise is that one change, and not also the
 //! files that it stands for.
 
@@ -34,11 +35,16 @@ pub fn difference(before: &Portrait, after: &Portrait) -> Difference {
             difference.changes.push(change(name, was, is));
         }
     }
+    for (name, is) in &later.options {
+        if let Some(was) = earlier.options.get(name).filter(|was| *was != is) {
+            difference.changes.push(change(name, Some(was), Some(is)));
+        }
+    }
     for (name, (place, value)) in &later.inputs {
         if let Some((other, was)) = earlier.inputs.get(name)
             && was != value
         {
-            difference.inputs.push((*other, *place, name.clone()));
+            difference.inputs.push((*other, *place, escaped(name)));
         }
     }
     let is_told = !difference.changes.is_empty() || !difference.inputs.is_empty();
@@ -57,7 +63,19 @@ fn change(name: &str, was: Option<&String>, is: Option<&String>) -> Change {
         }
         (was, is) => (was.map(|text| excerpt(text, 0)), is.map(|text| excerpt(text, 0))),
     };
-    Change { what: name.to_owned(), before, after }
+    Change { what: escaped(name), before, after }
+}
+
+/// Returns a text without characters that act on a terminal or break its line.
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => shown.extend(char.escape_default()),
+            false => shown.push(char),
+        }
+    }
+    shown
 }
 
 /// Returns both texts, or of long ones the part around the first difference.
@@ -77,22 +95,22 @@ fn excerpt(text: &str, from: usize) -> String {
     if part.is_empty() && from == 0 {
         return "(nothing)".to_owned();
     }
-    let part: String = part
-        .chars()
-        .flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] })
-        .collect();
-    format!("{before}{part}{after}")
+    format!("{before}{}{after}", escaped(&part))
 }
 
 /// The fields of a portrait, by what they are for.
 #[derive(Debug, Default)]
 struct Items {
     texts: BTreeMap<String, String>,
+    /// What belongs to mounts. One that is new or gone is told by its target alone.
+    options: BTreeMap<String, String>,
     inputs: BTreeMap<String, (usize, Vec<u8>)>,
     /// Inputs so far; the first is the parent.
     reads: usize,
     /// The mount, source or text that the next fields belong to.
     subject: String,
+    /// The kind of that mount.
+    mount_kind: String,
 }
 
 impl Items {
@@ -151,13 +169,17 @@ impl Items {
             "limit" => self.put("--ulimit", &text()),
             "mount" => {
                 self.subject = format!("mount {}", text());
-                let subject = self.subject.clone();
                 self.put("mounts", &text());
-                self.put(&subject, "");
             }
-            "mount kind" | "mount source" | "mount options" => {
-                let what = format!("{}{}", self.subject, &name["mount".len()..]);
-                self.put(&what, &text());
+            "mount kind" => {
+                self.mount_kind = text();
+                self.option("kind", &text());
+            }
+            "mount source" => self.option("source", &text()),
+            "mount options" => {
+                for (name, value) in mount_options(&self.mount_kind, &text()) {
+                    self.option(name, value);
+                }
             }
             "source" => {
                 self.subject = format!("COPY {}", text());
@@ -180,21 +202,56 @@ impl Items {
         }
     }
 
-    /// Adds a value; what comes several times is one value.
     fn put(&mut self, name: &str, text: &str) {
-        match self.texts.get_mut(name) {
-            Some(known) => {
-                known.push_str(", ");
-                known.push_str(text);
-            }
-            None => {
-                self.texts.insert(name.to_owned(), text.to_owned());
-            }
-        }
+        join(&mut self.texts, name, text);
+    }
+
+    fn option(&mut self, name: &str, text: &str) {
+        join(&mut self.options, &format!("{} {name}", self.subject), text);
     }
 
     fn input(&mut self, name: &str, place: usize, value: &[u8]) {
         self.inputs.entry(name.to_owned()).or_insert_with(|| (place, value.to_vec()));
+    }
+}
+
+/// Adds a value; what comes several times is one value.
+fn join(values: &mut BTreeMap<String, String>, name: &str, text: &str) {
+    match values.get_mut(name) {
+        Some(known) => {
+            known.push_str(", ");
+            known.push_str(text);
+        }
+        None => {
+            values.insert(name.to_owned(), text.to_owned());
+        }
+    }
+}
+
+/// Takes apart what [`describe`](crate::plan::key::describe) says of a mount in one field, from the end: an id may hold spaces. A text
+/// that another kiln wrote is what it is.
+fn mount_options<'a>(kind: &str, text: &'a str) -> Vec<(&'static str, &'a str)> {
+    let names: &[&str] = match kind {
+        "cache" => &["gid", "uid", "mode", "readonly", "sharing", "id"],
+        "secret" => &["gid", "uid", "mode", "required", "env", "id"],
+        "ssh" => &["gid", "uid", "mode", "required", "id"],
+        "tmpfs" => &["size"],
+        _ => &["options"],
+    };
+    let values: Vec<&str> = text.rsplitn(names.len(), ' ').collect();
+    match values.len() == names.len() {
+        true => names.iter().copied().zip(values.into_iter().map(without_some)).collect(),
+        false => vec![("options", text)],
+    }
+}
+
+/// Of a value that may be absent, the value: nothing, or what stands in `Some(…)`.
+fn without_some(text: &str) -> &str {
+    let inner = text.strip_prefix("Some(").and_then(|text| text.strip_suffix(')'));
+    match inner {
+        Some(inner) => inner.trim_matches('"'),
+        None if text == "None" => "",
+        None => text,
     }
 }
 
@@ -238,9 +295,30 @@ mod tests {
             (&[("exclude", "a"), ("exclude", "b")], &[("exclude", "a")], "--exclude a, b→a"),
             (&[("owner", "")], &[("owner", "1:2")], "--chown (nothing)→1:2"),
             (
-                &[("mount", "/m"), ("mount options", "a")],
-                &[("mount", "/m"), ("mount options", "b")],
-                "mount /m options a→b",
+                &[("mount", "/m"), ("mount kind", "cache"), ("mount options", "an id shared false 755 0 0")],
+                &[("mount", "/m"), ("mount kind", "cache"), ("mount options", "an id locked false 700 0 0")],
+                "mount /m mode 755→700; mount /m sharing shared→locked",
+            ),
+            (
+                &[("mount", "/m"), ("mount source", "/a"), ("mount", "/m"), ("mount source", "/b")],
+                &[("mount", "/m"), ("mount source", "/c"), ("mount", "/m"), ("mount source", "/b")],
+                "mount /m source /a, /b→/c, /b",
+            ),
+            (
+                &[("mount", "/m"), ("mount kind", "tmpfs"), ("mount options", "None")],
+                &[("mount", "/m"), ("mount kind", "tmpfs"), ("mount options", "Some(64)")],
+                "mount /m size (nothing)→64",
+            ),
+            (
+                &[("mount", "/m"), ("mount kind", "secret"), ("mount options", "i None true 400 0 0")],
+                &[("mount", "/m"), ("mount kind", "secret"), ("mount options", "i Some(\"A\") true 400 0 0")],
+                "mount /m env (nothing)→A",
+            ),
+            (&[], &[("mount", "/m"), ("mount kind", "tmpfs"), ("mount options", "None")], "mounts added: /m"),
+            (
+                &[("mount", "/\u{1b}\n"), ("mount kind", "bind ro"), ("mount source", "/\r")],
+                &[("mount", "/\u{1b}\n"), ("mount kind", "bind ro"), ("mount source", "/\t")],
+                "mount /\\u{1b}\\n source /\\r→/\\t",
             ),
             (&[("tar", "\u{1}")], &[("tar", "\u{2}")], "kiln itself: format of layers 1→2"),
             (&[("parent", "a")], &[("parent", "b")], "step before 0/0"),

@@ -1,7 +1,10 @@
 //! The files that a step selected of a context, kept small: paths without what they share with the one before, and of contents the
 //! first bytes of the digest. The digest of the selection says whether something changed; the list says what.
+//!
+//! A list is in the order of its paths' bytes, so two of them are compared side by side, in one pass and without a map: there may
+//! be a hundred thousand files, of which one changed.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use kiln_layer::{ArchivePath, ContentDigest, Entry, Kind};
 use kiln_oci::Digest;
@@ -12,13 +15,15 @@ use super::Change;
 
 const SELECTED: &str = "selected";
 /// Version of the records' form; another one counts as none.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// So much of a digest is kept: enough to tell contents apart, which nobody chooses to deceive themselves.
 const DIGEST_BYTES: usize = 8;
+/// So much of it is shown.
+const SHOWN_BYTES: usize = 4;
 /// So many files are named.
 const NAMED_MAX: usize = 8;
 
-/// The files that a step selected.
+/// The files that a step selected, in the order of their paths' bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileList {
     format: u32,
@@ -35,20 +40,35 @@ struct Stored {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct File {
-    kind: String,
+    value: Value,
     mode: u32,
     owner: (u32, u32),
     /// Of the attributes; zero where there are none.
     attributes: u64,
-    value: Vec<u8>,
+}
+
+/// What a file is, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Value {
+    /// The first bytes of its digest; nothing of a file that nobody has read.
+    File(Option<[u8; DIGEST_BYTES]>),
+    Directory,
+    Symlink(Vec<u8>),
+    CharDevice(u32, u32),
+    BlockDevice(u32, u32),
+    Fifo,
 }
 
 impl FileList {
     /// Lists what a step selected.
     pub fn new(selection: Digest, entries: &[(&ArchivePath, &Entry)]) -> Self {
+        let mut entries: Vec<(&[u8], &Entry)> =
+            entries.iter().map(|(path, entry)| (path.as_bytes(), *entry)).collect();
+        // It mostly is in order, which costs next to nothing then.
+        entries.sort_by_key(|(path, _)| *path);
+        entries.dedup_by_key(|(path, _)| *path);
         let mut before: &[u8] = b"";
-        let files = entries.iter().map(|(path, entry)| {
-            let path = path.as_bytes();
+        let files = entries.into_iter().map(|(path, entry)| {
             let shared = before.iter().zip(path).take_while(|(one, other)| one == other).count();
             before = path;
             Stored { shared, rest: path[shared..].to_vec(), file: File::of(entry) }
@@ -73,12 +93,41 @@ impl FileList {
         (list.format == FORMAT && list.selection == selection).then_some(list)
     }
 
-    /// Returns what is another in `after`, in the order of the paths.
+    /// Returns what is another in `after`: what is gone, what came, and what changed, each in the order of the paths.
     pub fn changes_to(&self, after: &Self) -> Vec<Change> {
-        let (before, after) = (self.by_path(), after.by_path());
+        let (mut gone, mut come, mut changed, mut unnamed) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut one, mut other) = (Walk::new(self), Walk::new(after));
+        loop {
+            let order = match (one.file(), other.file()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(was), Some(is)) => {
+                    let order = one.path.cmp(&other.path);
+                    match order == Ordering::Equal && was != is {
+                        true if changed.len() < NAMED_MAX => {
+                            changed.extend(was.changes_to(is, &shown(&one.path)));
+                        }
+                        true => unnamed += 1,
+                        false => {}
+                    }
+                    order
+                }
+            };
+            if order.is_lt() {
+                gone.extend(one.here());
+            }
+            if order.is_gt() {
+                come.extend(other.here());
+            }
+            if order.is_le() {
+                one.step();
+            }
+            if order.is_ge() {
+                other.step();
+            }
+        }
         let mut changes = Vec::new();
-        let gone: Vec<_> = before.iter().filter(|(path, _)| !after.contains_key(*path)).collect();
-        let come: Vec<_> = after.iter().filter(|(path, _)| !before.contains_key(*path)).collect();
         if let ([(old, was)], [(new, is)]) = (&gone[..], &come[..])
             && was == is
         {
@@ -87,27 +136,49 @@ impl FileList {
             changes.extend(gone.iter().map(|(path, file)| change(shown(path), Some(file.noun()), None)));
             changes.extend(come.iter().map(|(path, file)| change(shown(path), None, Some(file.noun()))));
         }
-        for (path, was) in &before {
-            if let Some(is) = after.get(path) {
-                was.changes_to(is, &shown(path), &mut changes);
-            }
-        }
-        let more = changes.len().saturating_sub(NAMED_MAX);
+        changes.extend(changed);
+        let more = unnamed + changes.len().saturating_sub(NAMED_MAX);
         if more > 0 {
             changes.truncate(NAMED_MAX);
             changes.push(change("files besides".to_owned(), None, Some(format!("{more} more"))));
         }
         changes
     }
+}
 
-    fn by_path(&self) -> BTreeMap<Vec<u8>, &File> {
-        let mut path = Vec::new();
-        let files = self.files.iter().map(|stored| {
-            path.truncate(stored.shared);
-            path.extend_from_slice(&stored.rest);
-            (path.clone(), &stored.file)
-        });
-        files.collect()
+/// A way through a list that knows whole paths.
+struct Walk<'a> {
+    left: std::slice::Iter<'a, Stored>,
+    path: Vec<u8>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(list: &'a FileList) -> Self {
+        let mut walk = Self { left: list.files.iter(), path: Vec::new() };
+        walk.look();
+        walk
+    }
+
+    /// The file that it is at.
+    fn file(&self) -> Option<&'a File> {
+        self.left.as_slice().first().map(|stored| &stored.file)
+    }
+
+    /// The same with its path.
+    fn here(&self) -> Option<(Vec<u8>, &'a File)> {
+        Some((self.path.clone(), self.file()?))
+    }
+
+    fn step(&mut self) {
+        self.left.next();
+        self.look();
+    }
+
+    fn look(&mut self) {
+        if let Some(stored) = self.left.as_slice().first() {
+            self.path.truncate(stored.shared);
+            self.path.extend_from_slice(&stored.rest);
+        }
     }
 }
 
@@ -122,66 +193,86 @@ impl File {
             }
         }
         let value = match &entry.kind {
-            Kind::File(content) => {
-                content.digest.map(|digest| digest.as_bytes()[..DIGEST_BYTES].to_vec()).unwrap_or_default()
-            }
-            Kind::Symlink(target) => target.to_vec(),
-            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
-                format!("{}:{}", device.major, device.minor).into_bytes()
-            }
-            Kind::Directory | Kind::Fifo => Vec::new(),
+            Kind::File(content) => Value::File(content.digest.as_ref().map(first_bytes)),
+            Kind::Symlink(target) => Value::Symlink(target.to_vec()),
+            Kind::CharDevice(device) => Value::CharDevice(device.major, device.minor),
+            Kind::BlockDevice(device) => Value::BlockDevice(device.major, device.minor),
+            Kind::Directory => Value::Directory,
+            Kind::Fifo => Value::Fifo,
         };
         Self {
-            kind: entry.kind.noun().to_owned(),
+            value,
             mode: metadata.mode,
             owner: (metadata.uid, metadata.gid),
-            attributes: if attributes.is_empty() { 0 } else { number(&attributes) },
-            value,
+            attributes: match attributes.as_slice() {
+                [] => 0,
+                attributes => u64::from_le_bytes(first_bytes(&ContentDigest::of(attributes))),
+            },
         }
     }
 
     fn noun(&self) -> String {
-        self.kind.clone()
+        self.value.noun().to_owned()
     }
 
-    fn changes_to(&self, after: &Self, path: &str, changes: &mut Vec<Change>) {
-        let mut compare = |what: &str, before: String, after: String| {
-            if before != after {
-                changes.push(change(format!("{path} {what}"), Some(before), Some(after)));
-            }
+    fn changes_to(&self, after: &Self, path: &str) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut add = |what: &str, before: String, after: String| {
+            changes.push(change(format!("{path} {what}"), Some(before), Some(after)));
         };
-        if self.kind != after.kind {
-            return compare("kind", self.noun(), after.noun());
+        if self.value.noun() != after.value.noun() {
+            add("kind", self.noun(), after.noun());
+            return changes;
         }
-        let what = match self.kind.as_str() {
-            "symlink" => "link target",
-            "file" => "content",
-            _ => "device",
-        };
-        compare(what, self.shown_value(), after.shown_value());
-        compare("mode", format!("{:04o}", self.mode), format!("{:04o}", after.mode));
-        let owner = |file: &Self| format!("{}:{}", file.owner.0, file.owner.1);
-        compare("owner", owner(self), owner(after));
+        if self.value != after.value {
+            let what = match self.value {
+                Value::Symlink(_) => "link target",
+                Value::File(_) => "content",
+                _ => "device",
+            };
+            add(what, self.value.shown(), after.value.shown());
+        }
+        if self.mode != after.mode {
+            add("mode", format!("{:04o}", self.mode), format!("{:04o}", after.mode));
+        }
+        if self.owner != after.owner {
+            let owner = |(user, group): (u32, u32)| format!("{user}:{group}");
+            add("owner", owner(self.owner), owner(after.owner));
+        }
         if self.attributes != after.attributes {
             changes.push(change(format!("{path} attributes"), None, None));
         }
+        changes
+    }
+}
+
+impl Value {
+    fn noun(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Directory => "directory",
+            Self::Symlink(_) => "symlink",
+            Self::CharDevice(..) => "character device",
+            Self::BlockDevice(..) => "block device",
+            Self::Fifo => "fifo",
+        }
     }
 
-    fn shown_value(&self) -> String {
-        match self.kind.as_str() {
-            "file" => {
-                let hex: String = self.value.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-                format!("{hex}…")
+    fn shown(&self) -> String {
+        match self {
+            Self::File(digest) => {
+                let bytes = digest.iter().flat_map(|digest| &digest[..SHOWN_BYTES]);
+                format!("{}…", bytes.map(|byte| format!("{byte:02x}")).collect::<String>())
             }
-            _ => shown(&self.value),
+            Self::Symlink(target) => shown(target),
+            Self::CharDevice(major, minor) | Self::BlockDevice(major, minor) => format!("{major}:{minor}"),
+            Self::Directory | Self::Fifo => String::new(),
         }
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    let digest = ContentDigest::of(bytes);
-    let first: [u8; DIGEST_BYTES] = digest.as_bytes()[..DIGEST_BYTES].try_into().expect("a digest is longer");
-    u64::from_le_bytes(first)
+fn first_bytes(digest: &ContentDigest) -> [u8; DIGEST_BYTES] {
+    digest.as_bytes()[..DIGEST_BYTES].try_into().expect("a digest is longer")
 }
 
 fn shown(path: &[u8]) -> String {
@@ -228,11 +319,24 @@ mod tests {
             let changes = list(&base).changes_to(&list(after));
             assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), expected);
         }
-        let many: Vec<Row> =
-            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(|name| (name, "", 0)).to_vec();
-        let changes = list(&[]).changes_to(&list(&many));
-        assert_eq!(changes.len(), NAMED_MAX + 1);
-        assert_eq!(changes.last().unwrap().to_string(), "files besides added: 2 more");
+        let many = |mode| -> Vec<Row> {
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(|name| (name, "", mode)).to_vec()
+        };
+        for before in [&[][..], &many(1)] {
+            let changes = list(before).changes_to(&list(&many(0)));
+            assert_eq!(changes.len(), NAMED_MAX + 1);
+            assert_eq!(changes.last().unwrap().to_string(), "files besides added: 2 more");
+        }
+    }
+
+    #[test]
+    fn the_order_of_a_selection_does_not_matter() {
+        // In a tree `a/b` stands before `a.b`, and in the order of bytes after it.
+        let (one, other): (&[Row], &[Row]) =
+            (&[("a/b", "1", 0), ("a/c", "1", 0), ("a.b", "1", 0)], &[("a.b", "1", 0), ("a/c", "1", 0)]);
+        assert_eq!(list(one).changes_to(&list(other))[0].to_string(), "a/b removed: it was file");
+        assert_eq!(list(other).changes_to(&list(one))[0].to_string(), "a/b added: file");
+        assert_eq!(list(one).changes_to(&list(&[one[2], one[0], one[1], one[0]])), []);
     }
 
     #[test]

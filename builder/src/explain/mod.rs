@@ -7,7 +7,8 @@
 //! | `selected` | a slot and a number below [`slots::VERSIONS_MAX`] | the files that the step selected of a context |
 //!
 //! All of it is written beside steps that ran, and read when one misses. A build that found its result makes sure that this is the
-//! newest version again, and looks at no other step. Whatever is wrong with a record, less is explained. Unaware of how steps are looked up and done.
+//! newest version again, and looks at no other step. Whatever is wrong with a record, less is explained. What was found out is kept in the
+//! [journal](crate::journal) of the build. Unaware of how steps are looked up and done.
 
 mod reason;
 
@@ -19,11 +20,8 @@ mod portrait;
 
 pub mod slots;
 
-mod told;
-
 pub use fields::{Difference, difference};
 pub use files::FileList;
 pub use portrait::{InputNote, Portrait, place};
 pub use reason::{Change, Reason};
 pub use slots::{Newest, Slots, Version};
-pub use told::{Told, ToldBuild};

@@ -42,7 +42,7 @@ pub enum Entry {
         #[serde(default)]
         bytes: u64,
     },
-    /// The plan is known. A second one takes the place of the first: the build began anew.
+    /// The plan is known. A second one takes the place of the first: the build began anew, with what it had done until then.
     Plan {
         /// Its steps, inputs before what needs them.
         steps: Vec<PlannedStep>,
@@ -283,6 +283,16 @@ fn bounded(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+impl PlannedStep {
+    /// Returns where it stands, as reasons name it: `STAGE:LINE`, or the instruction where it has no line.
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => self.text.clone(),
+            line => format!("{}:{line}", self.stage),
+        }
+    }
 }
 
 impl StepKind {

@@ -15,5 +15,5 @@ mod tests;
 mod write;
 
 pub use entry::{Ended, Header, PlannedStep, StepKind};
-pub use read::{BuildStory, Moved, State, StepStory, Task, read, stories};
+pub use read::{BuildStory, Moved, State, StepStory, Task, last_planned, read, stories};
 pub use write::{Journal, build_id};

@@ -126,6 +126,17 @@ pub fn stories(store: &Store) -> Result<Vec<BuildStory>, StoreError> {
     Ok(ids.iter().filter_map(|id| read(store, id).ok().flatten()).collect())
 }
 
+/// Returns the newest build that came as far as its plan.
+///
+/// # Errors
+/// What the store says of the folder.
+pub fn last_planned(store: &Store) -> Result<Option<BuildStory>, StoreError> {
+    let ids = store.logs().build_ids()?;
+    // As above.
+    let mut stories = ids.iter().filter_map(|id| read(store, id).ok().flatten());
+    Ok(stories.find(|story| !story.steps.is_empty()))
+}
+
 /// Returns what a build did; nothing where there is no journal, or one of another format.
 ///
 /// # Errors
@@ -187,8 +198,12 @@ impl BuildStory {
         match entry {
             Entry::Build(_) => {}
             Entry::Task { task, took, bytes } => self.tasks.push(Task { name: task, ended: at, took, bytes }),
-            Entry::Plan { steps } => self.steps = steps.into_iter().map(StepStory::new).collect(),
-            Entry::Cached { step } => self.change(step, |it| it.state = State::Cached),
+            Entry::Plan { steps } => self.begin(steps),
+            // It is there because this build has made it, before it began anew.
+            Entry::Cached { step } => self.change(step, |it| match it.state {
+                State::Ran => {}
+                _ => it.state = State::Cached,
+            }),
             Entry::Missed { step, reason } => self.change(step, |it| it.reason = Some(reason)),
             Entry::Started { step } => self.change(step, |it| {
                 it.state = State::Running;
@@ -207,6 +222,18 @@ impl BuildStory {
             },
             Entry::Warning { message } => self.warnings.push(message),
             Entry::Ended(ended) => self.ended = Some(*ended),
+        }
+    }
+
+    /// Begins with a plan. A build that begins anew, because it has to go on in another way, keeps what it has done and found.
+    fn begin(&mut self, planned: Vec<PlannedStep>) {
+        let mut before = std::mem::take(&mut self.steps).into_iter();
+        self.steps = planned.into_iter().map(StepStory::new).collect();
+        for step in &mut self.steps {
+            let is_over = |was: &StepStory| matches!(was.state, State::Ran | State::Cached);
+            if let Some(was) = before.next().filter(|was| was.planned == step.planned && is_over(was)) {
+                *step = was;
+            }
         }
     }
 

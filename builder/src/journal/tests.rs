@@ -147,6 +147,38 @@ fn a_build_is_read_as_it_was_told() {
 }
 
 #[test]
+fn a_build_that_begins_anew_has_done_what_it_did_before() {
+    let scene = Scene::new();
+    let (plan, ids) = plan();
+    let on = |event: ProgressEvent<'_>| scene.journal.on(&event);
+    let (took, needed) = (Duration::from_millis(5), &[true; 4]);
+    on(ProgressEvent::Planned { plan: &plan, needed });
+    on(ProgressEvent::StepCached { step: ids[1] });
+    on(ProgressEvent::StepMissed { step: ids[2], reason: &Reason::New });
+    on(ProgressEvent::StepStarted { step: ids[2] });
+    on(ProgressEvent::StepDone { step: ids[2], took });
+    on(ProgressEvent::StepStarted { step: ids[3] });
+    on(ProgressEvent::StepFailed { step: ids[3], took });
+    on(ProgressEvent::Planned { plan: &plan, needed });
+    on(ProgressEvent::StepCached { step: ids[2] });
+    let (cached, ran) = ((State::Cached, None, None, None), (State::Ran, Some(Reason::New), Some(5), None));
+    let expected = [(State::Source, None, None, None), cached, ran, (State::Waiting, None, None, None)];
+    assert_eq!(rows(&scene.story()), expected);
+    on(ProgressEvent::Planned { plan: &Plan::default(), needed: &[] });
+    assert_eq!(rows(&scene.story()), [], "another plan is another build");
+}
+
+#[test]
+fn the_last_build_whose_steps_are_known_is_found() {
+    let scene = Scene::new();
+    assert_eq!(last_planned(&scene.store).unwrap(), None);
+    scene.journal.on(&ProgressEvent::Planned { plan: &plan().0, needed: &[true; 4] });
+    let later = Journal::before(Arc::new(Silent));
+    later.begin(&scene.store, STARTED_NS + 1_000_000_000, header());
+    assert_eq!(last_planned(&scene.store).unwrap(), Some(scene.story()));
+}
+
+#[test]
 fn a_build_that_was_killed_is_read_up_to_its_last_whole_line() {
     let scene = Scene::new();
     let (plan, ids) = plan();

@@ -204,6 +204,8 @@ impl Writing {
             | ProgressEvent::ShellClosed
             | ProgressEvent::StepWaits { .. }
             | ProgressEvent::StepRepeated { .. }
+            // The plan that follows says so.
+            | ProgressEvent::StepPutOff { .. }
             | ProgressEvent::Named { .. } => return,
         };
         self.add(entry, at);

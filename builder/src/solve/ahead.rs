@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | makes what was made before, by its content key | are all there | is cached |
 //! | does not | are all there | must run |
+//! | makes directories (WORKDIR) | are all there | must run, and is looked through: nothing runs for it |
 //! | cannot be judged without fetching something | are all there | may run |
 //! | | some of them must or may run | may run: unless they come out as in an earlier build |
 //!
@@ -21,8 +22,8 @@ use super::scheduler::{Action, Event, Scheduler};
 use crate::cache::LocalCache;
 use crate::explain::Reason;
 use crate::plan::{Op, Plan, StepId, StepKey};
-use crate::rootfs::{Layer, Rootfs};
-use crate::transform::{Bench, Foreseen, Given, StepOutput, foresee};
+use crate::rootfs::Rootfs;
+use crate::transform::{Bench, Foreseen, Given, StepOutput, foresee, to_be_fetched};
 
 /// What becomes of a step that is in no cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub async fn look_ahead(
             }
         }
     }
-    let fetches = view.fetches();
+    let fetches = view.fetches().await?;
     Ok(Forecast { steps: view.steps.into_values().collect(), fetches })
 }
 
@@ -180,6 +181,14 @@ impl View<'_> {
                 self.know(step, rootfs);
                 return Ok(());
             }
+            Some(Foreseen::Makes(rootfs)) => {
+                self.know(step, rootfs);
+                // Directories on the same file system are found anew, which is no miss.
+                if self.explainer.reason(step, &self.reasons).is_none() {
+                    return Ok(());
+                }
+                Fate::Must
+            }
             Some(Foreseen::Runs) => Fate::Must,
             Some(Foreseen::Unsure) | None => Fate::May,
         };
@@ -204,34 +213,32 @@ impl View<'_> {
         is_known.then(|| given(self.plan, self.keys, step, output))
     }
 
-    fn fetches(&self) -> Vec<Fetch> {
+    async fn fetches(&self) -> Result<Vec<Fetch>, SolveError> {
         let mut fetches: BTreeSet<Fetch> = self.commits.clone();
+        // Each image with a step that needs its files, for the error.
+        let mut images: BTreeMap<StepId, StepId> = BTreeMap::new();
         for step in self.steps.keys() {
             let op = &self.plan.step(*step).op;
             // A copy looks at what its target holds; a RUN has all of it.
             let inputs = if matches!(op, Op::Run(_)) { op.inputs() } else { op.reads() };
-            for input in inputs {
-                self.missing_of(input, &mut fetches);
-            }
+            images.extend(inputs.into_iter().map(|input| (self.beginning(input), *step)));
         }
-        fetches.into_iter().collect()
-    }
-
-    /// Adds the layers of the image that a file system begins with, as far as they are not here.
-    fn missing_of(&self, step: StepId, fetches: &mut BTreeSet<Fetch>) {
-        let chain = std::iter::successors(Some(step), |step| self.plan.step(*step).op.parent());
-        let Some(Op::Image(image)) = chain.last().map(|first| &self.plan.step(first).op) else { return };
-        for layer in image.layers.iter().filter(|layer| !self.is_here(layer)) {
-            fetches.insert(Fetch {
+        for (image, step) in images {
+            let Op::Image(image) = &self.plan.step(image).op else { continue };
+            let layers = to_be_fetched(self.bench, &image.layers).await;
+            let layers = layers.map_err(|error| SolveError::Step { step, error: Box::new(error) })?;
+            fetches.extend(layers.into_iter().map(|layer| Fetch {
                 of: image.reference.familiar().to_string(),
                 what: format!("layer {}", layer.blob.digest),
                 bytes: Some(layer.blob.size),
-            });
+            }));
         }
+        Ok(fetches.into_iter().collect())
     }
 
-    fn is_here(&self, layer: &Layer) -> bool {
-        let store = &self.bench.workshop.store;
-        matches!(store.blobs().contains(&layer.blob.digest), Ok(true))
+    /// Returns what a file system begins with.
+    fn beginning(&self, step: StepId) -> StepId {
+        let chain = std::iter::successors(Some(step), |step| self.plan.step(*step).op.parent());
+        chain.last().unwrap_or(step)
     }
 }

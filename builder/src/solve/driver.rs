@@ -20,6 +20,7 @@ use crate::cache::{Found, LocalCache};
 use crate::interrupt::Interrupt;
 use crate::plan::{Op, Plan, StepId};
 use crate::progress::ProgressEvent;
+use crate::recording::{lack_of, may_record};
 use crate::request::CachePlace;
 use crate::rootfs::Rootfs;
 use crate::settling::Settling;
@@ -332,7 +333,6 @@ impl Driver<'_> {
             Ok(done) => {
                 if is_transform {
                     self.explainer.came_out(step, done.rootfs());
-                    self.bench.is_done(step, took);
                     self.record(step, done.rootfs(), took);
                     self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }
@@ -346,7 +346,11 @@ impl Driver<'_> {
             }
             Err(error) => {
                 if self.failure.is_none() {
-                    self.bench.progress.on(&ProgressEvent::StepFailed { step, took });
+                    let begins_again = may_record(&self.bench.workshop) && lack_of(error.told()).is_some();
+                    self.bench.progress.on(&match begins_again {
+                        true => ProgressEvent::StepPutOff { step, took },
+                        false => ProgressEvent::StepFailed { step, took },
+                    });
                 }
                 let failure = if self.interrupt.is_raised() && self.failure.is_none() {
                     SolveError::Interrupted

@@ -12,14 +12,15 @@ use kiln_oci::{Digest, Hasher};
 use kiln_store::StoreError;
 
 use super::keys::Keys;
+use super::lists::{Lists, selection_of};
 use crate::cache::LocalCache;
 use crate::explain::{
-    Change, Difference, FileList, InputNote, Newest, Portrait, Reason, Slots, Version, difference, place,
+    Change, Difference, InputNote, Newest, Portrait, Reason, Slots, Version, difference, place,
 };
 use crate::plan::key::{Inputs, KeySink, step_key};
-use crate::plan::{Caching, KeyKind, Op, Plan, StepId, StepKey};
+use crate::plan::{Caching, KeyKind, Plan, StepId, StepKey};
 use crate::rootfs::Rootfs;
-use crate::transform::{Bench, Reuse, Selection};
+use crate::transform::{Bench, Reuse};
 
 /// So many versions are compared file by file.
 const LISTED_MAX: usize = 3;
@@ -29,6 +30,7 @@ pub(super) struct Explainer {
     bench: Arc<Bench>,
     plan: Arc<Plan>,
     keys: Arc<Keys>,
+    lists: Lists,
     past: Mutex<Past>,
 }
 
@@ -79,8 +81,9 @@ struct Earlier {
 
 impl Explainer {
     pub(super) fn new(bench: &Arc<Bench>, plan: &Arc<Plan>, keys: &Arc<Keys>) -> Self {
+        let lists = Lists::new(bench, plan, keys);
         let (bench, plan, keys) = (Arc::clone(bench), Arc::clone(plan), Arc::clone(keys));
-        Self { bench, plan, keys, past: Mutex::default() }
+        Self { bench, plan, keys, lists, past: Mutex::default() }
     }
 
     /// Finds the nearest version of a step that missed. To be called for what needs a step before it is for that.
@@ -220,7 +223,7 @@ impl Explainer {
         let lists = slots.list_places(store, &selected, compared);
         for place in &lists {
             if !place.is_kept
-                && let Some(list) = self.list(step, place.selection())
+                && let Some(list) = self.lists.of(step, place.selection())
             {
                 list.keep(store, &place.key)?;
             }
@@ -251,7 +254,7 @@ impl Explainer {
         let count =
             |(was, is, _): &(usize, usize, String)| match (before.inputs.get(*was), now.inputs.get(*is)) {
                 (Some(before), Some(after)) if counts_files => {
-                    self.files(step, before, after).map_or(1, |changes| changes.len())
+                    self.lists.changes(step, before, after).map_or(1, |changes| changes.len())
                 }
                 _ => 1,
             };
@@ -283,40 +286,12 @@ impl Explainer {
                 }
             }
             (InputNote::Files { .. }, InputNote::Files { .. }) => {
-                let named = self.files(step, before, after).filter(|changes| !changes.is_empty());
+                let named = self.lists.changes(step, before, after).filter(|changes| !changes.is_empty());
                 let unknown = || vec![Change { what: format!("files of {what}"), before: None, after: None }];
-                named.unwrap_or_else(unknown)
+                named.map_or_else(unknown, |changes| changes.to_vec())
             }
             _ => vec![Change { what: what.to_owned(), before: None, after: None }],
         }
-    }
-
-    /// Returns which files differ, where both lists are there.
-    fn files(&self, step: StepId, before: &InputNote, after: &InputNote) -> Option<Vec<Change>> {
-        let InputNote::Files { selection, list: Some(list) } = before else { return None };
-        let earlier = FileList::of(&self.bench.workshop.store, list, *selection)?;
-        let now = self.list(step, selection_of(after)?)?;
-        Some(earlier.changes_to(&now))
-    }
-
-    /// Lists the files that a step selects of a context.
-    fn list(&self, step: StepId, selection: Digest) -> Option<FileList> {
-        let op = &self.plan.step(step).op;
-        let is_meant = |known: &Option<Digest>| *known == Some(selection);
-        let read =
-            op.reads().into_iter().zip(self.keys.selections(step)).find(|(_, known)| is_meant(known))?.0;
-        let number = self.keys.selections(step).iter().filter(|known| known.is_some()).position(is_meant)?;
-        let of_contexts = Selection::all_of(op).into_iter().filter(|(from, _)| self.is_context(*from));
-        let (_, selected) = of_contexts.into_iter().nth(number)?;
-        let Op::Context(context) = &self.plan.step(read).op else { return None };
-        // A context that cannot be read any more fails the step, which says why.
-        let tree = self.bench.contexts.get(&context.name)?.tree().ok()?;
-        let entries = selected.entries(&tree).ok()?;
-        Some(FileList::new(selection, &entries))
-    }
-
-    fn is_context(&self, step: StepId) -> bool {
-        matches!(self.plan.step(step).op, Op::Context(_))
     }
 
     /// Whether a step came out as the version with a key did.
@@ -373,13 +348,6 @@ impl Explainer {
     fn past(&self) -> MutexGuard<'_, Past> {
         // Only whole entries come, so a panic elsewhere harmed nothing.
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn selection_of(note: &InputNote) -> Option<Digest> {
-    match note {
-        InputNote::Files { selection, .. } => Some(*selection),
-        _ => None,
     }
 }
 

@@ -3,11 +3,12 @@
 mod ahead;
 mod driver;
 mod explaining;
+mod lists;
+
+mod foreign;
 mod keys;
 mod lookups;
 mod scheduler;
-
-mod foreign;
 
 pub use ahead::{Ahead, Fate, Fetch, Forecast, look_ahead};
 pub use driver::{Solution, SolveError, given, solve};

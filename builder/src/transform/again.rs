@@ -13,16 +13,12 @@
 //! none of these, because the file system that its definition leads to was made when an input was another, it does so first.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_layer::{
-    Aspect, CommitOptions, Committed, Compression, Content, Difference, EarlierBlocks, LayerDirectories, Tree,
-};
-use kiln_oci::Descriptor;
+use kiln_layer::{Aspect, Committed, Content, Difference, LayerDirectories, Tree};
 use kiln_sandbox::Conditions;
 
-use super::finish::{NewLayer, commit_options, fetch_contents, fetch_unlisted};
+use super::finish::{NewLayer, fetch_contents, fetch_unlisted, weigh};
 use super::{Bench, Given, Reuse, StepError, copy, execute, run};
 use crate::difference::FileDifference;
 use crate::layers::{self, UnpackedLayers};
@@ -117,11 +113,7 @@ impl Again {
     /// Compares what the step made now, in place of writing it.
     pub(super) fn compare(&self, bench: &Bench, new: &NewLayer<'_>) -> Result<Layer, StepError> {
         let directories = UnpackedLayers { workshop: &bench.workshop, stacks: new.stacks };
-        let options = CommitOptions { compression: Compression::None, ..commit_options(bench) };
-        let earlier = EarlierBlocks::default();
-        let made = kiln_layer::commit_with(new.changes, &directories, &options, &earlier, &mut io::sink())?;
-        let blob = Descriptor::new(bench.compression.media_type(), made.diff_id.0, made.size);
-        let layer = Layer { diff_id: made.diff_id, blob };
+        let (layer, made) = weigh(bench, new.changes, &directories)?;
         let verdict = match &self.first {
             Some(first) if first.diff_id == made.diff_id => Verdict::Same,
             _ => Verdict::Differs(self.differing(bench, &made, (new, &directories))?),

@@ -15,13 +15,13 @@ use kiln_store::Flight;
 use super::accounts::{self, AccountFiles};
 use super::finish::{NewLayer, fetch_contents, fetch_unlisted, holder, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
-use super::known::{far_content, far_layer, near_layer};
+use super::known::Probe;
 use super::selection::{Selector, copy_selection, exclude_matcher};
 use super::{Again, Bench, Foreseen, Given, Reuse, StepError, StepOutput};
 use crate::lanes::discard;
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
-use crate::plan::{CopyOp, CopySource, KeyKind, Op, Plan, StepId, Unpack};
+use crate::plan::key::Inputs;
+use crate::plan::{CopyOp, CopySource, Op, Plan, StepId, Unpack};
 use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs};
 
@@ -51,11 +51,11 @@ pub(super) async fn copy(
     let layer = match prepared {
         Prepared::Known(layer) => layer.map(|layer| *layer),
         Prepared::New(mut new) => {
-            if let Some(layer) = far_layer(bench, step, new.key, &new.fields, reuse).await {
+            if let Some(layer) = new.probe.far_layer(bench).await {
                 return Ok(parent.with(layer));
             }
             if reuse.is_allowed {
-                match board(bench, step, new.key, &new.op, reuse).await? {
+                match board(bench, &new.probe).await? {
                     Boarding::Ours(flight) => new.flight = Some(flight),
                     Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
                 }
@@ -64,7 +64,7 @@ pub(super) async fn copy(
                 bench.misses(step, reason.as_ref());
             }
             fetch_contents(bench, holders(&new), &stacks).await?;
-            Some(on_cpu(bench, move |bench| finish(bench, step, *new, &stacks)).await?)
+            Some(on_cpu(bench, move |bench| finish(bench, *new, &stacks)).await?)
         }
     };
     Ok(parent.with(layer))
@@ -96,7 +96,7 @@ pub(super) async fn foresee(
     let work = Work { step, op, copy, parent: below, reads, selections, reuse, again: None };
     Ok(match on_cpu(bench, move |bench| prepare(bench, work)).await? {
         Prepared::Known(layer) => Foreseen::Known(parent.with(layer.map(|layer| *layer))),
-        Prepared::New(new) => match far_content(bench, new.key, reuse).await {
+        Prepared::New(new) => match new.probe.far_content(bench).await {
             Some(found) => Foreseen::Known(parent.with(found.value)),
             None => Foreseen::Runs,
         },
@@ -134,10 +134,7 @@ enum Prepared {
 
 struct New {
     changes: kiln_layer::Changes,
-    key: crate::plan::StepKey,
-    fields: KeyRecord,
-    op: Op,
-    reuse: Reuse,
+    probe: Probe,
     flight: Option<Flight>,
     again: Option<Arc<Again>>,
     /// Keeps the files of unpacked archives until the layer is written.
@@ -183,20 +180,19 @@ fn prepare(bench: &Bench, work: Work) -> Result<Prepared, StepError> {
         Timestamp::Preserve { .. } => Some(work.parent.chain()),
     };
     let inputs = Inputs { parent, reads };
-    let key = step_key(KeyKind::Content, &bench.key_base, &work.op, &inputs);
-    if let Some(layer) = near_layer(bench, work.step, key, &work.op, work.reuse) {
+    let Work { step, op, reuse, again, .. } = work;
+    let probe = Probe::new(bench, (step, op), &inputs, reuse);
+    if let Some(layer) = probe.near_layer(bench) {
         return Ok(Prepared::Known(layer.map(Box::new)));
     }
-    let mut fields = KeyRecord::new();
-    describe(KeyKind::Content, &bench.key_base, &work.op, &inputs, &mut fields);
-    let Work { op, reuse, again, .. } = work;
-    let new = New { changes: copied.changes, key, fields, op, reuse, flight: None, again, _scratch: scratch };
+    let new = New { changes: copied.changes, probe, flight: None, again, _scratch: scratch };
     Ok(Prepared::New(Box::new(new)))
 }
 
-fn finish(bench: &Bench, step: StepId, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
-    let (op, changes, reuse) = (&new.op, &new.changes, new.reuse);
-    let (content, again, flight) = (Some((new.key, new.fields)), new.again.as_deref(), new.flight);
+fn finish(bench: &Bench, new: New, stacks: &[Vec<Layer>]) -> Result<Layer, StepError> {
+    let Probe { step, op, key, fields, reuse } = new.probe;
+    let (op, content, changes) = (&op, Some((key, fields)), &new.changes);
+    let (again, flight) = (new.again.as_deref(), new.flight);
     let layer = write_layer(bench, NewLayer { step, op, content, flight, changes, stacks, reuse, again })?;
     discard(new.changes);
     Ok(layer)

@@ -1,5 +1,6 @@
 //! Why a step failed.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use kiln_layer::content_hash::SelectionError;
@@ -174,6 +175,21 @@ pub enum StepError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl StepError {
+    /// Returns the error that this one shows as its own, which hides it from those who ask for the source.
+    pub fn told(&self) -> &(dyn Error + 'static) {
+        match self {
+            Self::Store(error)
+            | Self::Fetch(FetchError::Store(error))
+            | Self::Layer(LayerError::Store(error)) => error,
+            Self::Layer(error) => error,
+            Self::Fetch(error) => error,
+            Self::Exec(error) => error,
+            other => other,
+        }
+    }
 }
 
 fn missing_handler(handler: &str, interpreter: Option<&str>) -> String {

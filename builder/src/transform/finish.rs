@@ -2,9 +2,12 @@
 //! disk under its name, and its records after it, is done [aside](crate::aside) while the next step runs.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use kiln_layer::{Changes, CommitOptions, EarlierBlocks, Entry, LayerTime, Origin};
+use kiln_layer::{
+    Changes, CommitOptions, Committed, Compression, EarlierBlocks, Entry, LayerDirectories, LayerTime, Origin,
+};
 use kiln_oci::{Descriptor, DiffId};
 use kiln_store::Flight;
 
@@ -80,6 +83,19 @@ pub(super) fn write_layer(bench: &Bench, new: NewLayer<'_>) -> Result<Layer, Ste
     Ok(layer)
 }
 
+/// Finds out which layer changes make, and keeps nothing of it: there is no such blob.
+pub(super) fn weigh(
+    bench: &Bench,
+    changes: &Changes,
+    directories: &dyn LayerDirectories,
+) -> Result<(Layer, Committed), StepError> {
+    let options = CommitOptions { compression: Compression::None, ..commit_options(bench) };
+    let committed =
+        kiln_layer::commit_with(changes, directories, &options, &EarlierBlocks::default(), &mut io::sink())?;
+    let blob = Descriptor::new(bench.compression.media_type(), committed.diff_id.0, committed.size);
+    Ok((Layer { diff_id: committed.diff_id, blob }, committed))
+}
+
 /// Returns the layer that this build has made under a content key.
 pub(super) fn made_layer(bench: &Bench, key: StepKey) -> Option<Layer> {
     locked(bench).get(&key).cloned()
@@ -119,6 +135,29 @@ pub(super) async fn fetch_unpacked(bench: &Arc<Bench>, stack: &[Layer]) -> Resul
     let stack = stack.to_vec();
     let packed = on_cpu(bench, move |bench| Ok(layers::packed(&bench.workshop, &stack)?)).await?;
     fetch(bench, &packed).await
+}
+
+/// Returns those layers of an image that have to be fetched for a step that needs its files: what is unpacked needs no blob.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn to_be_fetched(bench: &Arc<Bench>, image: &[Layer]) -> Result<Vec<Layer>, StepError> {
+    let stack = image.to_vec();
+    let find = move |bench: &Bench| {
+        let store = &bench.workshop.store;
+        let mut absent = Vec::new();
+        for layer in &stack {
+            if !store.blobs().contains(&layer.blob.digest)? {
+                absent.push(layer.clone());
+            }
+        }
+        if !absent.is_empty() && is_listed(bench, &stack) {
+            let packed = layers::packed(&bench.workshop, &stack)?;
+            absent.retain(|layer| packed.contains(layer));
+        }
+        Ok(absent)
+    };
+    on_cpu(bench, find).await
 }
 
 /// Returns the layer that holds the content of a file, if one does.
@@ -161,7 +200,7 @@ pub(super) async fn on_cpu<T: Send + 'static>(
     bench.workshop.lanes.cpu(move || job(&own)).await
 }
 
-pub(super) fn commit_options(bench: &Bench) -> CommitOptions {
+fn commit_options(bench: &Bench) -> CommitOptions {
     let time = match bench.timestamp {
         Timestamp::Epoch(seconds) => LayerTime::Fixed(seconds),
         Timestamp::Preserve { .. } => LayerTime::Preserve,

@@ -9,10 +9,9 @@ use std::time::Duration;
 use kiln_sandbox::ExecError;
 use kiln_store::{Flight, Turn};
 
-use super::known::near_layer;
-use super::{Bench, Reuse, StepError};
+use super::known::Probe;
+use super::{Bench, StepError};
 use crate::lanes::blocking;
-use crate::plan::{Op, StepId, StepKey};
 use crate::progress::ProgressEvent;
 use crate::rootfs::Layer;
 
@@ -29,14 +28,8 @@ pub(super) enum Boarding {
 }
 
 /// Waits until nobody else does the step with this content key.
-pub(super) async fn board(
-    bench: &Bench,
-    step: StepId,
-    key: StepKey,
-    op: &Op,
-    reuse: Reuse,
-) -> Result<Boarding, StepError> {
-    let name = format!("step {}", key.0);
+pub(super) async fn board(bench: &Bench, probe: &Probe) -> Result<Boarding, StepError> {
+    let (step, name) = (probe.step, format!("step {}", probe.key.0));
     let mut look = LOOK_FIRST;
     let mut told = None;
     loop {
@@ -47,7 +40,7 @@ pub(super) async fn board(
         match blocking(move || store.take_turn(&own)).await? {
             Turn::Ours(flight) => {
                 // Who held it may have been done just now.
-                return Ok(match near_layer(bench, step, key, op, reuse) {
+                return Ok(match probe.near_layer(bench) {
                     Some(layer) => Boarding::Done(layer.map(Box::new)),
                     None => Boarding::Ours(flight),
                 });

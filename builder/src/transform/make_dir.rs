@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use kiln_layer::owner::{Owner, resolve_owner};
-use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, Tree};
+use kiln_layer::{ArchivePath, Changes, CopyError, Entry, Metadata, NoLayers, Tree};
 
 use super::accounts::{self, AccountFiles};
-use super::finish::{NewLayer, fetch_unlisted, is_listed, on_cpu, write_layer};
+use super::finish::{NewLayer, fetch_unlisted, is_listed, on_cpu, weigh, write_layer};
 use super::{Bench, Foreseen, Given, Reuse, StepError};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::{MakeDirOp, Op, StepId};
@@ -29,13 +29,10 @@ pub(super) async fn make_dir(
     }
     let (op, stack) = (op.clone(), parent.layers.clone());
     let layer = on_cpu(bench, move |bench| {
-        let tree = layers::tree(&bench.workshop, &stack)?;
-        let owner = owner(bench, &op.user, &tree, &stack)?;
-        let mut changes = missing_directories(&tree, &op.path, owner)?;
+        let changes = changes(bench, &op, &stack)?;
         if changes.is_empty() {
             return Ok(None);
         }
-        changes.record_parents(&tree);
         let own = Op::MakeDir(op);
         let reuse = Reuse { is_allowed: true, age_max: None };
         let (op, changes, stacks) = (&own, &changes, &[][..]);
@@ -47,18 +44,45 @@ pub(super) async fn make_dir(
     Ok(parent.with(layer))
 }
 
-/// Says whether directories would be made, or returns what the step comes to.
+/// Says whether directories would be made, and what the step comes to. That is known without doing it, as nothing runs.
 pub(super) async fn foresee(bench: &Arc<Bench>, op: &MakeDirOp, given: Given) -> Result<Foreseen, StepError> {
     let parent = given.parent.unwrap_or_default();
     if !is_listed(bench, &parent.layers) {
         return Ok(Foreseen::Unsure);
     }
-    let (path, stack) = (op.path.clone(), parent.layers.clone());
-    let is_there = on_cpu(bench, move |bench| {
-        let tree = layers::tree(&bench.workshop, &stack)?;
-        Ok(missing_directories(&tree, &path, None)?.is_empty())
-    });
-    Ok(if is_there.await? { Foreseen::Known(parent.with(None)) } else { Foreseen::Runs })
+    // Accounts are in files, which may have to be fetched to be read.
+    let needs_files = accounts::are_needed(&op.user) && !parent.layers.is_empty();
+    let (op, below) = (op.clone(), parent.clone());
+    on_cpu(bench, move |bench| {
+        if needs_files {
+            let tree = layers::tree(&bench.workshop, &below.layers)?;
+            return Ok(match missing_directories(&tree, &op.path, None)?.is_empty() {
+                true => Foreseen::Known(below.with(None)),
+                false => Foreseen::Runs,
+            });
+        }
+        let changes = changes(bench, &op, &below.layers)?;
+        if changes.is_empty() {
+            return Ok(Foreseen::Known(below.with(None)));
+        }
+        let (layer, committed) = weigh(bench, &changes, &NoLayers)?;
+        // What follows asks what is in it. Nothing is done after a look ahead that finds something to do, so nobody takes this
+        // for a listing that is on the disk.
+        layers::know_listing(&bench.workshop, committed.listing);
+        Ok(Foreseen::Makes(below.with(Some(layer))))
+    })
+    .await
+}
+
+/// Returns the directories that are to be made.
+fn changes(bench: &Bench, op: &MakeDirOp, stack: &[Layer]) -> Result<Changes, StepError> {
+    let tree = layers::tree(&bench.workshop, stack)?;
+    let owner = owner(bench, &op.user, &tree, stack)?;
+    let mut changes = missing_directories(&tree, &op.path, owner)?;
+    if !changes.is_empty() {
+        changes.record_parents(&tree);
+    }
+    Ok(changes)
 }
 
 fn owner(bench: &Bench, user: &str, tree: &Tree, stack: &[Layer]) -> Result<Option<Owner>, StepError> {

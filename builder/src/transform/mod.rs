@@ -36,6 +36,7 @@ mod error;
 pub use again::{Again, can_repeat, repeat};
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
+pub use finish::to_be_fetched;
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
 pub(crate) use recorded::parse_owner;
@@ -120,8 +121,6 @@ pub struct Bench {
     pub aside: Aside,
     /// Why steps ran that are in no cache.
     pub missed: Mutex<BTreeMap<StepId, Reason>>,
-    /// How long steps took that are done.
-    pub took: Mutex<BTreeMap<StepId, Duration>>,
     /// Names the project in records of earlier builds: what the Dockerfile and the main context are called.
     pub project: Digest,
     /// Layers that this build has made, by content key. Their records may still be on the way to the disk.
@@ -145,16 +144,6 @@ impl Bench {
     /// Whether a step was in no cache.
     pub(crate) fn has_missed(&self, step: StepId) -> bool {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&step)
-    }
-
-    /// Says how long a step took.
-    pub(crate) fn is_done(&self, step: StepId, took: Duration) {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).insert(step, took);
-    }
-
-    /// Returns how long each step took that is done.
-    pub(crate) fn took(&self) -> BTreeMap<StepId, Duration> {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns why each step ran that is in no cache.
@@ -250,6 +239,8 @@ pub async fn execute(
 pub enum Foreseen {
     /// It comes to this.
     Known(Rootfs),
+    /// It has to be done, and comes to this.
+    Makes(Rootfs),
     /// It has to be done.
     Runs,
     /// Something would have to be fetched to tell.

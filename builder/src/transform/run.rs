@@ -14,7 +14,7 @@ use super::again::{Again, conditions, elsewhere};
 use super::caches::open_caches;
 use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, is_listed, on_cpu, write_layer};
 use super::flight::{Boarding, board};
-use super::known::{far_content, far_layer, near_layer};
+use super::known::Probe;
 use super::lacks::{refuse, refuse_known};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
@@ -24,8 +24,8 @@ use super::run_root::{Made, RootForm, StepRoot};
 use super::{Bench, Foreseen, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
 use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
-use crate::plan::key::{Inputs, KeyRecord, describe, step_key};
-use crate::plan::{KeyKind, Network, Op, RunOp, StepId};
+use crate::plan::key::Inputs;
+use crate::plan::{Network, Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::recording::{self, Lack};
 use crate::request::Timestamp;
@@ -43,17 +43,17 @@ pub(super) async fn run(
         fetch_unlisted(bench, &rootfs.layers).await?;
     }
     let (op, own, inputs) = (op.clone(), Arc::clone(bench), given.clone());
-    let mut probe = {
+    let probe = {
         let (op, parent) = (op.clone(), parent.clone());
         match given.reads.is_empty() {
             // Nothing but a few hashes.
-            true => probe(bench, &op, &parent, &inputs, reuse)?,
-            false => on_cpu(bench, move |bench| probe(bench, &op, &parent, &inputs, reuse)).await?,
+            true => probe(bench, (id, &op), &parent, &inputs, reuse)?,
+            false => on_cpu(bench, move |bench| probe(bench, (id, &op), &parent, &inputs, reuse)).await?,
         }
     };
-    let known = match near_layer(bench, id, probe.key, &probe.op, reuse) {
+    let known = match probe.near_layer(bench) {
         Some(layer) => Some(layer),
-        None => far_layer(bench, id, probe.key, &probe.fields, reuse).await,
+        None => probe.far_layer(bench).await,
     };
     if let Some(layer) = known {
         return Ok(parent.with(layer));
@@ -61,9 +61,10 @@ pub(super) async fn run(
     if let Err(reason) = &bench.workshop.identity {
         return Err(StepError::Impossible { reason: reason.clone() });
     }
+    let mut flight = None;
     if reuse.is_allowed {
-        match board(bench, id, probe.key, &probe.op, reuse).await? {
-            Boarding::Ours(flight) => probe.flight = Some(flight),
+        match board(bench, &probe).await? {
+            Boarding::Ours(ours) => flight = Some(ours),
             Boarding::Done(layer) => return Ok(parent.with(layer.map(|layer| *layer))),
         }
     }
@@ -80,7 +81,10 @@ pub(super) async fn run(
     let served = Arc::clone(&agents);
     // All on one thread: what a step changes is mostly less than a change of lanes costs, and what is more is read, compressed
     // and hashed side by side on the cpu lane's threads all the same.
-    let work = move || finish(&own, id, run_blocking(&own, id, &op, &stack, &given, &agents)?, probe);
+    let work = move || {
+        let ran = run_blocking(&own, id, &op, &stack, &given, &agents)?;
+        finish(&own, ran, probe, flight)
+    };
     let layer = tokio::select! {
         layer = bench.workshop.lanes.wait(work) => layer?,
         never = serve(&served) => match never {},
@@ -101,10 +105,10 @@ pub(super) async fn foresee(
         return Ok(Foreseen::Unsure);
     }
     let (op, below) = (op.clone(), parent.clone());
-    let probe = on_cpu(bench, move |bench| probe(bench, &op, &below, &given, reuse)).await?;
-    let known = match near_layer(bench, id, probe.key, &probe.op, reuse) {
+    let probe = on_cpu(bench, move |bench| probe(bench, (id, &op), &below, &given, reuse)).await?;
+    let known = match probe.near_layer(bench) {
         Some(layer) => Some(layer),
-        None => far_content(bench, probe.key, reuse).await.map(|found| found.value),
+        None => probe.far_content(bench).await.map(|found| found.value),
     };
     Ok(known.map_or(Foreseen::Runs, |layer| Foreseen::Known(parent.with(layer))))
 }
@@ -140,19 +144,9 @@ fn refuse_foreign(bench: &Bench, op: &RunOp, parent: &Rootfs) -> Result<(), Step
     Err(StepError::Foreign { platform: op.platform.to_string(), handler, interpreter })
 }
 
-/// A step, its content key, and what that is made of.
-struct Probe {
-    op: Op,
-    key: crate::plan::StepKey,
-    fields: KeyRecord,
-    reuse: Reuse,
-    flight: Option<Flight>,
-    again: Option<Arc<Again>>,
-}
-
 fn probe(
     bench: &Bench,
-    op: &RunOp,
+    (id, op): (StepId, &RunOp),
     parent: &Rootfs,
     given: &Given,
     reuse: Reuse,
@@ -169,11 +163,7 @@ fn probe(
         });
     }
     let inputs = Inputs { parent: Some(parent.chain()), reads };
-    let op = Op::Run(Box::new(op.clone()));
-    let mut fields = KeyRecord::new();
-    describe(KeyKind::Content, &bench.key_base, &op, &inputs, &mut fields);
-    let key = step_key(KeyKind::Content, &bench.key_base, &op, &inputs);
-    Ok(Probe { op, key, fields, reuse, flight: None, again: given.again.clone() })
+    Ok(Probe::new(bench, (id, Op::Run(Box::new(op.clone()))), &inputs, reuse))
 }
 
 /// What is told where steps have no `/proc` of their own.
@@ -186,6 +176,7 @@ struct Ran {
     tree: Arc<Tree>,
     stack: Vec<Layer>,
     exit: Exit,
+    again: Option<Arc<Again>>,
 }
 
 fn run_blocking(
@@ -237,7 +228,7 @@ fn run_blocking(
         return Err(left(bench, given, failure.into(), open));
     }
     let root = open.end()?;
-    Ok(Ran { root, tree, stack: stack.to_vec(), exit })
+    Ok(Ran { root, tree, stack: stack.to_vec(), exit, again: given.again.clone() })
 }
 
 /// Leaves a step that failed as it is, where somebody wants to enter it.
@@ -417,7 +408,8 @@ fn hosts(op: &RunOp) -> Vec<u8> {
 }
 
 /// Turns what the step changed into a layer, and its directory into that layer's unpacked form.
-fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, StepError> {
+fn finish(bench: &Bench, ran: Ran, probe: Probe, flight: Option<Flight>) -> Result<Layer, StepError> {
+    let (step, again) = (probe.step, ran.again.as_deref());
     let workshop = &bench.workshop;
     let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
     let directory = Arc::new(DirectoryOrigin::open(ran.root.plan().changes()).map_err(opened)?);
@@ -442,14 +434,14 @@ fn finish(bench: &Bench, step: StepId, ran: Ran, probe: Probe) -> Result<Layer, 
             step,
             op: &probe.op,
             content: Some((probe.key, probe.fields)),
-            flight: probe.flight,
+            flight,
             changes: &found.changes,
             stacks: std::slice::from_ref(&ran.stack),
             reuse: probe.reuse,
-            again: probe.again.as_deref(),
+            again,
         },
     )?;
-    if probe.again.is_some() {
+    if again.is_some() {
         return Ok(layer);
     }
     let made = Made { step, stack: &ran.stack, layer: &layer, below: &ran.tree, exit: &ran.exit };

@@ -2,6 +2,7 @@
 
 use kiln_builder::journal::{BuildStory, Ended, StepStory};
 
+use crate::commands::place::StepPlace;
 use crate::failure::{Failure, Kind};
 use crate::suggest::nearest;
 use crate::ui::heading;
@@ -76,15 +77,11 @@ pub(super) fn step<'a>(story: &'a BuildStory, wanted: &str) -> Result<&'a StepSt
 
 /// Returns the steps at `STAGE:LINE` or `:LINE`.
 fn place<'a>(story: &'a BuildStory, wanted: &str) -> Vec<&'a StepStory> {
-    let Some((stage, line)) = wanted.rsplit_once(':') else { return Vec::new() };
-    let Ok(line) = line.parse::<u32>() else { return Vec::new() };
-    let is_there = |step: &&StepStory| {
-        let planned = &step.planned;
-        let is_stage =
-            stage.is_empty() || planned.stage == stage || planned.stage_name == stage.to_lowercase();
-        is_stage && planned.line == line
+    // Else it is a part of an instruction.
+    let Some(place) = StepPlace::parse(wanted).ok().filter(|place| place.line.is_some()) else {
+        return Vec::new();
     };
-    story.transforms().filter(is_there).collect()
+    story.transforms().filter(|step| place.is_of(&step.planned)).collect()
 }
 
 fn containing<'a>(story: &'a BuildStory, wanted: &str) -> Vec<&'a StepStory> {

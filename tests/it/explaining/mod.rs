@@ -270,8 +270,120 @@ fn a_miss_can_fail_the_build_before_its_first_step() {
     miss("file content ");
     let planned = plan(&["--fail-on-miss"]).fails_with(1);
     assert!(planned.text().starts_with("runs :2 COPY file /"), "{planned}");
-    space.kiln(["explain", ":2"]).run().success();
-    space.build(&context).arg("--plan").arg("--check").run().fails_with(2);
+    for (arguments, text) in [
+        (&["--plan", "--check"][..], "which a check does not know"),
+        (&["--check-repro", "--check"], "which a check does not know"),
+        (&["--check-repro=x", "--call=outline"], "which a check does not know"),
+        (&["--check-repro", "--plan"], "`--plan` does no step"),
+    ] {
+        space.build(&context).args(arguments).run().fails_with(2).says(&[text]);
+    }
+}
+
+#[test]
+fn a_step_is_explained_after_the_build_or_it_is_said_which_there_are() {
+    let space = TestSpace::new();
+    let explain = |arguments: &[&str]| space.kiln(["explain"]).args(arguments).run();
+    explain(&[]).fails_with(1).says(&["this store knows of no last build", "`kiln build` makes one"]);
+    let dockerfile = "FROM scratch AS one\nCOPY file /\nFROM scratch\nCOPY --from=one /file /copy\n";
+    let context = space.context("context", &[("Dockerfile", dockerfile), ("file", "1")]);
+    space.build(&context).run().success();
+    assert_eq!(
+        explain(&["one:2"]).success().text().lines().nth(1),
+        Some("  not built here before"),
+        "it ran in the last build"
+    );
+    space.build(&context).run().success();
+    assert_eq!(explain(&["one"]).success().text(), "one:2 COPY file /\n  it was in the cache\n");
+    assert_eq!(explain(&[]).success().text(), "every step of `Dockerfile` was in the cache\n");
+    explain(&["ona:2"]).fails_with(1).says(&["no step in stage `ona`", "did you mean `one`?", "kiln build"]);
+    explain(&["one:9"])
+        .fails_with(1)
+        .says(&["of stage `one` of the last build begins in line 9", "in lines 2"]);
+    explain(&["one:x\n"]).fails_with(2).says(&["is no line of a Dockerfile"]);
+    // What comes no further than its Dockerfile has nothing to explain.
+    space.file("context/Dockerfile", "NOTHING\n");
+    space.build(&context).run().fails_with(1);
+    assert_eq!(
+        explain(&[":4"]).success().text(),
+        "stage-1:4 COPY --from=one /file /copy\n  it was in the cache\n"
+    );
+}
+
+#[test]
+fn a_context_on_standard_input_is_compared_with_the_one_before_and_keeps_no_more_records() {
+    let space = TestSpace::new();
+    let build = |text: &str| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in [("Dockerfile", "FROM scratch\nCOPY . /x\n"), ("file", text)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        space.kiln(["build", "--explain", "--progress=plain", "-"]).stdin(archive).run().success()
+    };
+    let lists = || count_files(&space.store().join("records/selected"));
+    build("1");
+    for text in 2..13 {
+        build(&text.to_string()).says(&["because file content "]);
+    }
+    assert!(lists() <= 8, "{}", lists());
+}
+
+fn count_files(folder: &std::path::Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn a_look_ahead_goes_on_behind_a_directory_that_is_to_be_made() {
+    let space = TestSpace::new();
+    let dockerfile = "FROM scratch\nWORKDIR /a\nCOPY file /b\n";
+    let context = space.context("context", &[("Dockerfile", dockerfile), ("file", "1")]);
+    space.build(&context).run().success();
+    space.file("context/Dockerfile", dockerfile.replace("/a", "/c/d"));
+    let plan = space.build(&context).arg("--plan").run().success().text();
+    assert_eq!(plan.lines().count(), 2, "{plan}");
+    assert!(plan.starts_with("runs :2 WORKDIR /c/d"), "{plan}");
+    let built = space.build(&context).arg("--explain").run().success();
+    assert_eq!(built.stderr.matches("because").count(), 1, "{built}");
+    // Another instruction with the same result: a directory above it is no other.
+    let [copy, both] = ["", "WORKDIR /w\n"].map(|more| format!("FROM scratch\nCOPY file /f\n{more}"));
+    for (dockerfile, plan) in [
+        (&both, None),
+        (&copy.replace("COPY", "COPY --chmod=0644"), None),
+        (&both.replace("COPY", "COPY --chmod=0644"), Some("every step is in the cache\n")),
+    ] {
+        space.file("context/Dockerfile", dockerfile);
+        let told = space.build(&context).arg("--plan").run().success().text();
+        assert_eq!(told, plan.unwrap_or(&told), "{dockerfile}");
+        let built = space.build(&context).arg("--explain").run().success();
+        assert!(plan.is_none() || !built.stderr.contains("because"), "{built}");
+    }
+}
+
+#[test]
+fn an_unpacked_layer_is_not_said_to_be_fetched() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let _server = busybox::serve(&space);
+    let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN echo 1 > /a\n")]);
+    let fetches = || -> Vec<String> {
+        let plan = space.build(&context).arg("--plan").on_a_damaged_store().run().success().text();
+        plan.lines().filter(|line| line.starts_with("fetches ")).map(str::to_owned).collect()
+    };
+    let before = fetches();
+    let [layer] = &before[..] else { panic!("{before:?}") };
+    let digest = layer.split_whitespace().find_map(|word| word.strip_prefix("sha256:")).unwrap();
+    space.build(&context).run().success();
+    space.file("context/Dockerfile", "FROM busybox\nRUN echo 2 > /a\n");
+    fs::remove_file(space.store().join("blobs/sha256").join(digest)).unwrap();
+    assert_eq!(fetches(), Vec::<String>::new());
+    fs::remove_dir_all(space.store().join("snapshots")).unwrap();
+    fs::create_dir(space.store().join("snapshots")).unwrap();
+    assert_eq!(fetches(), before);
 }
 
 #[test]

@@ -173,7 +173,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "an option of a cache mount",
         |project| project.replace("target=/cache", "sharing=locked,target=/cache"),
-        &[(19, "mount /cache options //cache shared false 755 0 0→//cache locked false 755 0 0")],
+        &[(19, "mount /cache sharing shared→locked")],
     ),
     row(
         "the source of a bind mount",

@@ -1,5 +1,6 @@
 //! The same steps as root, as a user with subordinate ids, and as a user with a single id: one digest each.
 
+mod beyond;
 mod calls;
 mod debian;
 

@@ -158,7 +158,8 @@ fn a_build_that_passes_the_bound_has_the_store_looked_after() {
     }
     let noted: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
     assert!(noted["now_bytes"].as_u64().unwrap() <= 64 << 10, "{noted}");
-    assert!(noted["some_day_bytes"].as_u64().unwrap() > 900_000, "images stay for a day: {noted}");
+    // Of three; what the last build still holds while the store is looked at counts for nobody.
+    assert!(noted["some_day_bytes"].as_u64().unwrap() > 600_000, "images stay for a day: {noted}");
     space.kiln(["fsck"]).run().success();
 }
 

@@ -268,6 +268,11 @@ fn hint_of_store(error: &(dyn Error + 'static)) -> Option<String> {
         _ => None,
     };
     let error: &StoreError = error.downcast_ref().or(of_catalog)?;
+    if matches!(error, StoreError::NoLocks { .. }) {
+        let hint = "`--store DIR` or KILN_HOME can name a place on a local disk; for NFS, the mount option `nolock` \
+            or `local_lock=flock` is enough where a single machine uses the store";
+        return Some(hint.to_owned());
+    }
     let is_damage = matches!(
         error,
         StoreError::DocumentDamaged { .. } | StoreError::Expand { .. } | StoreError::WrongDigest { .. }

@@ -31,4 +31,7 @@ pub(crate) struct PruneArgs {
     /// Keep what may go within so many bytes, without a word: what a build starts when it is done
     #[arg(long, hide = true, value_name = "BYTES", conflicts_with_all = ["all", "force", "filter", "max", "dry_run", "explain", "format"])]
     pub(crate) in_background: Option<u64>,
+    /// Since when something was used that stays, in nanoseconds since 1970
+    #[arg(long, hide = true, value_name = "TIME", requires = "in_background")]
+    pub(crate) used_since: Option<u64>,
 }

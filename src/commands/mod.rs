@@ -173,7 +173,8 @@ fn look_after(workshop: &Workshop, settings: &Settings) {
     // What does not start now starts after the next build.
     let Ok(program) = std::env::current_exe() else { return };
     let mut command = std::process::Command::new(program);
-    command.arg("--store").arg(&settings.store).args(["prune", &format!("--in-background={bytes}")]);
+    let since = format!("--used-since={}", workshop.started_ns.max(0));
+    command.arg("--store").arg(&settings.store).args(["prune", &format!("--in-background={bytes}"), &since]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C is not for it.
     drop(command.process_group(0).spawn());

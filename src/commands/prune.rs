@@ -1,7 +1,7 @@
 //! `kiln prune`: what nobody needs goes, and of the rest what was unused longest.
 
 use std::io::{self, BufRead, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kiln_builder::upkeep::{
     Bytes, Fate, Item, Kind as ItemKind, Policy, Report, Verdict, keep_within, prune,
@@ -18,7 +18,7 @@ use crate::ui::{heading, human, short, show_failure, stderr_style, table};
 /// Removes what nobody needs.
 pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
     if let Some(bytes) = args.in_background {
-        return in_background(context, bytes);
+        return in_background(&context, bytes, args.used_since.unwrap_or_default());
     }
     let now = now_seconds();
     let policy = request::upkeep::policy(args, now)?;
@@ -42,11 +42,12 @@ pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
 }
 
 /// Keeps the store within its bound. Nobody listens, and the next build comes back to what could not be done.
-fn in_background(context: Context, bytes: u64) -> Result<(), Failure> {
+fn in_background(context: &Context, bytes: u64, used_since_ns: u64) -> Result<(), Failure> {
     // Whoever works on this machine goes first; where that is refused, it is only less polite.
     rustix::process::nice(19).ok();
-    let (workshop, _) = context.open(1)?;
-    keep_within(&workshop.store, bytes).map(drop).map_err(|error| Failure::of(Kind::Failed, &error))
+    let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(used_since_ns);
+    let kept = keep_within(&context.settings.store, bytes, began);
+    kept.map(drop).map_err(|error| Failure::of(Kind::Failed, &error))
 }
 
 /// Asks as Docker asks.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_oci::{Digest, Hasher, VerifyingReader, layout};
 
-use crate::disk::{WriteBehind, make_directories};
+use crate::disk::WriteBehind;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session, relock};
 use crate::scratch::TempFile;
@@ -190,7 +190,7 @@ impl Blobs {
 
     /// Makes the folder of blobs, unless it is there.
     pub(crate) fn make_folder(&self) -> Result<()> {
-        make_directories(self.session.disk(), &self.session.path(layout::BLOBS_DIRECTORY))
+        self.session.make_directories(&self.session.path(layout::BLOBS_DIRECTORY))
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

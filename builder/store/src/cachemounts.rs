@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use kiln_oci::Digest;
 
-use crate::disk::{LockMode, make_directories};
+use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
@@ -69,7 +69,7 @@ pub(crate) fn open(
     fill: &mut dyn FnMut(&Path) -> std::io::Result<()>,
 ) -> Result<CacheMount> {
     let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
-    make_directories(session.disk(), &folder)?;
+    session.make_directories(&folder)?;
     let (slot, in_use) = take_slot(session, id, sharing)?;
     let path = folder.join(slot.to_string());
     // Two that share a slot must not both fill it.

@@ -243,7 +243,7 @@ pub fn start_writing(file: &File, range: Range<u64>) {
     rustix::fs::fadvise(file, range.start, length, Advice::DontNeed).unwrap_or_default();
 }
 
-/// Creates a directory and those above it that are missing.
+/// Creates a directory and those above it that are missing. Below a store, [`crate::leases::Session::make_directories`] does.
 pub(crate) fn make_directories(disk: &dyn Disk, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());

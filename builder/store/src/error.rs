@@ -28,6 +28,14 @@ pub enum StoreError {
         /// What the system answered.
         source: io::Error,
     },
+    /// The file system that holds the store has no locks, without which two kilns would harm each other.
+    #[error("cannot lock `{}`: its file system has no locks", path.display())]
+    NoLocks {
+        /// The path.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
     /// The directory holds data but no `kiln.json`, so nothing says what the data means.
     #[error("not a kiln store: `{}` holds data but has no `kiln.json`", path.display())]
     VersionMissing {

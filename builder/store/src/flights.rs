@@ -68,6 +68,7 @@ mod tests {
     #[test]
     fn work_is_one_process_s_until_its_flight_ends() {
         let space = tempfile::tempdir().unwrap();
+        crate::Store::open(space.path()).unwrap();
         let open = || Arc::new(Session::new(space.path().to_owned(), Arc::new(RealDisk)));
         let (mine, other) = (open(), open());
         let Turn::Ours(flight) = take_turn(&mine, "step").unwrap() else { panic!("nobody else is here") };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kiln_oci::{Descriptor, DiffId, Digest, layout};
 use serde_json::{Map, Value};
 
-use crate::disk::{LockMode, make_directories, plain_name};
+use crate::disk::{LockMode, plain_name};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Liveness, Pin, Session, liveness, pinned_by_the_living};
 use crate::records::{Lookup, RECORDS, RecordDamage};
@@ -255,7 +255,7 @@ fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
 
 fn move_away(store: &Store, path: PathBuf) -> Result<()> {
     let folder = store.path().join(DAMAGED);
-    make_directories(store.session().disk(), &folder)?;
+    store.session().make_directories(&folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for number in 0..NUMBER_MAX {
         let place = folder.join(format!("{number}-{name}"));

@@ -16,12 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_oci::{DiffId, Digest};
 
-use crate::disk::{Disk, LockMode, write_all};
+use crate::disk::{Disk, LockMode, make_directories, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::lock::{self, LockGuard, leads_to};
 
 /// Folder of lease files and locks below the store.
 pub(crate) const LEASES: &str = "leases";
+/// The file that says which format the store has, and that there is one.
+pub(crate) const VERSION_FILE: &str = "kiln.json";
 /// Folder of lock files below the leases.
 pub(crate) const LOCKS: &str = "locks";
 
@@ -66,6 +68,17 @@ impl Session {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    /// Creates a directory below the store and those between that are missing. A store that is gone stays gone: somebody has removed
+    /// it, or its disk has vanished and left an empty place to mount it.
+    pub(crate) fn make_directories(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let version = self.path(VERSION_FILE);
+        std::fs::symlink_metadata(&version).on("find", &version)?;
+        make_directories(self.disk(), path)
     }
 
     /// Waits for one of the store's own locks.
@@ -224,7 +237,7 @@ mod tests {
     #[test]
     fn pins_are_seen_by_others_until_the_session_ends() {
         let space = tempfile::tempdir().unwrap();
-        std::fs::create_dir(space.path().join(LEASES)).unwrap();
+        std::fs::create_dir_all(space.path().join(LEASES).join(LOCKS)).unwrap();
         let open = || Session::new(space.path().to_owned(), Arc::new(RealDisk));
         let (mine, other) = (open(), open());
         let pins = [Pin::Blob(Digest::of(b"a")), Pin::Snapshot(DiffId(Digest::of(b"b")))];

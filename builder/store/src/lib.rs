@@ -41,7 +41,7 @@ mod store;
 pub use store::{FORMAT, Store};
 
 mod noted;
-pub use noted::{Noted, Room};
+pub use noted::{Left, Noted, Room};
 
 mod repositories;
 pub use repositories::Repository;

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kiln_oci::Digest;
+use rustix::io::Errno;
 
-use crate::disk::{Disk, LockMode, make_directories};
-use crate::error::{IoContext, Result, optional};
+use crate::disk::{Disk, LockMode};
+use crate::error::{IoContext, Result, StoreError, optional};
 
 /// How often a lock file that vanishes while it is being locked is opened again.
 const REOPEN_MAX: u32 = 1000;
@@ -44,7 +45,7 @@ pub(crate) fn named_lock_path(root: &Path, name: &str) -> PathBuf {
     root.join("leases/locks").join(Digest::of(name.as_bytes()).hex())
 }
 
-/// Locks the file at `path`, creating it when absent, and waits for it.
+/// Locks the file at `path`, creating it when absent, but never its folder, and waits for it.
 pub(crate) fn lock(disk: &dyn Disk, path: &Path, mode: LockMode) -> Result<LockGuard> {
     loop {
         if let Some(guard) = attempt(disk, path, mode, true)? {
@@ -59,12 +60,9 @@ pub(crate) fn try_lock(disk: &dyn Disk, path: &Path, mode: LockMode) -> Result<O
 }
 
 fn attempt(disk: &dyn Disk, path: &Path, mode: LockMode, wait: bool) -> Result<Option<LockGuard>> {
-    if let Some(folder) = path.parent() {
-        make_directories(disk, folder)?;
-    }
     for _ in 0..REOPEN_MAX {
         let file = disk.open_append(path).on("open", path)?;
-        if !disk.lock(&file, path, mode, wait).on("lock", path)? {
+        if !locked(disk, &file, path, mode, wait)? {
             return Ok(None);
         }
         if leads_to(path, &file)? {
@@ -72,6 +70,17 @@ fn attempt(disk: &dyn Disk, path: &Path, mode: LockMode, wait: bool) -> Result<O
         }
     }
     Err(std::io::ErrorKind::ResourceBusy.into()).on("lock", path)
+}
+
+/// Locks an open file; without `wait`, returns false when someone else holds it.
+fn locked(disk: &dyn Disk, file: &File, path: &Path, mode: LockMode, wait: bool) -> Result<bool> {
+    disk.lock(file, path, mode, wait).map_err(|source| match Errno::from_io_error(&source) {
+        // Network file systems whose server or mount has none.
+        Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            StoreError::NoLocks { path: path.to_owned(), source }
+        }
+        _ => StoreError::Io { verb: "lock", path: path.to_owned(), source },
+    })
 }
 
 /// Says whether somebody holds the lock file at `path`, without making it.
@@ -129,7 +138,7 @@ mod tests {
     #[test]
     fn an_exclusive_lock_keeps_everyone_out_until_dropped() {
         let space = tempfile::tempdir().unwrap();
-        let path = space.path().join("locks/one");
+        let path = space.path().join("one");
         let held = lock(&RealDisk, &path, LockMode::Exclusive).unwrap();
         assert!(try_lock(&RealDisk, &path, LockMode::Shared).unwrap().is_none());
         drop(held);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::blobs::into_io;
-use crate::disk::{LockMode, make_directories, plain_name, write_all};
+use crate::disk::{LockMode, plain_name, write_all};
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, is_held, leads_to};
@@ -79,7 +79,7 @@ impl Logs {
     fn hold(&self, folder: &Path) -> Result<LockGuard> {
         let disk = self.session.disk();
         loop {
-            make_directories(disk, folder)?;
+            self.session.make_directories(folder)?;
             let Some(directory) = optional(disk.open(folder)).on("open", folder)? else { continue };
             disk.lock(&directory, folder, LockMode::Shared, true).on("lock", folder)?;
             // Gc may have taken it between the two.
@@ -256,6 +256,7 @@ mod tests {
     use crate::disk::RealDisk;
 
     fn logs_in(space: &std::path::Path) -> Logs {
+        crate::Store::open(space).unwrap();
         Logs::new(&Arc::new(Session::new(space.to_owned(), Arc::new(RealDisk))))
     }
 

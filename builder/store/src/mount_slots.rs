@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kiln_oci::Digest;
 
 use crate::cachemounts::{CACHE_MOUNTS, list, slot_lock_path};
-use crate::disk::{LockMode, make_directories};
+use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, holders, lock, try_lock};
@@ -134,7 +134,7 @@ impl HeldMount {
     /// What the disk says.
     pub fn replace(&self, id: &str, new: Scratch, seen: &[u8], used_ns: i64) -> Result<()> {
         let folder = self.path.parent().unwrap_or(&self.path);
-        make_directories(self.session.disk(), folder)?;
+        self.session.make_directories(folder)?;
         crate::cachemounts::note_id(&self.session, folder, id)?;
         // A directory must not appear with names whose contents would be lost with the power.
         self.session.disk().sync_file_system(new.path()).on("sync", new.path())?;

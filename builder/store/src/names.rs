@@ -82,10 +82,7 @@ impl Names {
         self.edit(|edit| {
             edit.add_untagged(descriptor);
             Ok(())
-        })?;
-        // It counts as young again; only its age in the eyes of gc depends on it.
-        drop(self.session.disk().touch(&self.blobs.path(&descriptor.digest)));
-        Ok(())
+        })
     }
 
     /// Removes the entries of an image that have no full name; returns whether there were any.
@@ -110,6 +107,8 @@ impl Names {
             if !self.blobs.hold(digest)? {
                 return Err(StoreError::BlobMissing { digest: *digest });
             }
+            // It counts as young again; only its age in the eyes of gc depends on it.
+            drop(self.session.disk().touch(&self.blobs.path(digest)));
         }
         if edit.document != before.document {
             self.blobs.sync_names()?;
@@ -195,10 +194,10 @@ impl NamesEdit {
 
     /// Keeps an image that has no name; "already listed" is success.
     pub fn add_untagged(&mut self, descriptor: &Descriptor) {
+        self.added.push(descriptor.digest);
         if self.list().iter().any(|image| image.descriptor.digest == descriptor.digest) {
             return;
         }
-        self.added.push(descriptor.digest);
         let entry = without_names(descriptor.clone());
         self.entries_mut().push(serde_json::to_value(&entry).expect("a descriptor is plain JSON"));
     }

@@ -14,9 +14,19 @@ use crate::scratch::TempFile;
 
 /// The file of the note, below the store.
 const NOTE: &str = "usage.json";
-const FORMAT: u64 = 1;
+/// 2 tells apart what could go then and what was in use lately.
+const FORMAT: u64 = 2;
 /// A larger file is none of ours.
 const NOTE_BYTES_MAX: u64 = 4096;
+
+/// How much of the disk is left to what may go, each thing with the blobs that only such things keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What could have gone at once.
+    pub now_bytes: u64,
+    /// All of it, with what stays for a while because it was used lately.
+    pub some_day_bytes: u64,
+}
 
 /// The room on the disk that holds a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +40,8 @@ pub struct Room {
 /// What somebody has seen of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noted {
-    /// What could go then.
-    pub cache_bytes: u64,
+    /// What was left then of what may go.
+    pub left: Left,
     /// What the disk had left then.
     pub free_bytes: u64,
     /// When, in seconds since 1970.
@@ -55,18 +65,19 @@ pub(crate) fn read(session: &Session) -> Result<Option<Noted>> {
     let Ok(document) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
     let number = |name: &str| document.get(name).and_then(Value::as_u64);
     let noted = || {
-        let (cache_bytes, free_bytes) = (number("cache_bytes")?, number("free_bytes")?);
-        Some(Noted { cache_bytes, free_bytes, at: number("at")? })
+        let left = Left { now_bytes: number("now_bytes")?, some_day_bytes: number("some_day_bytes")? };
+        Some(Noted { left, free_bytes: number("free_bytes")?, at: number("at")? })
     };
     Ok(noted().filter(|_| number("format") == Some(FORMAT)))
 }
 
-/// Notes that `cache_bytes` could go now.
-pub(crate) fn write(session: &std::sync::Arc<Session>, cache_bytes: u64) -> Result<()> {
+/// Notes what is left now.
+pub(crate) fn write(session: &std::sync::Arc<Session>, left: Left) -> Result<()> {
     let since_1970 = session.disk().now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let free_bytes = room(session.root())?.free_bytes;
     let document = json!({
-        "format": FORMAT, "cache_bytes": cache_bytes, "free_bytes": free_bytes, "at": since_1970.as_secs(),
+        "format": FORMAT, "now_bytes": left.now_bytes, "some_day_bytes": left.some_day_bytes,
+        "free_bytes": free_bytes, "at": since_1970.as_secs(),
     });
     // Not synced: what a power cut takes is looked at again.
     let file = TempFile::new(session)?;
@@ -76,16 +87,19 @@ pub(crate) fn write(session: &std::sync::Arc<Session>, cache_bytes: u64) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use super::Left;
     use crate::store::Store;
 
     #[test]
     fn a_new_store_has_a_note_and_a_damaged_one_is_none() {
         let space = tempfile::tempdir().unwrap();
         let store = Store::open(space.path()).unwrap();
-        assert_eq!(store.noted().unwrap().unwrap().cache_bytes, 0);
-        store.note(7).unwrap();
-        assert_eq!(store.noted().unwrap().unwrap().cache_bytes, 7);
-        for text in ["", "{}", "[1]", r#"{"format":2,"cache_bytes":1,"free_bytes":1,"at":1}"#] {
+        assert_eq!(store.noted().unwrap().unwrap().left, Left::default());
+        let left = Left { now_bytes: 7, some_day_bytes: 9 };
+        store.note(left).unwrap();
+        assert_eq!(store.noted().unwrap().unwrap().left, left);
+        let other = r#"{"format":1,"now_bytes":1,"some_day_bytes":1,"free_bytes":1,"at":1}"#;
+        for text in ["", "{}", "[1]", other] {
             std::fs::write(space.path().join(super::NOTE), text).unwrap();
             assert_eq!(store.noted().unwrap(), None, "{text}");
         }

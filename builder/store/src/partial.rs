@@ -7,7 +7,7 @@
 use kiln_oci::{Digest, Hasher};
 
 use crate::blobs::{Blobs, expect_digest, hash_rest};
-use crate::disk::{LockMode, make_directories, write_all};
+use crate::disk::{LockMode, write_all};
 use crate::error::{IoContext, Result, StoreError};
 use crate::lock::{LockGuard, lock};
 
@@ -47,7 +47,7 @@ impl Blobs {
         }
         let disk = self.session().disk();
         let folder = self.session().path(PARTIAL);
-        make_directories(disk, &folder)?;
+        self.session().make_directories(&folder)?;
         let guard = lock(disk, &folder.join(digest.hex()), LockMode::Exclusive)?;
         if is_whole(self.size(digest)?) {
             disk.unlink(guard.path()).on("remove", guard.path())?;

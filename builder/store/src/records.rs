@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use kiln_oci::Digest;
 
 use crate::blobs::Blobs;
-use crate::disk::{make_directories, plain_name};
+use crate::disk::plain_name;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, Session};
 use crate::record_format::{DamageReason, HEADER_BYTES, Record, check_head, decode, digests_of, encode};
@@ -28,7 +28,13 @@ pub const RECORD_BLOBS_MAX: usize = 100_000;
 pub(crate) const RECORDS: &str = "records";
 
 /// Last uses are kept to within this.
-pub(crate) const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
+pub(crate) const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Whether a use at `now` is to be noted where the last that was noted is `last_used`. A time in the future is replaced: it would be
+/// the last use for ever.
+pub(crate) fn is_to_be_noted(last_used: SystemTime, now: SystemTime) -> bool {
+    !now.duration_since(last_used).is_ok_and(|age| age <= TOUCH_INTERVAL)
+}
 
 /// The records of a store.
 #[derive(Debug, Clone)]
@@ -73,7 +79,7 @@ pub struct RecordDamage {
 pub struct RecordEntry {
     /// Its key.
     pub key: Digest,
-    /// When it was last put or hit, to within an hour.
+    /// When it was last put or hit, to within a minute.
     pub last_used: SystemTime,
     /// Size of its file.
     pub size_bytes: u64,
@@ -126,7 +132,7 @@ impl Records {
         let file = TempFile::new(&self.session)?;
         file.write_all(&encode(kind, key, payload, names_blobs))?;
         if let Some(folder) = path.parent() {
-            make_directories(self.session.disk(), folder)?;
+            self.session.make_directories(folder)?;
         }
         file.publish(&path)
     }
@@ -272,9 +278,7 @@ impl Records {
 
     fn mark_used(&self, path: &Path, last_used: SystemTime) {
         let disk = self.session.disk();
-        // A time in the future counts as used now.
-        let age = disk.now().duration_since(last_used).unwrap_or_default();
-        if age > TOUCH_INTERVAL {
+        if is_to_be_noted(last_used, disk.now()) {
             // A store that may only be read, or a record that is just being removed: the hit stands.
             drop(disk.touch(path));
         }

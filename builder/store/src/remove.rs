@@ -187,9 +187,19 @@ fn open_on_same_device(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// Makes a tree that is deeper than any path may be long.
+    pub(crate) fn make_deep_tree(root: &Path) {
+        std::fs::create_dir(root).unwrap();
+        let mut at: OwnedFd = std::fs::File::open(root).unwrap().into();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, "deep", Mode::RWXU).unwrap();
+            at = openat(&at, "deep", OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+    }
 
     #[test]
     fn a_tree_with_read_only_directories_symlinks_and_odd_names_goes() {
@@ -213,13 +223,7 @@ mod tests {
     fn a_tree_deeper_than_any_path_goes() {
         let space = tempfile::tempdir().unwrap();
         let root = space.path().join("root");
-        std::fs::create_dir(&root).unwrap();
-        let mut at: OwnedFd = std::fs::File::open(&root).unwrap().into();
-        for _ in 0..3000 {
-            rustix::fs::mkdirat(&at, "deep", Mode::RWXU).unwrap();
-            at = openat(&at, "deep", OFlags::DIRECTORY, Mode::empty()).unwrap();
-        }
-        drop(at);
+        make_deep_tree(&root);
         remove_tree(&root).unwrap();
         assert!(!root.exists());
     }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use kiln_oci::Digest;
 
-use crate::disk::{LockMode, make_directories};
+use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, named_lock_path, try_lock};
@@ -48,7 +48,7 @@ impl Repository {
     /// What the disk says.
     pub fn clear(&self) -> Result<()> {
         bury(&self.session, &self.path)?;
-        make_directories(self.session.disk(), &self.path)
+        self.session.make_directories(&self.path)
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn try_open(session: &Arc<Session>, name: &str) -> Result<Option<Repo
     let digest = Digest::of(name.as_bytes());
     let Some(held) = try_hold(session, &digest)? else { return Ok(None) };
     let path = path_of(session, &digest);
-    make_directories(session.disk(), &path)?;
+    session.make_directories(&path)?;
     // Only the age in the eyes of gc depends on it.
     drop(session.disk().touch(&path));
     Ok(Some(Repository { session: Arc::clone(session), path, held }))

@@ -28,7 +28,7 @@ use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::{Pin, Session};
 use crate::lock::{LockGuard, lock, named_lock_path};
-use crate::records::TOUCH_INTERVAL;
+use crate::records::is_to_be_noted;
 use crate::scratch::{Scratch, TempFile, replace_file};
 
 /// Folder of snapshots below the store.
@@ -51,7 +51,7 @@ pub struct Snapshots {
 pub struct SnapshotEntry {
     /// The layer.
     pub diff_id: DiffId,
-    /// When it was last used, to within an hour.
+    /// When it was last used, to within a minute.
     pub last_used: SystemTime,
 }
 
@@ -74,7 +74,7 @@ impl Snapshots {
             return Ok(None);
         }
         let last_used = metadata.accessed().on("inspect", &path)?;
-        if self.session.disk().now().duration_since(last_used).unwrap_or_default() > TOUCH_INTERVAL {
+        if is_to_be_noted(last_used, self.session.disk().now()) {
             self.mark_used(&path);
         }
         Ok(Some(path))

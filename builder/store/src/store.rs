@@ -5,8 +5,8 @@
 //! | absent | no data | a new store is made |
 //! | absent | data | [`StoreError::VersionMissing`] |
 //! | format too old, too new | – | [`StoreError::VersionTooOld`], [`StoreError::VersionTooNew`] |
-//! | good, but no `oci-layout` | – | making it was interrupted: it is made again |
-//! | good | – | opened: one small read and one stat |
+//! | good, but no `oci-layout` or no place for scratch and locks | – | making it was interrupted, or a copy left out what was empty: the rest is made |
+//! | good | – | opened: one small read and three stats |
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,12 @@ use crate::cachemounts::{self, CACHE_MOUNTS, CacheMount, Sharing};
 use crate::disk::{Disk, LockMode, RealDisk, make_directories};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::flights::{self, Turn};
-use crate::leases::{LEASES, LOCKS, Session};
+use crate::leases::{LEASES, LOCKS, Session, VERSION_FILE};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
 use crate::mount_slots::{self, HeldMount, MountSlot, Patience};
 use crate::names::{Names, empty_document};
-use crate::noted::{self, Noted, Room};
+use crate::noted::{self, Left, Noted, Room};
 use crate::partial::PARTIAL;
 use crate::records::{RECORDS, Records};
 use crate::repositories::{self, REPOSITORIES, Repository};
@@ -35,8 +35,6 @@ use crate::snapshots::{SNAPSHOTS, Snapshots};
 /// The store format this version reads and writes.
 pub const FORMAT: u64 = 1;
 const FORMAT_OLDEST: u64 = 1;
-/// The file that says which format the store has.
-pub(crate) const VERSION_FILE: &str = "kiln.json";
 const FOLDERS: [&str; 10] = [
     "blobs",
     layout::BLOBS_DIRECTORY,
@@ -85,15 +83,29 @@ impl Store {
         if !is_complete(&session)? {
             make(&session)?;
         }
+        Ok(Self::of(session))
+    }
+
+    /// Opens the store at `path`, if there is one: for whoever must not make it again after somebody has removed it.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let root = std::path::absolute(path.as_ref()).on("resolve", path.as_ref())?;
+        let session = Arc::new(Session::new(root, Arc::new(RealDisk)));
+        Ok(is_complete(&session)?.then(|| Self::of(session)))
+    }
+
+    fn of(session: Arc<Session>) -> Self {
         let blobs = Blobs::new(&session);
-        Ok(Self {
+        Self {
             names: Names::new(&session, &blobs),
             records: Records::new(&session, &blobs),
             snapshots: Snapshots::new(&session),
             logs: Logs::new(&session),
             blobs,
             session,
-        })
+        }
     }
 
     /// Returns the store's directory, absolute.
@@ -212,12 +224,12 @@ impl Store {
         noted::read(&self.session)
     }
 
-    /// Notes that so many bytes could go now.
+    /// Notes what is left now of what may go.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn note(&self, cache_bytes: u64) -> Result<()> {
-        noted::write(&self.session, cache_bytes)
+    pub fn note(&self, left: Left) -> Result<()> {
+        noted::write(&self.session, left)
     }
 
     /// Returns the room on the store's disk.
@@ -272,8 +284,14 @@ fn is_complete(session: &Session) -> Result<bool> {
         StoreError::DocumentDamaged { path: path.clone(), reason }
     })?;
     check_format(session.root(), found)?;
-    let marker = session.path(layout::MARKER_FILE);
-    Ok(optional(std::fs::symlink_metadata(&marker)).on("inspect", &marker)?.is_some())
+    // A copy of a store may lack what was empty.
+    for part in [layout::MARKER_FILE, SCRATCH, "leases/locks"] {
+        let path = session.path(part);
+        if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn check_format(root: &Path, found: u64) -> Result<()> {
@@ -312,9 +330,9 @@ fn make(session: &Arc<Session>) -> Result<()> {
     let index = session.path(layout::INDEX_FILE);
     if optional(std::fs::symlink_metadata(&index)).on("inspect", &index)?.is_none() {
         replace_file(session, &index, &kiln_oci::json::to_bytes(&empty_document()))?;
+        // Without it somebody looks, which is no harm.
+        drop(noted::write(session, Left::default()));
     }
-    // Without it somebody looks, which is no harm.
-    drop(noted::write(session, 0));
     let marker = kiln_oci::json::to_bytes(&layout::OciLayout::default());
     replace_file(session, &session.path(layout::MARKER_FILE), &marker)?;
     if let Some(parent) = session.root().parent() {

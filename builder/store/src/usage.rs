@@ -186,13 +186,7 @@ mod tests {
     fn a_tree_deeper_than_any_path_is_weighed_as_du_weighs_it() {
         let space = tempfile::tempdir().unwrap();
         let root = space.path().join("root");
-        std::fs::create_dir(&root).unwrap();
-        let mut at: OwnedFd = std::fs::File::open(&root).unwrap().into();
-        for _ in 0..3000 {
-            rustix::fs::mkdirat(&at, "deep", Mode::RWXU).unwrap();
-            at = openat(&at, "deep", OFlags::DIRECTORY, Mode::empty()).unwrap();
-        }
-        drop(at);
+        crate::remove::tests::make_deep_tree(&root);
         let answer = std::process::Command::new("du").args(["-s", "-B1"]).arg(&root).output().unwrap();
         let text = String::from_utf8(answer.stdout).unwrap();
         let weighed = Scale::default().weigh(&root).unwrap();

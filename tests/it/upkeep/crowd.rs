@@ -150,6 +150,11 @@ fn rounds() -> usize {
     std::env::var("KILN_KILL_ROUNDS").ok().map_or(15, |text| text.parse().unwrap())
 }
 
+/// Returns what decides when they are killed: `KILN_KILL_SEED`, or the same each time.
+fn seed() -> u64 {
+    std::env::var("KILN_KILL_SEED").ok().map_or(0x2545_f491_4f6c_dd1d, |text| text.parse().unwrap())
+}
+
 #[test]
 fn kills_at_any_moment_leave_a_sound_store_and_the_next_build_is_right() {
     requires!("root", "busybox");
@@ -169,7 +174,7 @@ fn kills_at_any_moment_leave_a_sound_store_and_the_next_build_is_right() {
         space.build(context).args(["--build-arg", &format!("N={number}"), "-t", "app"])
     };
     let expected = build(&other, &fresh, 0).run().success().digest();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut state = seed();
     for round in 0..rounds() {
         let mut started: Vec<Running> =
             (0..4).map(|number| build(&space, &context, round * 4 + number).start()).collect();

@@ -5,13 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use kiln_oci::Digest;
 
-use super::Policy;
 use super::census::{Census, Found};
 use super::item::{Fate, Item, Kind, Verdict};
+use super::{Policy, Report};
 use crate::leases::Pin;
+use crate::noted::Left;
+use crate::records::TOUCH_INTERVAL;
+
+/// The clocks of machines that share a disk differ by less.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(3600);
 
 /// Returns a verdict for each thing: first those of `census.found`, in their order, then the blobs, sorted.
-pub(super) fn condemn(census: &Census, policy: &Policy, now: SystemTime) -> Vec<Verdict> {
+pub(super) fn condemn(census: &Census, policy: &Policy, now: SystemTime) -> Report {
     let mut court = Court::new(census);
     let mut candidates = Vec::new();
     for (place, found) in census.found.iter().enumerate() {
@@ -20,7 +25,7 @@ pub(super) fn condemn(census: &Census, policy: &Policy, now: SystemTime) -> Vec<
             None => candidates.push(place),
         }
     }
-    candidates.sort_by_key(|place| (census.found[*place].last_used, *place));
+    candidates.sort_by_key(|place| (order(census.found[*place].last_used, now), *place));
     let mut left = court.left(&candidates);
     for place in candidates {
         if policy.keep_bytes.is_some_and(|keep| left <= keep) {
@@ -30,7 +35,21 @@ pub(super) fn condemn(census: &Census, policy: &Policy, now: SystemTime) -> Vec<
         let freed = court.decide(place, Fate::Unused);
         left = left.saturating_sub(freed);
     }
-    court.verdicts()
+    let left = Left {
+        now_bytes: court.left(&court.places_of(&[Fate::Fits])),
+        some_day_bytes: court.left(&court.places_of(&[Fate::Fits, Fate::Recent])),
+    };
+    Report { verdicts: court.verdicts(), kept: Vec::new(), left }
+}
+
+/// Returns what decides which of two things goes first. Of a time in the future only one thing is known: the clock was wrong then,
+/// or is now. Such things go before those whose time may be right, or else they would outlive all that is used from now on.
+fn order(last_used: SystemTime, now: SystemTime) -> (bool, SystemTime) {
+    (!is_future(last_used, now), last_used)
+}
+
+fn is_future(last_used: SystemTime, now: SystemTime) -> bool {
+    last_used.duration_since(now).is_ok_and(|ahead| ahead > CLOCKS_DIFFER_MAX)
 }
 
 struct Court<'a> {
@@ -82,7 +101,19 @@ impl<'a> Court<'a> {
             Kind::Image => policy.unused_for_min.max(policy.image_age_min),
             _ => policy.unused_for_min,
         };
-        is_younger(now, found.last_used, age_min).then_some(Fate::Recent)
+        // Uses are noted to within this.
+        let is_before = |since: SystemTime| {
+            since.duration_since(found.last_used).is_ok_and(|earlier| earlier > TOUCH_INTERVAL)
+        };
+        let is_since = |since| !is_before(since) && !is_future(found.last_used, now);
+        let is_recent = is_younger(now, found.last_used, age_min) || policy.used_since.is_some_and(is_since);
+        is_recent.then_some(Fate::Recent)
+    }
+
+    /// Returns the places of things that have one of these fates.
+    fn places_of(&self, fates: &[Fate]) -> Vec<usize> {
+        let has_one = |place: &usize| self.fates[*place].as_ref().is_some_and(|fate| fates.contains(fate));
+        (0..self.fates.len()).filter(has_one).collect()
     }
 
     /// Returns the image that needs the blob which a record is about: it may say where a blob is that is not here.
@@ -176,6 +207,6 @@ fn unique(names: &[Digest]) -> BTreeSet<Digest> {
 }
 
 fn is_younger(now: SystemTime, last_used: SystemTime, age: Duration) -> bool {
-    // A time in the future counts as used now.
+    // A time in the future counts as used now: a filter by age takes nothing of which the age is not known.
     now.duration_since(last_used).unwrap_or_default() < age
 }

@@ -139,7 +139,7 @@ pub struct Verdict {
     pub item: Item,
     /// What it takes.
     pub bytes: Bytes,
-    /// When it was last used, to within an hour; unknown of blobs.
+    /// When it was last used, to within a minute; unknown of blobs.
     pub last_used: Option<SystemTime>,
     /// What becomes of it.
     pub fate: Fate,

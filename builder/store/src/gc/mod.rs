@@ -21,7 +21,7 @@ mod item;
 pub use item::{Fate, Item, Kind, Verdict};
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kiln_oci::{Descriptor, Digest};
 
@@ -29,6 +29,7 @@ use crate::blobs::Blobs;
 use crate::error::{Result, StoreError};
 use crate::leases::{LEASES, LOCKS};
 use crate::lock::remove_unheld;
+use crate::noted::Left;
 use crate::store::Store;
 use crate::usage::{Bytes, Scale};
 use census::Census;
@@ -46,6 +47,8 @@ pub struct Policy {
     pub kinds: BTreeSet<Kind>,
     /// What was used within this time stays.
     pub unused_for_min: Duration,
+    /// What was used at this time or later stays, to within a minute.
+    pub used_since: Option<SystemTime>,
     /// Images without a name that are younger stay, whatever else holds.
     pub image_age_min: Duration,
     /// What may go stays while all of it takes no more bytes of the disk than this.
@@ -61,6 +64,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// What should have gone and could not be removed.
     pub kept: Vec<StoreError>,
+    /// What is left of what may go.
+    pub left: Left,
 }
 
 impl Report {
@@ -96,8 +101,7 @@ impl Report {
 /// says.
 pub fn gc(store: &Store, policy: &Policy, expand: &Expand<'_>) -> Result<Report> {
     let census = census::take(store, &|kind| policy.kinds.contains(&kind), expand, &mut Scale::default())?;
-    let verdicts = condemn::condemn(&census, policy, store.session().disk().now());
-    let mut report = Report { verdicts, kept: Vec::new() };
+    let mut report = condemn::condemn(&census, policy, store.session().disk().now());
     if !policy.is_dry_run {
         carry_out::carry_out(store, &census, expand, &mut report)?;
         remove_unheld(store.session().disk(), &store.path().join(LEASES).join(LOCKS))?;
@@ -131,7 +135,7 @@ pub fn survey(store: &Store, expand: &Expand<'_>) -> Result<Survey> {
     let mut scale = Scale::default();
     let census = census::take(store, &|_| true, expand, &mut scale)?;
     let all = Policy { kinds: Kind::ALL.into_iter().collect(), is_dry_run: true, ..Policy::default() };
-    let verdicts = condemn::condemn(&census, &all, store.session().disk().now());
+    let verdicts = condemn::condemn(&census, &all, store.session().disk().now()).verdicts;
     let paths = weighed_paths(store, &census);
     let rest = scale.weigh_without(store.path(), &|path| paths.contains(path))?;
     let total = rest + verdicts.iter().map(|verdict| verdict.bytes).sum();

@@ -131,12 +131,18 @@ pub(crate) enum Done {
 pub(crate) struct Recorder {
     pub(crate) done: Mutex<Vec<Done>>,
     boot_id: Option<String>,
+    has_no_locks: bool,
 }
 
 impl Recorder {
     /// A disk of a machine in one of its runs.
     pub(crate) fn booted(boot_id: &str) -> Arc<dyn Disk> {
         Arc::new(Self { boot_id: Some(boot_id.to_owned()), ..Self::default() })
+    }
+
+    /// A disk as that of a network file system without a lock manager.
+    pub(crate) fn without_locks() -> Arc<dyn Disk> {
+        Arc::new(Self { has_no_locks: true, ..Self::default() })
     }
 
     pub(crate) fn note(&self, done: Done) {
@@ -197,6 +203,9 @@ impl Disk for Recorder {
         RealDisk.list(path)
     }
     fn lock(&self, file: &File, path: &Path, mode: LockMode, wait: bool) -> io::Result<bool> {
+        if self.has_no_locks {
+            return Err(rustix::io::Errno::NOLCK.into());
+        }
         RealDisk.lock(file, path, mode, wait)
     }
     fn touch(&self, path: &Path) -> io::Result<()> {

@@ -1,40 +1,53 @@
 //! Every operation fails once, and the disk fills up at every point.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use kiln_store::disk::Disk;
 use kiln_store::fsck::fsck;
 use kiln_store::gc::{Policy, gc};
-use kiln_store::{Store, StoreError};
+use kiln_store::{Result, Store, StoreError};
 use rustix::io::Errno;
 
 use crate::disks::{FailAfter, quick};
 use crate::scenario;
 
+/// What is done to the store at a path, on a disk.
+type Scenario = dyn Fn(&Path, Arc<dyn Disk>) -> Result<()>;
+
 fn check(errno: Errno, stays: bool) {
+    let whole = |root: &Path, disk: Arc<dyn Disk>| scenario::run(root, disk, &|_| {});
+    check_scenario(&|_| {}, &whole, errno, stays);
+    let make = |root: &Path| drop(Store::open_on(root, quick()).unwrap());
+    check_scenario(&make, &scenario::run_the_rest, errno, stays);
+}
+
+fn check_scenario(prepare: &dyn Fn(&Path), scenario: &Scenario, errno: Errno, stays: bool) {
     let mut failures = 0;
     for good in 0.. {
         let space = tempfile::tempdir().unwrap();
         let root = space.path().join("store");
+        prepare(&root);
         let disk =
             Arc::new(FailAfter { good, errno, stays, spares_empty_files: false, done: AtomicU64::new(0) });
-        let outcome = scenario::run(&root, disk.clone(), &|_| {});
+        let outcome = scenario(&root, disk.clone());
         let was_reached = disk.done.load(std::sync::atomic::Ordering::Relaxed) > good;
         if let Err(error) = &outcome {
             failures += 1;
             assert!(was_reached, "operation {good}: {error}");
             check_error(error, &root, errno);
         }
-        check_store(&root, good);
+        check_store(&root, scenario, good);
         if !was_reached {
             outcome.unwrap();
             break;
         }
     }
-    assert!(failures > 50, "only {failures} operations failed");
+    assert!(failures > 20, "only {failures} operations failed");
 }
 
-fn check_error(error: &StoreError, root: &std::path::Path, errno: Errno) {
+fn check_error(error: &StoreError, root: &Path, errno: Errno) {
     let (StoreError::Io { path, .. } | StoreError::Unremovable { first: path, .. }) = error else {
         panic!("not an I/O error: {error}");
     };
@@ -43,13 +56,13 @@ fn check_error(error: &StoreError, root: &std::path::Path, errno: Errno) {
     assert_eq!(error.is_permission_denied(), errno == Errno::ACCESS);
 }
 
-fn check_store(root: &std::path::Path, good: u64) {
+fn check_store(root: &Path, scenario: &Scenario, good: u64) {
     let store = Store::open_on(root, quick()).unwrap();
     assert!(store.collect_dead_scratch().unwrap().kept.is_empty());
     let report = fsck(&store).unwrap();
     assert!(report.problems.is_empty(), "operation {good}: {:?}", report.problems);
     drop(store);
-    scenario::run(root, quick(), &|_| {}).unwrap();
+    scenario(root, quick()).unwrap();
     let left: Vec<_> = std::fs::read_dir(root.join("scratch")).unwrap().collect();
     assert!(left.is_empty(), "operation {good}: {left:?}");
 }

@@ -9,6 +9,7 @@ mod faults;
 mod model;
 mod parts;
 mod peers;
+mod places;
 mod processes;
 mod repositories;
 mod scenario;

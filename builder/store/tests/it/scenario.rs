@@ -8,7 +8,7 @@ use std::time::Duration;
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, Reference};
 use kiln_store::disk::Disk;
 use kiln_store::gc::{Kind, Policy, gc};
-use kiln_store::{Partial, Result, Sharing, Store};
+use kiln_store::{Left, Partial, Result, Sharing, Store};
 
 pub(crate) const MANIFEST: &[u8] = b"{\"manifest\":1}";
 pub(crate) const LAYER: &[u8] = b"a layer, written in two pieces";
@@ -50,6 +50,22 @@ pub(crate) fn run(root: &Path, disk: Arc<dyn Disk>, promised: &dyn Fn(&'static s
         &expand,
     )?;
     Ok(())
+}
+
+/// Runs through what only some builds do to a store, and what is written about builds and mounts.
+pub(crate) fn run_the_rest(root: &Path, disk: Arc<dyn Disk>) -> Result<()> {
+    let store = Store::open_on(root, disk)?;
+    store.collect_dead_scratch()?;
+    store.logs().begin_journal("build")?.append(b"{}\n")?;
+    let mount =
+        store.cache_mount("cache", Sharing::Locked, &mut |path| std::fs::write(path.join("seed"), "x"))?;
+    let memory = mount.memory()?;
+    memory.write(b"seen")?;
+    memory.give_shown(store.scratch("shown")?)?;
+    drop((memory, mount));
+    drop(store.try_repository("far")?);
+    drop(store.take_turn("a step")?);
+    store.note(Left { now_bytes: 1, some_day_bytes: 2 })
 }
 
 fn write_layer(store: &Store) -> Result<()> {

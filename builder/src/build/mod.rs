@@ -16,7 +16,7 @@ use outlook::{Ready, make_ready};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, Once};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kiln_layer::compress::COMPRESS_FORMAT;
 use kiln_layer::tar::write::TAR_FORMAT;
@@ -137,6 +137,9 @@ async fn attempt(
     Ok(BuildResult { images, descriptor, names, source, warnings, repeated })
 }
 
+/// How long a build waits at its end for object stores to take back what was sent of blobs that nobody needs any more.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
+
 /// What is made of a plan: the images, what describes them, the names that they have, and the steps that were done again.
 type Made = (Vec<Assembled>, Descriptor, Vec<Reference>, Vec<Repeated>);
 
@@ -198,10 +201,15 @@ async fn exporting<T>(
             }
         }
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         never = exports.work(exporter) => match never {},
         outcome = both => outcome,
+    };
+    if !exports.is_empty() {
+        // What is left after that is for the bucket's own rules: nobody waits for a server that does not answer.
+        tokio::time::timeout(GIVE_UP_MAX, exporter.workshop.registry.give_up_uploads()).await.ok();
     }
+    outcome
 }
 
 /// Reads what the plan needs, and computes the keys of its steps.

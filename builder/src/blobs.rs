@@ -5,14 +5,12 @@
 //! repositories when an image is pushed. What a cache that builders share was said to hold is recorded apart (`far`): that is a
 //! promise, and when it is not kept the layer is made again.
 
+mod checked;
 mod claims;
 mod foreign;
 
-use std::io::BufReader;
 use std::sync::Arc;
 
-use kiln_layer::compress::decompress_layer;
-use kiln_layer::tar::read::Limits;
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_store::{Lookup, Store, StoreError};
 
@@ -22,10 +20,10 @@ use crate::far::{Far, FarError, ReceiveError, receive, sink};
 use crate::progress::Progress;
 use crate::rootfs::Layer;
 use crate::workshop::Workshop;
+pub use checked::check_layer;
 pub use claims::{Claim, claims, forget_claim, remember_claim};
 pub use foreign::ForeignError;
 
-const READ_BYTES: usize = 1 << 17;
 const ORIGINS: &str = "origin";
 /// Most repositories that are remembered for a blob.
 const ORIGINS_MAX: usize = 16;
@@ -233,27 +231,4 @@ async fn fetch_far(
         workshop.doubts.place(place, error.trouble());
     }
     Err(FetchError::Far { digest: blob.digest, place: Box::new(place.clone()), source: Box::new(error) })
-}
-
-/// Reads a blob of the store to its end: is it the layer that an entry of a cache says it is? Images name layers by both digests,
-/// so one that nobody has compared must not get into one.
-///
-/// # Errors
-/// [`FarError::NoLayer`] when it is not, or what the store says.
-pub async fn check_layer(workshop: &Workshop, layer: &Layer) -> Result<(), FarError> {
-    let (store, layer) = (workshop.store.clone(), layer.clone());
-    let work = move || {
-        let digest = layer.blob.digest;
-        let no_layer = |reason: String| FarError::NoLayer { digest, reason };
-        let reader = BufReader::with_capacity(READ_BYTES, store.blobs().open(&digest)?);
-        let plain = decompress_layer(reader, layer.blob.media_type.layer_compression());
-        let plain = plain.map_err(|error| no_layer(error.to_string()))?;
-        let read = kiln_layer::read_listing(plain, Limits::default());
-        let actual = read.map_err(|error| no_layer(error.to_string()))?.listing.diff_id;
-        match actual == layer.diff_id {
-            true => Ok(()),
-            false => Err(no_layer(format!("its diff id is `{actual}`, and not `{}`", layer.diff_id))),
-        }
-    };
-    workshop.lanes.cpu(work).await
 }

@@ -24,6 +24,8 @@ use crate::retry::Attempts;
 /// How long a signature is good: longer than clocks differ, and than a request waits to be sent.
 pub(crate) const SIGNED_FOR: Duration = Duration::from_secs(3600);
 
+const OTHER_SIZE: &str = "the object has another size than it should have";
+
 /// A bucket, ready for requests.
 pub(crate) struct Opened<'a> {
     client: &'a Client,
@@ -86,7 +88,7 @@ impl Client {
             size,
             offset: 0,
             opened_at: 0,
-            response: None,
+            open: None,
             attempts: self.attempts(),
             resumes: 0,
             progress: None,
@@ -167,7 +169,11 @@ impl Opened<'_> {
         BucketError::Transport { host: self.host.clone(), source }.into()
     }
 
-    fn object(&self, key: &str) -> String {
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn object(&self, key: &str) -> String {
         format!("{}/{key}", self.address.name())
     }
 }
@@ -187,10 +193,15 @@ pub struct ObjectStream {
     size: u64,
     offset: u64,
     opened_at: u64,
-    response: Option<Response>,
+    open: Option<Open>,
     attempts: Attempts,
     resumes: u32,
     progress: Option<ProgressSink>,
+}
+
+struct Open {
+    response: Response,
+    host: String,
 }
 
 impl fmt::Debug for ObjectStream {
@@ -217,7 +228,7 @@ impl ObjectStream {
     /// The object is not there, is longer, or the connection broke more often than is borne.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            if self.response.is_none() && self.offset == self.size {
+            if self.open.is_none() && self.offset == self.size {
                 return Ok(None);
             }
             match self.advance().await {
@@ -229,32 +240,24 @@ impl ObjectStream {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
-        let opened = self.client.bucket(&self.bucket).await?;
-        let Some(response) = &mut self.response else {
-            let mut headers = HeaderMap::new();
-            if self.offset > 0 {
-                let range = format!("bytes={}-", self.offset);
-                headers.insert(RANGE, HeaderValue::try_from(range).expect("digits fit in a header"));
-            }
-            let url = opened.address.get_object(opened.credentials.as_ref(), &self.key).sign(SIGNED_FOR);
-            let response = opened.send(Method::GET, url, &self.key, headers, Payload::Empty).await?;
-            if self.offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
-                return Err(opened.protocol(&self.key, "the part that was asked for is not what was sent"));
-            }
-            self.response = Some(response);
+        let Some(open) = &mut self.open else {
+            self.open = Some(self.connect().await?);
             return Ok(None);
         };
-        let chunk = next_chunk(response, self.client.config().timeouts.stall).await;
-        let Some(chunk) = chunk.map_err(|source| opened.broken(source))? else {
-            self.response = None;
+        let broken = |host: &str, source| BucketError::Transport { host: host.to_owned(), source };
+        let chunk = next_chunk(&mut open.response, self.client.config().timeouts.stall).await;
+        let Some(chunk) = chunk.map_err(|source| broken(&open.host, source))? else {
             if self.offset == self.size {
+                self.open = None;
                 return Ok(None);
             }
             let detail = format!("it ended after {} of {} bytes", self.offset, self.size);
-            return Err(opened.broken(TransportError { kind: TransportKind::Interrupted, detail }));
+            let source = TransportError { kind: TransportKind::Interrupted, detail };
+            return Err(broken(&open.host, source).into());
         };
         if chunk.len() as u64 > self.size - self.offset {
-            return Err(opened.protocol(&self.key, "the object is longer than it should be"));
+            let (host, object) = (open.host.clone(), format!("{}/{}", self.bucket.name, self.key));
+            return Err(BucketError::Protocol { host, object, reason: OTHER_SIZE }.into());
         }
         self.offset += chunk.len() as u64;
         if let Some(progress) = &self.progress {
@@ -263,8 +266,28 @@ impl ObjectStream {
         Ok(Some(chunk))
     }
 
+    async fn connect(&self) -> Result<Open, Error> {
+        let opened = self.client.bucket(&self.bucket).await?;
+        let mut headers = HeaderMap::new();
+        if self.offset > 0 {
+            let range = format!("bytes={}-", self.offset);
+            headers.insert(RANGE, HeaderValue::try_from(range).expect("digits fit in a header"));
+        }
+        let url = opened.address.get_object(opened.credentials.as_ref(), &self.key).sign(SIGNED_FOR);
+        let response = opened.send(Method::GET, url, &self.key, headers, Payload::Empty).await?;
+        if self.offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(opened.protocol(&self.key, "the part that was asked for is not what was sent"));
+        }
+        // Asking again would not change it.
+        if response.content_length().is_some_and(|length| length != self.size - self.offset) {
+            return Err(opened.protocol(&self.key, OTHER_SIZE));
+        }
+        let host = opened.host;
+        Ok(Open { response, host })
+    }
+
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
-        self.response = None;
+        self.open = None;
         if self.offset > self.opened_at {
             self.resumes += 1;
             self.attempts.progress();

@@ -19,6 +19,17 @@ pub struct Bucket {
     pub is_path_style: bool,
 }
 
+/// An object that was begun, to come in parts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BegunUpload {
+    /// The bucket.
+    pub(crate) bucket: Bucket,
+    /// The key of the object.
+    pub(crate) key: String,
+    /// The server's name for the upload.
+    pub(crate) id: String,
+}
+
 impl Bucket {
     /// Returns the bucket as requests are made for it, and the host of its server.
     ///

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
+use crate::bucket_place::BegunUpload;
 use crate::config::{ByteStream, ClientConfig};
 use crate::credential_file::Credential;
 use crate::error::Error;
@@ -39,6 +40,7 @@ struct Shared {
     origins: Mutex<BTreeMap<String, Origin>>,
     permits: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     mirrors_down: Mutex<BTreeSet<String>>,
+    begun_uploads: Mutex<BTreeSet<BegunUpload>>,
     seeds: AtomicU64,
 }
 
@@ -85,6 +87,7 @@ impl Client {
             origins: Mutex::default(),
             permits: Mutex::default(),
             mirrors_down: Mutex::default(),
+            begun_uploads: Mutex::default(),
             seeds: AtomicU64::new(config.jitter_seed),
             config,
         };
@@ -107,6 +110,11 @@ impl Client {
 
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.shared.config
+    }
+
+    /// Returns the objects that were begun and neither put together nor given up.
+    pub(crate) fn begun_uploads(&self) -> &Mutex<BTreeSet<BegunUpload>> {
+        &self.shared.begun_uploads
     }
 
     /// Starts counting attempts.

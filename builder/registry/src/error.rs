@@ -172,12 +172,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the registry says that what was asked for does not exist.
+    /// Whether the registry says that what was asked for does not exist. That a whole bucket does not is another matter: a name
+    /// is wrong then.
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Self::Status { status: 404, .. } | Self::Bucket(BucketError::Status { status: 404, .. })
-        )
+        match self {
+            Self::Status { status, .. } => *status == 404,
+            Self::Bucket(BucketError::Status { status, code, .. }) => {
+                *status == 404 && code.as_deref() != Some("NoSuchBucket")
+            }
+            _ => false,
+        }
     }
 
     /// Whether credentials are missing, refused, or not enough.

@@ -28,7 +28,11 @@ pub use blob::BlobStream;
 mod push;
 
 mod bucket_upload;
-pub use bucket_upload::ObjectUpload;
+
+mod bucket_parts;
+
+mod bucket_content;
+pub use bucket_content::ObjectUpload;
 
 mod session;
 pub use session::{Opener, Upload};

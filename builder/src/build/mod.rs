@@ -16,6 +16,7 @@ pub use outlook::{Outlook, outlook};
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kiln_oci::validate::{Open, validate_documents};
 use kiln_oci::{Descriptor, Digest, MediaType, Platform, Reference};
@@ -124,6 +125,9 @@ async fn attempt(order: Order<'_>) -> Result<BuildResult, BuildError> {
     Ok(BuildResult { images, descriptor, names, source, warnings, repeated })
 }
 
+/// How long a build waits at its end for object stores to take back what was sent of blobs that nobody needs any more.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
+
 /// What is made of a plan: the images, what describes them, the names that they have, and the steps that were done again.
 type Made = (Vec<Assembled>, Descriptor, Vec<Reference>, Vec<Repeated>);
 
@@ -178,10 +182,15 @@ async fn exporting<T>(
             }
         }
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         never = exports.work(exporter) => match never {},
         outcome = both => outcome,
+    };
+    if !exports.is_empty() {
+        // What is left after that is for the bucket's own rules: nobody waits for a server that does not answer.
+        tokio::time::timeout(GIVE_UP_MAX, exporter.workshop.registry.give_up_uploads()).await.ok();
     }
+    outcome
 }
 
 fn assemble_images(

@@ -10,6 +10,7 @@
 //! takes for a miss.
 
 use bytes::Bytes;
+use kiln_layer::limits::ARCHIVE_BYTES_MAX;
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, json};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ use crate::rootfs::{Layer, Rootfs};
 const ENTRY_FORMAT: u32 = 1;
 /// Most layers of an entry: more than the transforms of any Dockerfile that was seen.
 const LAYERS_MAX: usize = 10_000;
+
+/// Most bytes of a layer: twice of what an archive may have that is read here, which no compression comes to.
+const LAYER_BYTES_MAX: u64 = 2 * ARCHIVE_BYTES_MAX;
 
 /// What is known under a key, as it leaves for a far cache or comes from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +144,9 @@ impl Entry {
         if written.layers.iter().any(|layer| !is_layer(&layer.media_type)) {
             return Err(EntryError::Layers("it names something that is no layer"));
         }
+        if written.layers.iter().any(|layer| layer.size > LAYER_BYTES_MAX) {
+            return Err(EntryError::Layers("it names a layer of a size that none has"));
+        }
         let made = written.made.iter().filter(|made| **made).count();
         let is_consistent = match kind {
             KeyKind::Definition => written.layers.len() == made,
@@ -239,6 +246,8 @@ mod tests {
             ("\"kind\":\"definition\"", "\"kind\":\"content\"", "another key"),
             (KEY.0.to_string().as_str(), &other, "another key"),
             ("\"size\":7", "\"size\":-7", "malformed"),
+            ("\"size\":7", "\"size\":9223372036854775808", "a size that none has"),
+            ("\"size\":7", "\"size\":18446744073709551616", "malformed"),
             ("\"diffId\":\"sha256:", "\"diffId\":\"md5:", "malformed"),
             ("vnd.oci.image.layer.v1.tar+gzip", "vnd.oci.image.config.v1+json", "no layer"),
             ("image.layer.v1.tar+gzip", "image.layer.nondistributable.v1.tar+gzip", "no layer"),

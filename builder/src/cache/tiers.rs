@@ -2,8 +2,11 @@
 //!
 //! Whatever is wrong with one of them or with an entry is told, and is a miss. One that does not answer is not asked again.
 
-use kiln_oci::Descriptor;
-use tokio::sync::Semaphore;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_oci::{Descriptor, DiffId, Digest, MediaType};
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::entry::{Entry, EntryError, entry_name};
 use crate::blobs::check_layer;
@@ -18,11 +21,16 @@ use crate::workshop::Workshop;
 /// Entries that are asked for at once.
 const LOOKUPS_MAX: usize = 8;
 
+/// A blob, and which layer of which type it should be.
+type Comparison = (Digest, DiffId, MediaType);
+
 /// The far caches of a build, in the order in which they are asked.
 #[derive(Debug)]
 pub struct Tiers {
     places: Vec<CachePlace>,
     permits: Semaphore,
+    /// Layers of the store that were found to be what entries say, or are being looked at. Many entries name the same.
+    checked: Mutex<BTreeMap<Comparison, Arc<OnceCell<()>>>>,
 }
 
 /// Something that a far cache knew.
@@ -37,7 +45,7 @@ pub struct Found<T> {
 impl Tiers {
     /// Takes the places of caches.
     pub fn new(places: &[CachePlace]) -> Self {
-        Self { places: places.to_vec(), permits: Semaphore::new(LOOKUPS_MAX) }
+        Self { places: places.to_vec(), permits: Semaphore::new(LOOKUPS_MAX), checked: Mutex::default() }
     }
 
     /// Whether there is one that can be asked.
@@ -81,7 +89,7 @@ impl Tiers {
                 continue;
             }
             let far = Far { workshop, place };
-            let read = look(far, kind, key).await;
+            let read = self.look(far, kind, key).await;
             let warn = |message: String| progress.on(&ProgressEvent::Warning { message: &message });
             match read {
                 Ok(Some(entry)) => match usable(entry) {
@@ -103,41 +111,51 @@ impl Tiers {
         }
         None
     }
+
+    /// Reads the entry of a key, unless something that it names is in doubt.
+    async fn look(&self, far: Far<'_>, kind: KeyKind, key: StepKey) -> Result<Option<Entry>, Problem> {
+        let Some(document) = far.get(&entry_name(kind, key)).await.map_err(Problem::Far)? else {
+            return Ok(None);
+        };
+        let entry = Entry::parse(&document, kind, key).map_err(Problem::Entry)?;
+        let store = &far.workshop.store;
+        let is_here = |blob: &Descriptor| matches!(store.blobs().size(&blob.digest), Ok(Some(size)) if size == blob.size);
+        let (mut missing, mut is_doubted) = (Vec::new(), false);
+        for layer in entry.layers() {
+            match far.workshop.doubts.about(&layer.blob.digest) {
+                Some(Doubt::Wrong) => is_doubted = true,
+                _ if is_here(&layer.blob) => self.check(far, layer).await.map_err(Problem::Far)?,
+                doubt => {
+                    is_doubted |= doubt.is_some();
+                    missing.push(layer.blob.clone());
+                }
+            }
+        }
+        if is_doubted {
+            return Ok(None);
+        }
+        match far.may_have(&missing).await.map_err(Problem::Far)? {
+            true => Ok(Some(entry)),
+            false => Err(Problem::Entry(EntryError::Layers("a layer that it names is not there"))),
+        }
+    }
+
+    /// Finds out whether a blob of the store is the layer that an entry says it is, once for all entries.
+    async fn check(&self, far: Far<'_>, layer: &Layer) -> Result<(), FarError> {
+        let key = (layer.blob.digest, layer.diff_id, layer.blob.media_type.clone());
+        let cell = {
+            // Only whole values come and go, so a panic elsewhere harmed nothing.
+            let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(checked.entry(key).or_default())
+        };
+        cell.get_or_try_init(|| check_layer(far.workshop, layer)).await.copied()
+    }
 }
 
 /// Why an entry was not read.
 enum Problem {
     Far(FarError),
     Entry(EntryError),
-}
-
-/// Reads the entry of a key, unless something that it names is in doubt.
-async fn look(far: Far<'_>, kind: KeyKind, key: StepKey) -> Result<Option<Entry>, Problem> {
-    let Some(document) = far.get(&entry_name(kind, key)).await.map_err(Problem::Far)? else {
-        return Ok(None);
-    };
-    let entry = Entry::parse(&document, kind, key).map_err(Problem::Entry)?;
-    let store = &far.workshop.store;
-    let is_here =
-        |blob: &Descriptor| matches!(store.blobs().size(&blob.digest), Ok(Some(size)) if size == blob.size);
-    let (mut missing, mut is_doubted) = (Vec::new(), false);
-    for layer in entry.layers() {
-        match far.workshop.doubts.about(&layer.blob.digest) {
-            Some(Doubt::Wrong) => is_doubted = true,
-            _ if is_here(&layer.blob) => check_layer(far.workshop, layer).await.map_err(Problem::Far)?,
-            doubt => {
-                is_doubted |= doubt.is_some();
-                missing.push(layer.blob.clone());
-            }
-        }
-    }
-    if is_doubted {
-        return Ok(None);
-    }
-    match far.may_have(&missing).await.map_err(Problem::Far)? {
-        true => Ok(Some(entry)),
-        false => Err(Problem::Entry(EntryError::Layers("a layer that it names is not there"))),
-    }
 }
 
 fn unusable(place: &CachePlace, kind: KeyKind, key: StepKey, error: &dyn std::error::Error) -> String {

@@ -3,7 +3,9 @@
 mod damage;
 mod places;
 mod requests;
+mod stopped;
 mod team;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 

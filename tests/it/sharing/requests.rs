@@ -1,7 +1,7 @@
 //! How little is asked.
 
 use super::places::Place;
-use super::{build_in, project, ran};
+use super::{build_in, project, ran, tokens};
 use crate::support::registry::{ACCOUNT, Registry};
 use crate::support::{TestSpace, requires};
 
@@ -28,6 +28,27 @@ fn a_build_with_nothing_to_do_asks_at_most_three_times() {
         // One finds out how the registry is spoken to, which a host that is not loopback is not asked. A token would be one more.
         assert_eq!(requests.len(), 2, "{store}: {requests:#?}");
         assert!(requests[1].contains("/manifests/kiln-d-"), "{requests:#?}");
+    }
+}
+
+#[test]
+fn a_registry_that_wants_tokens_is_asked_three_times_and_the_token_server_is_one_of_them() {
+    requires!("docker-registry");
+    let space = TestSpace::new();
+    let registry = Registry::start(&space.path("registry"));
+    let front = tokens::before(&registry);
+    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", front.host()));
+    let spec = format!("type=registry,ref={}/team/cache", front.host());
+    let place =
+        Place { from: spec.clone(), to: spec, directory: None, registry: Some(registry), store: None };
+    let context = project(&space, "project");
+    place.filling(build_in(&space, &context, "warm")).run().success();
+    for store in ["warm", "empty"] {
+        let before = front.asked().len();
+        let outcome = place.filling(place.asking(build_in(&space, &context, store))).run().success();
+        let asked = front.asked().split_off(before);
+        assert_eq!((ran(&outcome), asked.len()), (Vec::new(), 3), "{asked:#?}");
+        assert!(asked[1].starts_with("GET /token") && asked[2].contains("/manifests/kiln-d-"), "{asked:#?}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 // Clippy takes helpers for parts of tests only where they are marked as such.
 #[cfg(test)]
+mod buckets;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod cutting_proxy;

@@ -232,9 +232,10 @@ fn add(chance: &mut Chance) -> String {
     }
 }
 
-/// Commands whose outcome follows from what they see.
+/// Commands whose outcome follows from what they see. What a pipe writes to is there before or after `find` looks, as chance has it,
+/// so it is not looked for.
 const COMMANDS: [&str; 14] = [
-    "find / -xdev ! -path '/etc/*' -type f -print0 | sort -z | xargs -0 md5sum > /made",
+    "find / -xdev ! -path '/etc/*' ! -path /made -type f -print0 | sort -z | xargs -0 md5sum > /made",
     "find /app /out ! -type d -print0 2>/dev/null | sort -z | xargs -r -0 stat -c '%n %a %u %g %s %Y' > /made; true",
     "find /app /out -type d -print0 2>/dev/null | sort -z | xargs -r -0 stat -c '%n %a %u %g %Y' >> /made; true",
     "mkdir -p /app/dir; echo \"$NAME $OTHER\" > /app/dir/variables",

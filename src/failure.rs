@@ -5,7 +5,7 @@
 //! | 0 | | done; also when whoever read the output went away |
 //! | 1 | [`Kind::Failed`] | the build or command failed |
 //! | 2 | [`Kind::Usage`] | wrong usage: flags, variables, configuration file |
-//! | 3 | [`Kind::Findings`] | `lint` or `build --check` has findings, and no errors; `fsck` found damage |
+//! | 3 | [`Kind::Findings`] | `lint` or `build --check` has findings, and no errors; `fsck` found damage; `diff --exit-code` a difference |
 //! | 4 | [`Kind::Machine`] | this machine cannot do it |
 //! | 70 | [`Kind::Bug`] | a mistake in kiln |
 //! | 130 | [`Kind::Interrupted`] | ended by a signal |

@@ -1,6 +1,6 @@
 //! In what two file systems differ at a name, in words.
 
-use kiln_layer::{Aspect, Content, Difference, Entry, Kind, escape};
+use kiln_layer::{ArchivePath, Aspect, Content, Difference, Entry, Kind, escape};
 
 /// A name at which two file systems differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum FileChange {
 /// In what a file differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReason {
-    /// `type`, `content`, `target`, `device`, `mode`, `owner`, `time`, `links`, or `xattr NAME`.
+    /// `type`, `content`, `target`, `device`, `mode`, `owner`, `time`, `hard link`, or `xattr NAME`.
     pub aspect: String,
     /// What it was.
     pub before: String,
@@ -84,11 +84,12 @@ fn reason(aspect: &Aspect, before: &Entry, after: &Entry) -> FileReason {
         Aspect::Xattr(name) => both(&format!("xattr {}", escape(name)), &|entry| {
             entry.metadata.xattrs.get(name).map_or_else(|| "none".to_owned(), escape)
         }),
-        Aspect::Links => FileReason {
-            aspect: "links".to_owned(),
-            before: "other hard links".to_owned(),
-            after: "these hard links".to_owned(),
-        },
+        Aspect::Links { before, after } => {
+            let name = |first: &Option<ArchivePath>| {
+                first.as_ref().map_or_else(|| "none".to_owned(), |first| format!("/{first}"))
+            };
+            FileReason { aspect: "hard link".to_owned(), before: name(before), after: name(after) }
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) struct DiffArgs {
     /// How to print: `json` for one document
     #[arg(long, value_name = "FORMAT", value_parser = json_only)]
     pub(crate) format: Option<Format>,
-    /// End with 1 when something differs
+    /// End with 3 when something differs
     #[arg(long)]
     pub(crate) exit_code: bool,
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kiln_builder::catalog::{self, Compared, Comparison, LayerRow};
+use kiln_builder::catalog::{self, Compared, Comparison, FieldDifference, LayerRow};
 use kiln_builder::difference::{FileChange, FileDifference};
 use kiln_builder::progress::Progress;
 use serde::Serialize;
@@ -13,13 +13,10 @@ use super::{Context, interrupt, platform, print, transfer_display, with_display}
 use crate::cli::{DiffArgs, Format};
 use crate::failure::{Failure, Kind};
 use crate::ui::file_json::JsonFile;
-use crate::ui::{heading, human, short};
+use crate::ui::{heading, human, short, visible};
 
 /// Longest instruction that is shown, in characters.
 const INSTRUCTION_LENGTH_MAX: usize = 60;
-/// Exit code of `--exit-code` when something differs, as of `diff`.
-const DIFFERENT: u8 = 1;
-
 /// Shows what differs between two images; returns the exit code.
 pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure> {
     let platform = platform(args.platform.as_ref())?;
@@ -38,14 +35,12 @@ pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure
         Some(Format::Json) => json(&comparison),
         Some(Format::Table) | None => text(&comparison),
     })?;
-    Ok(if args.exit_code && !is_same(&comparison) { DIFFERENT } else { 0 })
+    // Not that of a failure: a script must not take an image that is not there for one that differs.
+    Ok(if args.exit_code && !is_same(&comparison) { Kind::Findings.exit_code() } else { 0 })
 }
 
 fn is_same(comparison: &Comparison) -> bool {
-    comparison.before.id == comparison.after.id
-        && comparison.config.is_empty()
-        && comparison.files.is_empty()
-        && own_layers(comparison).iter().all(|layers| layers.is_empty())
+    comparison.before.manifest == comparison.after.manifest
 }
 
 /// Returns the layers of either image that lie above those they have in common.
@@ -60,17 +55,15 @@ fn text(comparison: &Comparison) -> String {
         return "the images are the same\n".to_owned();
     }
     let mut out = String::new();
-    let mut line = |text: &str| out.extend([text, "\n"]);
+    let mut line = |text: &str| out.extend([&visible(text), "\n"]);
     for (mark, image) in [("---", &comparison.before), ("+++", &comparison.after)] {
         line(&format!("{mark} {} {}", short(image.id), image.platform));
     }
-    if !comparison.config.is_empty() {
-        line("configuration:");
-    }
-    for field in &comparison.config {
-        let value =
-            |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
-        line(&format!("  {}: {} → {}", field.field, value(&field.before), value(&field.after)));
+    for (title, fields) in [("configuration:", &comparison.config), ("manifest:", &comparison.manifest)] {
+        if !fields.is_empty() {
+            line(title);
+        }
+        fields.iter().for_each(|field| line(&field_line(field)));
     }
     let own = own_layers(comparison);
     if own.iter().any(|layers| !layers.is_empty()) {
@@ -86,10 +79,23 @@ fn text(comparison: &Comparison) -> String {
     if !comparison.files.is_empty() {
         line(&format!("files: {}", counts(&comparison.files)));
     }
-    for file in &comparison.files {
-        line(&file_line(file));
+    comparison.files.iter().for_each(|file| line(&file_line(file)));
+    if says_nothing(comparison) {
+        line("the documents say the same in other bytes");
     }
     out
+}
+
+/// Whether nothing but the bytes of the documents differs.
+fn says_nothing(comparison: &Comparison) -> bool {
+    let Comparison { config, manifest, files, .. } = comparison;
+    let has_layers = own_layers(comparison).iter().any(|layers| !layers.is_empty());
+    config.is_empty() && manifest.is_empty() && files.is_empty() && !has_layers
+}
+
+fn field_line(field: &FieldDifference) -> String {
+    let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
+    format!("  {}: {} → {}", field.field, value(&field.before), value(&field.after))
 }
 
 fn counts(files: &[FileDifference]) -> String {
@@ -109,6 +115,8 @@ fn file_line(file: &FileDifference) -> String {
             let mut line = format!("  C /{path} (");
             for (index, reason) in reasons.iter().enumerate() {
                 let separator = if index == 0 { "" } else { "; " };
+                let shown =
+                    |value| if reason.aspect == CONTENT { short_content(value) } else { value.to_owned() };
                 let (aspect, before, after) = (&reason.aspect, shown(&reason.before), shown(&reason.after));
                 write!(line, "{separator}{aspect} {before} → {after}").expect("text grows in memory");
             }
@@ -117,8 +125,11 @@ fn file_line(file: &FileDifference) -> String {
     }
 }
 
+/// The aspect that has a digest.
+const CONTENT: &str = "content";
+
 /// Shortens the digest of a content.
-fn shown(value: &str) -> String {
+fn short_content(value: &str) -> String {
     const DIGITS: usize = 12;
     match value.split_once("blake3:") {
         Some((size, hex)) => format!("{size}{}", hex.get(..DIGITS).unwrap_or(hex)),
@@ -133,6 +144,7 @@ struct Json<'a> {
     before: JsonImage<'a>,
     after: JsonImage<'a>,
     config: Vec<JsonField<'a>>,
+    manifest: Vec<JsonField<'a>>,
     common_layers: usize,
     files: Vec<JsonFile<'a>>,
 }
@@ -140,6 +152,7 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct JsonImage<'a> {
     id: String,
+    manifest: String,
     platform: String,
     layers: Vec<JsonLayer<'a>>,
 }
@@ -164,20 +177,22 @@ fn json(comparison: &Comparison) -> String {
         format: 1,
         before: json_image(&comparison.before),
         after: json_image(&comparison.after),
-        config: comparison
-            .config
-            .iter()
-            .map(|field| JsonField { field: &field.field, before: &field.before, after: &field.after })
-            .collect(),
+        config: comparison.config.iter().map(json_field).collect(),
+        manifest: comparison.manifest.iter().map(json_field).collect(),
         common_layers: comparison.common_layers,
         files: comparison.files.iter().map(JsonFile::of).collect(),
     };
     format!("{}\n", serde_json::to_string_pretty(&document).expect("these types always serialize"))
 }
 
+fn json_field(field: &FieldDifference) -> JsonField<'_> {
+    JsonField { field: &field.field, before: &field.before, after: &field.after }
+}
+
 fn json_image(image: &Compared) -> JsonImage<'_> {
     JsonImage {
         id: image.id.to_string(),
+        manifest: image.manifest.to_string(),
         platform: image.platform.to_string(),
         layers: image.layers.iter().map(json_layer).collect(),
     }

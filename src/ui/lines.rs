@@ -104,6 +104,18 @@ pub(crate) fn clean(line: &[u8], is_colour_kept: bool) -> String {
     clean
 }
 
+/// Returns a text of one line with every character as it is, or as an escape where it could act on a terminal.
+pub(crate) fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_hidden(char) {
+            true => visible.extend(char.escape_unicode()),
+            false => visible.push(char),
+        }
+    }
+    visible
+}
+
 /// Whether a character controls a terminal or turns the direction of text.
 fn is_hidden(char: char) -> bool {
     char.is_control()
@@ -238,5 +250,10 @@ mod tests {
     fn headings_have_one_line_and_an_end() {
         assert_eq!(heading("RUN a &&\\\n\t b\x1b[2J", 80), "RUN a &&\\ b");
         assert_eq!(heading("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn what_is_visible_has_every_character_and_none_acts() {
+        assert_eq!(visible("ä a\r\n\x1b[2J\u{9b}\u{202e}"), "ä a\\u{d}\\u{a}\\u{1b}[2J\\u{9b}\\u{202e}");
     }
 }

@@ -26,7 +26,7 @@ use kiln_oci::Digest;
 
 pub(crate) use display::{Display, Mode, show_failure, show_text, stderr_style};
 use lines::block;
-pub(crate) use lines::{Lines, clean, heading};
+pub(crate) use lines::{Lines, clean, heading, visible};
 
 /// Words of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -67,11 +67,14 @@ fn of_byte(path: &str, first: &FirstByte) -> String {
         [before, after] => format!("{before} and {after}"),
     };
     let mut text = format!("{path} differs at byte {} of {sizes}", first.offset);
-    text += &match (&first.text, first.bytes) {
-        (Some([before, after]), _) => format!(": `{before}` and `{after}`"),
-        (None, [Some(before), Some(after)]) => format!(": {before:#04x} and {after:#04x}"),
-        (None, _) => ", where one of them ends".to_owned(),
-    };
+    if first.bytes.contains(&None) {
+        text += ", where one of them ends";
+    }
+    match (&first.text, first.bytes) {
+        (Some([before, after]), _) => text += &format!(": `{before}` and `{after}`"),
+        (None, [Some(before), Some(after)]) => text += &format!(": {before:#04x} and {after:#04x}"),
+        (None, _) => {}
+    }
     match first.hint {
         Some(hint) => format!("{text} ({hint})"),
         None => text,
@@ -160,6 +163,11 @@ mod tests {
                 ],
                 5,
                 "/app/tool differs at byte 4 of 4: `at 1` and `at 2`; also /x (time), and 3 more",
+            ),
+            (
+                vec![with(byte(Some(["", "x"]), [None, Some(120)], [4, 6], None))],
+                1,
+                "/app/tool differs at byte 4 of 4 and 6, where one of them ends: `` and `x`",
             ),
             (vec![changed(".", "mode")], 1, "/ (mode 1 → 2)"),
             (vec![], 0, "the layers differ, though they leave the same files"),

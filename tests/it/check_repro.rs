@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Outcome, TestSpace, confined, requires, users};
+use crate::faults::assert_nothing_left;
+use crate::running::processes_mentioning;
+use crate::support::{Outcome, TestSpace, busybox, confined, requires, users};
 
 /// Steps, and for those that do not make the same again what is said of them.
 const STEPS: [(&str, Option<&str>); 12] = [
@@ -153,4 +157,43 @@ fn copies_are_checked_where_no_steps_run_and_steps_for_a_user_with_a_single_id()
     let context = context(&space, &dockerfile([step].into_iter()));
     let outcome = space.build(&context).arg("--check-repro").by(Some(&user)).run().fails_with(1);
     outcome.says(&["error: 1 of 4 steps", "/hostname differs at byte 0"]);
+}
+
+#[test]
+fn a_cache_mount_is_as_the_first_time_left_it_and_secrets_and_other_roots_are_there_again() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let steps = "RUN --mount=type=cache,target=/cache echo x >> /cache/log; cp /cache/log /made\n\
+        RUN --mount=type=secret,id=token,required wc -c < /run/secrets/token > /length\n\
+        RUN ls / | sort > /names\n";
+    let context = context(&space, &dockerfile([steps.to_owned()].into_iter()));
+    let secret = format!("id=token,src={}", space.file("token", "a secret").display());
+    for root in ["overlay", "copy"] {
+        space.config(&format!("[build]\nroot = \"{root}\"\n"));
+        let call = space.build(&context).args(["--check-repro", "--no-cache", "--secret", &secret]);
+        let outcome = call.run().fails_with(1);
+        let hint = "the second time a cache mount is as the first time left it";
+        outcome
+            .says(&["error: 1 of 6 steps", "/made differs at byte ", "where one of them ends", hint])
+            .never_says(&["a secret"]);
+    }
+}
+
+#[test]
+fn an_interruption_ends_the_second_time_and_the_image_has_its_name() {
+    requires!("root", "busybox");
+    let space = TestSpace::new();
+    let server = busybox::serve(&space);
+    let mark = format!("0.{}", std::process::id());
+    let step = format!("test $(hostname) = buildkitsandbox || sleep 1000{mark}");
+    let context = space.context("context", &[("Dockerfile", &format!("FROM busybox\nRUN {step}\n"))]);
+    let running = space.build(&context).args(["-t", "named", "--check-repro"]).start();
+    while !processes_mentioning(&mark).iter().any(|line| line.starts_with("sleep ")) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+    running.wait().fails_with(130);
+    space.kiln(["inspect", "named"]).run().success();
+    assert_nothing_left(&space, &mark);
+    drop(server);
 }

@@ -12,7 +12,10 @@ fn images() -> TestSpace {
     let space = TestSpace::new();
     let steps = "FROM scratch\nCOPY same /same\nCOPY --chown=OWNER files/ /app/\n";
     for (name, owner, env) in [("one", "1:1", "A=1 B=2"), ("two", "2:1", "A=1 B=3 C=4")] {
-        let dockerfile = format!("{}ENV {env}\nCMD [\"{name}\"]\n", steps.replace("OWNER", owner));
+        let dockerfile = format!(
+            "{}ENV {env}\nCMD [\"{name}\"]\nLABEL \"\x1b[2J\"={name}\n",
+            steps.replace("OWNER", owner)
+        );
         let context = space.context(name, &[("Dockerfile", &dockerfile), ("same", "s"), ("files/kept", "k")]);
         let file = |file: &str| -> PathBuf { context.join("files").join(file) };
         std::fs::write(file(&format!("only {name}\n")), name).unwrap();
@@ -21,6 +24,12 @@ fn images() -> TestSpace {
         let mode = if name == "one" { 0o644 } else { 0o755 };
         std::fs::set_permissions(file("mode"), std::fs::Permissions::from_mode(mode)).unwrap();
         symlink(name, file("link")).unwrap();
+        symlink(format!("blake3:{name}0123456789"), file("looks like a digest")).unwrap();
+        std::fs::write(file("first"), "f").unwrap();
+        match name {
+            "one" => std::fs::hard_link(file("first"), file("second")).unwrap(),
+            _ => std::fs::write(file("second"), "f").unwrap(),
+        }
         match name {
             "one" => std::fs::write(file("kind"), "").unwrap(),
             _ => std::fs::create_dir(file("kind")).unwrap(),
@@ -38,11 +47,14 @@ fn configuration_layers_and_files_are_told_with_the_reason() {
         "  config.Cmd: [\"one\"] → [\"two\"]",
         "  config.Env.B: \"2\" → \"3\"",
         "  config.Env.C: none → \"4\"",
+        "  config.Labels.\\u{1b}[2J: \"one\" → \"two\"",
         "layers: 1 in common",
-        "files: 1 added, 6 changed, 1 deleted",
+        "files: 1 added, 9 changed, 1 deleted",
         "  C /app/kept (owner 1:1 → 2:1)",
         "  C /app/kind (type file → directory)",
         "  C /app/link (target one → two; owner 1:1 → 2:1)",
+        "  C /app/looks like a digest (target blake3:one0123456789 → blake3:two0123456789; owner 1:1 → 2:1)",
+        "  C /app/second (owner 1:1 → 2:1; hard link /app/first → none)",
         "  C /app/mode (mode 0644 → 0755; owner 1:1 → 2:1)",
         "  D /app/only one\\x0a (file)",
         "  A /app/only two\\x0a (file)",
@@ -71,14 +83,24 @@ fn the_same_document_is_there_for_programs() {
 }
 
 #[test]
-fn images_that_are_the_same_say_so_and_the_exit_code_can() {
+fn images_that_hold_the_same_say_how_they_are_kept_otherwise() {
+    let space = TestSpace::new();
+    let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY a /\n"), ("a", "a")]);
+    for compression in ["gzip", "none"] {
+        let flags = ["-t", compression, "--compression", compression];
+        space.build(&context).args(flags).run().success();
+    }
+    let said = space.kiln(["diff", "gzip", "none", "--exit-code"]).run().fails_with(3).text();
+    let fields: Vec<&str> = said.lines().skip(2).map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(fields, ["manifest", "  layers[0].digest", "  layers[0].mediaType", "  layers[0].size"]);
+}
+
+#[test]
+fn images_that_are_the_same_say_so_and_the_exit_code_tells_a_difference_from_a_failure() {
     let space = images();
     let same = space.kiln(["diff", "one", "one", "--exit-code"]).run().success();
     assert_eq!(same.text(), "the images are the same\n");
-    space.kiln(["diff", "one", "two", "--exit-code"]).run().fails_with(1);
-    space
-        .kiln(["diff", "one", "tow"])
-        .run()
-        .fails_with(1)
-        .says(&["no such image: `tow`", "did you mean `two`?"]);
+    space.kiln(["diff", "one", "two", "--exit-code"]).run().fails_with(3);
+    let unknown = space.kiln(["diff", "one", "tow", "--exit-code"]).run().fails_with(1);
+    unknown.says(&["no such image: `tow`", "did you mean `two`?"]);
 }

@@ -1,9 +1,9 @@
-//! What differs between two images: configuration, layers, and files with the reason.
+//! What differs between two images: configuration, manifest, layers, and files with the reason.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kiln_oci::{DiffId, Digest, ImageConfig, Platform};
+use kiln_oci::{DiffId, Digest, ImageConfig, Manifest, Platform};
 use serde_json::Value;
 
 use super::CatalogError;
@@ -30,6 +30,9 @@ pub struct Comparison {
     pub after: Compared,
     /// Fields of the configuration, in their order. What follows from the layers is not among them.
     pub config: Vec<FieldDifference>,
+    /// Fields of the manifest, in their order: what says how the image is kept, not what it is. Blobs of layers that only one image
+    /// has are not among them.
+    pub manifest: Vec<FieldDifference>,
     /// How many layers, from the lowest on, are the same.
     pub common_layers: usize,
     /// Names at which the file systems differ, in their order.
@@ -41,6 +44,8 @@ pub struct Comparison {
 pub struct Compared {
     /// Digest of its configuration.
     pub id: Digest,
+    /// Digest of its manifest.
+    pub manifest: Digest,
     /// Its platform.
     pub platform: Platform,
     /// Its layers, base first.
@@ -60,10 +65,10 @@ pub struct LayerRow {
     pub created_by: String,
 }
 
-/// A field of the configuration that differs.
+/// A field of a document that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldDifference {
-    /// Its path: `config.Env.PATH`, `history[2].created_by`.
+    /// Its path, as the document has it: `config.Env.PATH`, `history[2].created_by`.
     pub field: String,
     /// What it was; `None` where it was not there.
     pub before: Option<Value>,
@@ -106,8 +111,10 @@ pub async fn compare(
             }
             false => Vec::new(),
         };
-        let config = field_differences(&before.config, &after.config);
-        Ok(Comparison { before: before.row, after: after.row, config, common_layers, files })
+        let config = differences(&of_itself(&before.config), &of_itself(&after.config));
+        let kept = |found: &Found| as_kept(&found.manifest, common_layers);
+        let manifest = differences(&kept(&before), &kept(&after));
+        Ok(Comparison { before: before.row, after: after.row, config, manifest, common_layers, files })
     })
     .await
 }
@@ -116,6 +123,7 @@ struct Found {
     row: Compared,
     layers: Vec<Layer>,
     config: Value,
+    manifest: Value,
 }
 
 impl Found {
@@ -123,9 +131,11 @@ impl Found {
         let store = &workshop.store;
         let chosen = choose(store, text, &locate(store, text)?.descriptor, platform)?;
         let layers = layers_of(store, &chosen.image)?;
-        let id = chosen.image.manifest.config.digest;
-        let raw = document::<ImageConfig>(store, &id)?;
-        let config = serde_json::from_slice(raw.bytes()).expect("the document was read as JSON before");
+        let (id, manifest) = (chosen.image.manifest.config.digest, chosen.image.descriptor.digest);
+        let value =
+            |bytes: &[u8]| serde_json::from_slice(bytes).expect("the document was read as JSON before");
+        let config = value(document::<ImageConfig>(store, &id)?.bytes());
+        let kept = value(document::<Manifest>(store, &manifest)?.bytes());
         let history = chosen.config.history.iter().filter(|line| !line.empty_layer);
         let mut created_by = history.map(|line| line.created_by.clone().unwrap_or_default());
         let row = |layer: &Layer| LayerRow {
@@ -135,20 +145,36 @@ impl Found {
             created_by: created_by.next().unwrap_or_default(),
         };
         let rows = layers.iter().map(row).collect();
-        Ok(Self { row: Compared { id, platform: chosen.platform(), layers: rows }, layers, config })
+        let row = Compared { id, manifest, platform: chosen.platform(), layers: rows };
+        Ok(Self { row, layers, config, manifest: kept })
     }
 }
 
-/// Returns where two configurations differ. The diff ids are not looked at: whoever compares layers tells them.
-fn field_differences(before: &Value, after: &Value) -> Vec<FieldDifference> {
+/// Returns a configuration without the diff ids: whoever compares layers tells them.
+fn of_itself(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Value::Object(fields) = &mut config {
+        fields.remove("rootfs");
+    }
+    config
+}
+
+/// Returns a manifest without what says which configuration it has and what its layers from `common` on are.
+fn as_kept(manifest: &Value, common: usize) -> Value {
+    let mut manifest = manifest.clone();
+    if let Some(Value::Array(layers)) = manifest.get_mut("layers") {
+        layers.truncate(common);
+    }
+    if let Some(Value::Object(config)) = manifest.get_mut("config") {
+        config.retain(|name, _| name != "digest" && name != "size");
+    }
+    manifest
+}
+
+/// Returns where two documents differ.
+fn differences(before: &Value, after: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
-    let without_layers = |config: &Value| match config {
-        Value::Object(fields) => {
-            Value::Object(fields.clone().into_iter().filter(|(name, _)| name != "rootfs").collect())
-        }
-        other => other.clone(),
-    };
-    compare_values("", Some(&without_layers(before)), Some(&without_layers(after)), &mut found);
+    compare_values("", Some(before), Some(after), &mut found);
     found
 }
 
@@ -168,12 +194,13 @@ fn compare_values(
         return;
     };
     let found_before = found.len();
-    let added = new.iter().filter(|(name, _)| !old.iter().any(|(other, _)| other == name));
-    for (name, _) in old.iter().chain(added) {
-        let value = |of: &[(String, Value)]| {
-            of.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
-        };
-        compare_values(&format!("{field}{name}"), value(&old).as_ref(), value(&new).as_ref(), found);
+    // Of parts with one name, which only the environment may have, the first counts.
+    let by_name =
+        |of: &'_ [(String, Value)]| -> BTreeMap<String, Value> { of.iter().rev().cloned().collect() };
+    let (old_values, new_values) = (by_name(&old), by_name(&new));
+    let mut seen = BTreeSet::new();
+    for (name, _) in old.iter().chain(&new).filter(|(name, _)| seen.insert(name)) {
+        compare_values(&format!("{field}{name}"), old_values.get(name), new_values.get(name), found);
     }
     if found.len() == found_before {
         // The same parts in another order.
@@ -223,7 +250,7 @@ mod tests {
             "history": [{ "created_by": "one" }, { "created_by": "2" }, { "empty_layer": true }],
             "rootfs": { "diff_ids": ["b"] },
         });
-        let said: Vec<String> = field_differences(&before, &after)
+        let said: Vec<String> = differences(&of_itself(&before), &of_itself(&after))
             .iter()
             .map(|one| {
                 let value = |value: &Option<Value>| value.as_ref().map_or("-".to_owned(), Value::to_string);
@@ -242,10 +269,29 @@ mod tests {
                 r#"history[2] - {"empty_layer":true}"#,
             ]
         );
-        assert_eq!(field_differences(&before, &before), []);
-        let ordered = |list: [&str; 2]| json!({ "config": { "Env": list } });
-        let found = field_differences(&ordered(["A=1", "B=2"]), &ordered(["B=2", "A=1"]));
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].field, "config.Env");
+        assert_eq!(differences(&before, &before), []);
+        let list = |list: &[&str]| json!({ "config": { "Env": list } });
+        for (before, after, expected) in [
+            (list(&["A=1", "B=2"]), list(&["B=2", "A=1"]), "config.Env"),
+            (list(&["A=1", "A=1"]), list(&["A=2", "A=2"]), "config.Env.A"),
+        ] {
+            let found = differences(&before, &after);
+            assert_eq!(found.iter().map(|one| one.field.as_str()).collect::<Vec<_>>(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_compared_without_what_configuration_and_layers_tell() {
+        let manifest = |config: &str, layers: &[&str]| {
+            let layers: Vec<Value> = layers.iter().map(|digest| json!({ "digest": digest })).collect();
+            json!({ "config": { "digest": config, "mediaType": "c" }, "layers": layers })
+        };
+        let (before, after) = (manifest("a", &["gzip", "x"]), manifest("b", &["zstd", "y", "z"]));
+        let fields = |common| -> Vec<String> {
+            let found = differences(&as_kept(&before, common), &as_kept(&after, common));
+            found.into_iter().map(|one| one.field).collect()
+        };
+        assert_eq!(fields(1), ["layers[0].digest"]);
+        assert_eq!(fields(0), Vec::<String>::new());
     }
 }

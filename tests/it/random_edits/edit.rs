@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::project::{NAMES, Node, Project, earlier, instruction, value};
 
 const IGNORED: [&str; 5] = ["**/*.log", "lib", "src/deep", "!src/deep/c", "b.txt"];
-const FLAGS: [&str; 7] = [
+const FLAGS: [&str; 8] = [
     "--target=left",
     "--compression=zstd",
     "--compression=none",
@@ -12,12 +12,13 @@ const FLAGS: [&str; 7] = [
     "--timestamp=86400",
     "--network=none",
     "--compat=buildkit",
+    "--args=referenced",
 ];
 const PRAGMAS: [&str; 3] = ["# kiln: cache=off", "# kiln: cache=ttl:1h", "# a remark"];
 
 /// Changes something, and returns what.
 pub(super) fn edit(project: &mut Project, chance: &mut Chance) -> String {
-    match chance.below(16) {
+    match chance.below(18) {
         0..=2 => content(project, chance),
         3 => mode(project, chance),
         4 => rename(project, chance),
@@ -30,7 +31,9 @@ pub(super) fn edit(project: &mut Project, chance: &mut Chance) -> String {
         11..=12 => replace(project, chance),
         13 => insert(project, chance),
         14 => remove(project, chance),
-        _ => swap(project, chance),
+        15 => swap(project, chance),
+        16 => hard(project, chance),
+        _ => around(project, chance),
     }
 }
 
@@ -77,6 +80,22 @@ fn link(project: &mut Project, chance: &mut Chance) -> String {
     format!("src/link leads to {target}")
 }
 
+fn hard(project: &mut Project, chance: &mut Chance) -> String {
+    let target = if chance.once_in(2) { "a" } else { "src/a" };
+    project.nodes.insert("src/same".to_owned(), Node::Hard(target));
+    format!("src/same is {target}, too")
+}
+
+/// Changes what stands outside of context and Dockerfile.
+fn around(project: &mut Project, chance: &mut Chance) -> String {
+    match chance.below(3) {
+        0 => project.which = if project.which == "base" { "tools" } else { "base" },
+        1 => project.side = if project.side == "." { "src" } else { "." },
+        _ => project.secret = value(chance),
+    }
+    format!("$WHICH is {}, side is {}, the secret is {:?}", project.which, project.side, project.secret)
+}
+
 fn ignore(project: &mut Project, chance: &mut Chance) -> String {
     let pattern = chance.one(&IGNORED);
     if project.ignored.contains(&pattern) {
@@ -108,7 +127,10 @@ fn flag(project: &mut Project, chance: &mut Chance) -> String {
 
 fn base(project: &mut Project, chance: &mut Chance) -> String {
     let number = chance.below(project.stages.len());
-    project.stages[number].base = earlier(chance, number).to_owned();
+    project.stages[number].base = match number > 0 && chance.once_in(3) {
+        true => "$WHICH".to_owned(),
+        false => earlier(chance, number).to_owned(),
+    };
     format!("stage {number} stands on {}", project.stages[number].base)
 }
 

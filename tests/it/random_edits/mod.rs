@@ -45,12 +45,13 @@ fn edited(seed: u64, count: u64) -> u64 {
     // One that can be built: edits that break it are taken back.
     let mut project = loop {
         let project = Project::new(&mut chance);
-        project.write(&context);
-        if built(&space, &context, &warm, &project.flags()).is_some() {
+        project.write(&context, None);
+        if built(&space, &context, &warm, &project.flags(&context)).is_some() {
             break project;
         }
     };
     let (mut history, mut states, mut succeeded) = (Vec::new(), vec![project.clone()], 0);
+    let mut written = project.clone();
     for _ in 0..count {
         let last = project.clone();
         if chance.once_in(8) {
@@ -60,8 +61,9 @@ fn edited(seed: u64, count: u64) -> u64 {
             history.push(edit(&mut project, &mut chance));
         }
         states.push(project.clone());
-        project.write(&context);
-        let mut flags = project.flags();
+        project.write(&context, Some(&written));
+        written = project.clone();
+        let mut flags = project.flags(&context);
         let by_cache = built(&space, &context, &warm, &flags);
         flags.push("--no-cache".to_owned());
         let from_nothing = built(&space, &context, &fresh, &flags);

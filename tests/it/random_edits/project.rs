@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::chance::Chance;
 use crate::support::sketch;
@@ -28,6 +28,8 @@ pub(super) enum Node {
     Link(String),
     /// An archive that holds a file with this text.
     Archive(String),
+    /// Another name of this one, if that is a file; else a file of its own.
+    Hard(&'static str),
 }
 
 /// A stage of the Dockerfile.
@@ -47,6 +49,12 @@ pub(super) struct Project {
     pub(super) stages: Vec<Stage>,
     pub(super) arguments: BTreeMap<&'static str, String>,
     pub(super) flags: Vec<&'static str>,
+    /// What `$WHICH` means where it stands in FROM.
+    pub(super) which: &'static str,
+    /// The directory that the context `side` is.
+    pub(super) side: &'static str,
+    /// The value of a secret, of which nothing may depend.
+    pub(super) secret: String,
 }
 
 impl Project {
@@ -58,6 +66,9 @@ impl Project {
             stages: Vec::new(),
             arguments: BTreeMap::new(),
             flags: Vec::new(),
+            which: "base",
+            side: ".",
+            secret: value(chance),
         };
         for name in NAMES {
             if !chance.once_in(4) {
@@ -75,35 +86,42 @@ impl Project {
         project
     }
 
-    /// Writes the context anew.
-    pub(super) fn write(&self, directory: &Path) {
-        if directory.exists() {
-            fs::remove_dir_all(directory).unwrap();
+    /// Writes the context: what is as in `before` is left alone, and a file that has another text stays the same file.
+    pub(super) fn write(&self, directory: &Path, before: Option<&Self>) {
+        if before.is_none() {
+            drop(fs::remove_dir_all(directory));
+            fs::create_dir(directory).unwrap();
+            fs::copy("/bin/busybox", directory.join("busybox")).unwrap();
         }
-        fs::create_dir(directory).unwrap();
-        fs::copy("/bin/busybox", directory.join("busybox")).unwrap();
+        let nothing = BTreeMap::new();
+        let had = before.map_or(&nothing, |before| &before.nodes);
+        for (name, node) in had {
+            let stays = matches!((node, self.nodes.get(name)), (Node::File(..), Some(Node::File(..))));
+            if !stays && self.nodes.get(name) != Some(node) {
+                fs::remove_file(directory.join(name)).unwrap();
+            }
+        }
+        for (name, node) in self.nodes.iter().filter(|(name, node)| had.get(*name) != Some(*node)) {
+            write_node(&directory.join(name), node);
+        }
         for (name, node) in &self.nodes {
-            let path = directory.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            match node {
-                Node::File(text, mode) => {
-                    fs::write(&path, text).unwrap();
-                    fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
-                }
-                Node::Link(target) => symlink(target, &path).unwrap(),
-                Node::Archive(text) => {
-                    let lines = format!("packed/\npacked/file: {}\n", text.trim_end());
-                    fs::write(&path, sketch::archive(&sketch::parse(&lines))).unwrap();
+            if let Node::Hard(target) = node {
+                let path = directory.join(name);
+                drop(fs::remove_file(&path));
+                match self.nodes.get(*target) {
+                    Some(Node::File(..)) => fs::hard_link(directory.join(target), path).unwrap(),
+                    _ => fs::write(path, "alone").unwrap(),
                 }
             }
         }
         fs::write(directory.join("Dockerfile"), self.dockerfile()).unwrap();
         fs::write(directory.join(".dockerignore"), self.ignored.join("\n")).unwrap();
+        fs::write(secret_of(directory), &self.secret).unwrap();
     }
 
     /// Returns the text of the Dockerfile.
     pub(super) fn dockerfile(&self) -> String {
-        let mut text = "FROM scratch AS tools\nCOPY busybox /bin/busybox\n\
+        let mut text = "ARG WHICH=base\nFROM scratch AS tools\nCOPY busybox /bin/busybox\n\
             RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n"
             .to_owned();
         for (stage, name) in self.stages.iter().zip(STAGE_NAMES) {
@@ -114,12 +132,38 @@ impl Project {
     }
 
     /// Returns the flags it is built with.
-    pub(super) fn flags(&self) -> Vec<String> {
+    pub(super) fn flags(&self, directory: &Path) -> Vec<String> {
+        let more = [
+            format!("--build-arg=WHICH={}", self.which),
+            format!("--build-context=side={}", directory.join(self.side).display()),
+            format!("--secret=id=token,src={}", secret_of(directory).display()),
+        ];
         let arguments = self
             .arguments
             .iter()
             .flat_map(|(name, value)| ["--build-arg".to_owned(), format!("{name}={}", value.trim_end())]);
-        self.flags.iter().map(|flag| (*flag).to_owned()).chain(arguments).collect()
+        self.flags.iter().map(|flag| (*flag).to_owned()).chain(arguments).chain(more).collect()
+    }
+}
+
+/// Where the secret is, outside of the context.
+fn secret_of(directory: &Path) -> PathBuf {
+    directory.with_extension("secret")
+}
+
+fn write_node(path: &Path, node: &Node) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    match node {
+        Node::File(text, mode) => {
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        Node::Link(target) => symlink(target, path).unwrap(),
+        Node::Archive(text) => {
+            let lines = format!("packed/\npacked/file: {}\n", text.trim_end());
+            fs::write(path, sketch::archive(&sketch::parse(&lines))).unwrap();
+        }
+        Node::Hard(_) => {}
     }
 }
 
@@ -161,7 +205,8 @@ fn copy(chance: &mut Chance, number: usize) -> String {
         "--link --chown=5 ",
     ];
     let flag = chance.one(&flags);
-    match chance.below(6) {
+    match chance.below(7) {
+        6 => format!("COPY {flag}--from=side . /side/"),
         0 => format!("COPY {flag}. {place}"),
         1 => format!("COPY {flag}src {place}"),
         2 => format!("COPY {flag}*.txt src/*.txt {}", if place == "file" { "/out/" } else { place }),
@@ -187,9 +232,10 @@ fn add(chance: &mut Chance) -> String {
     }
 }
 
-/// Commands whose outcome follows from what they see.
-const COMMANDS: [&str; 11] = [
-    "find / -xdev ! -path '/etc/*' -type f -print0 | sort -z | xargs -0 md5sum > /made",
+/// Commands whose outcome follows from what they see. What a pipe writes to is there before or after `find` looks, as chance has it,
+/// so it is not looked for.
+const COMMANDS: [&str; 14] = [
+    "find / -xdev ! -path '/etc/*' ! -path /made -type f -print0 | sort -z | xargs -0 md5sum > /made",
     "find /app /out ! -type d -print0 2>/dev/null | sort -z | xargs -r -0 stat -c '%n %a %u %g %s %Y' > /made; true",
     "find /app /out -type d -print0 2>/dev/null | sort -z | xargs -r -0 stat -c '%n %a %u %g %Y' >> /made; true",
     "mkdir -p /app/dir; echo \"$NAME $OTHER\" > /app/dir/variables",
@@ -199,11 +245,18 @@ const COMMANDS: [&str; 11] = [
     "mkdir -p /out; ln -sf ../made /out/link; echo x >> /made; ln -f /made /hard",
     "chmod -R go-w /app 2>/dev/null; true",
     "true",
+    "rm -f /made /app/b.txt /out/a; echo few > /few",
+    "cat /app/b.txt /app/src/b.txt 2>/dev/null | wc -l > /made; true",
+    "test -L /out || { rm -rf /out; mkdir -p /real; ln -s real /out; }; true",
     "mkdir -p /a/b; mkfifo /a/b/pipe; chown 9:9 /a/b; touch /a/empty",
 ];
 
 fn run(chance: &mut Chance, number: usize) -> String {
-    match chance.below(9) {
+    match chance.below(11) {
+        9 => "RUN --mount=type=secret,id=token,required test -e /run/secrets/token && echo secret > /made"
+            .to_owned(),
+        10 => "RUN --mount=type=bind,from=side,target=/from find /from -type f | sort | md5sum > /bound"
+            .to_owned(),
         0 => format!(
             "RUN --mount=type=bind,target=/source,source={} find /source -type f -print0 | sort -z | xargs -r -0 md5sum > /bound",
             chance.one(&["src", "src/deep", "lib", ""])

@@ -1,4 +1,6 @@
 //! Random system calls about owners, modes, names and ids, the same on every rung: what each answers, and what it leaves.
+//!
+//! `KILN_CALL_SEEDS` is the number of seeds, `KILN_CALL_SEED` the first one.
 
 use std::path::Path;
 
@@ -7,8 +9,12 @@ use crate::support::space::repository;
 use crate::support::users::{self, User};
 use crate::support::{TestSpace, requires};
 
-/// Each is some 1,500 calls in a step, and as many in the next one, which finds files of the first.
-const SEEDS: std::ops::RangeInclusive<u32> = 1..=6;
+/// Seeds where nobody says how many. Each is some 1,500 calls in a step, and as many in the next one, which finds files of the first.
+const SEEDS_DEFAULT: u32 = 6;
+
+fn number(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
 
 /// Builds with one seed; returns what was printed, and the image.
 fn build(space: &TestSpace, context: &Path, user: Option<&User>) -> (String, String) {
@@ -29,7 +35,8 @@ fn compare(space: &TestSpace, users: &[&User], root: &str, more: &str) {
     let words = [Path::new("-static"), Path::new("-O1"), Path::new("-o"), &program, &source];
     let compiled = peers::output("cc", words);
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    for seed in SEEDS {
+    let first = number("KILN_CALL_SEED", 1);
+    for seed in first..first + number("KILN_CALL_SEEDS", SEEDS_DEFAULT) {
         let run = |seed: u32| format!("RUN [\"/calls\",\"{seed}\",\"20\",\"{root}\"{more}]\n");
         let dockerfile = format!("FROM scratch\nCOPY calls /calls\n{}{}", run(seed), run(seed + 1000));
         std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();

@@ -35,8 +35,13 @@ pub enum Aspect {
     Time,
     /// An extended attribute, by its name.
     Xattr(Vec<u8>),
-    /// Which names are hard links of each other.
-    Links,
+    /// Of which file it is one more name: the first name of that, unless this is the first itself.
+    Links {
+        /// In the first tree.
+        before: Option<ArchivePath>,
+        /// In the second.
+        after: Option<ArchivePath>,
+    },
 }
 
 impl Tree {
@@ -52,8 +57,10 @@ impl Tree {
             let aspects = match (old, new) {
                 (Some(old), Some(new)) => {
                     let mut aspects = aspects(old, new);
-                    if links_before.get(path) != links_after.get(path) {
-                        aspects.push(Aspect::Links);
+                    let (before, after) = (links_before.get(path), links_after.get(path));
+                    if before != after {
+                        let first = |name: Option<&&ArchivePath>| name.map(|name| (*name).clone());
+                        aspects.push(Aspect::Links { before: first(before), after: first(after) });
                     }
                     aspects
                 }
@@ -185,6 +192,6 @@ mod tests {
         let mut copied = linked.clone();
         linked.link(path("b"), &path("a")).unwrap();
         copied.insert(path("b"), file("x", Metadata::with_mode(0o644)));
-        assert_eq!(said(&linked, &copied), ["C b [Links]"]);
+        assert_eq!(said(&linked, &copied), ["C b [Links { before: Some(`a`), after: None }]"]);
     }
 }

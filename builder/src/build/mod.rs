@@ -34,6 +34,7 @@ use crate::interrupt::Interrupt;
 use crate::journal::build_id;
 use crate::lanes::{blocking, discard};
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
+use crate::mounts::Travels;
 use crate::plan::Plan;
 use crate::plan::key::KeyBase;
 use crate::progress::{Notice, Progress, ProgressEvent};
@@ -168,10 +169,24 @@ async fn make(
     let images = assemble_images(request, plan, &solution, *timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(workshop, request, &descriptor, progress, interrupt).await?;
+    send_mounts(bench, interrupt).await;
     let again = Again { bench, plan, keys, solution: &solution, interrupt };
     let repeated = repeating::repeat(again, &chosen, request.jobs).await;
     let repeated = repeated.map_err(|error| BuildError::solve(error, plan, source))?;
     Ok((images, descriptor, names, repeated))
+}
+
+/// Sends the cache mounts that steps have used to the caches that take them.
+async fn send_mounts(bench: &Arc<Bench>, interrupt: &Interrupt) {
+    if !bench.travels.has_to_leave() {
+        return;
+    }
+    let own = Arc::clone(bench);
+    let sent = bench.workshop.lanes.wait(move || own.travels.send(own.travel()));
+    tokio::select! {
+        () = interrupt.raised() => {}
+        () = sent => {}
+    }
 }
 
 /// Does work, and meanwhile writes to caches what it finds out. What a build that failed has found out is written, too; who ends
@@ -358,6 +373,7 @@ async fn prepare(
         no_cache: request.no_cache.clone(),
         tiers: Tiers::new(&request.cache_from),
         exports: Exports::new(&request.cache_to, plan),
+        travels: Travels::new(&request.cache_from, &request.cache_to),
         key_base: KeyBase {
             epoch: timestamp.files(),
             compression: request.compression.to_string(),

@@ -43,6 +43,15 @@ pub struct RepositoryCache {
     prefix: String,
 }
 
+/// A cache that is asked for what the store does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSource {
+    /// Where it is.
+    pub place: CachePlace,
+    /// Whether it is asked for cache mounts, too.
+    pub has_mounts: bool,
+}
+
 /// A cache that is given what a build finds out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheTarget {
@@ -52,6 +61,8 @@ pub struct CacheTarget {
     pub extent: CacheExtent,
     /// Whether a build succeeds that could not write it.
     pub ignores_errors: bool,
+    /// Whether it gets the cache mounts that steps used.
+    pub takes_mounts: bool,
 }
 
 /// Which steps go to a cache.

@@ -40,6 +40,7 @@ pub struct Doubts(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     blobs: BTreeMap<Digest, Doubt>,
+    entries: BTreeSet<(CachePlace, String)>,
     places: BTreeMap<CachePlace, Trouble>,
     failed: BTreeSet<CachePlace>,
     rounds: BTreeMap<CachePlace, u32>,
@@ -51,6 +52,16 @@ impl Doubts {
         let mut state = self.locked();
         state.blobs.insert(digest, doubt);
         state.failed.insert(place.clone());
+    }
+
+    /// Takes note of an entry that leads to nothing good.
+    pub fn entry(&self, place: &CachePlace, name: &str) {
+        self.locked().entries.insert((place.clone(), name.to_owned()));
+    }
+
+    /// Whether an entry is known to lead to nothing good.
+    pub fn is_bad_entry(&self, place: &CachePlace, name: &str) -> bool {
+        self.locked().entries.contains(&(place.clone(), name.to_owned()))
     }
 
     /// Takes note of a place that cannot be asked. Returns whether that is news.

@@ -84,6 +84,12 @@ pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'stati
     }
 }
 
+/// Waits for a future on a thread of [`blocking`] or [`Lanes::wait`], where alone that is possible: for synchronous work that asks
+/// somebody now and then.
+pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
 /// Runs `job`, which blocks, on a thread where nobody waits for it. A process that ends meanwhile leaves it undone.
 pub fn unattended(job: impl FnOnce() + Send + 'static) {
     #[expect(clippy::disallowed_methods, reason = "this is the lane")]
@@ -122,6 +128,11 @@ mod tests {
     async fn jobs_give_their_results() {
         let lanes = Lanes::new(1);
         assert_eq!((lanes.cpu(|| 1).await, lanes.wait(|| 2).await, lanes.net(async { 3 }).await), (1, 2, 3));
+    }
+
+    #[tokio::test]
+    async fn blocking_work_waits_for_futures() {
+        assert_eq!(Lanes::new(1).wait(|| wait_for(async { 1 })).await, 1);
     }
 
     #[test]

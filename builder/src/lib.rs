@@ -52,8 +52,6 @@ pub mod upkeep;
 
 pub mod catalog;
 
-pub mod mounts;
-
 pub mod export;
 
 pub mod image;
@@ -61,6 +59,8 @@ pub mod image;
 pub mod solve;
 
 pub mod transform;
+
+pub mod mounts;
 
 pub mod source;
 

@@ -15,7 +15,7 @@ use kiln_sandbox::Streams;
 
 use crate::agents::AgentSources;
 pub use crate::cache_place::{
-    Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, PREFIX_CHARS_MAX, RepositoryCache,
+    Bucket, BucketCache, CacheExtent, CachePlace, CacheSource, CacheTarget, PREFIX_CHARS_MAX, RepositoryCache,
 };
 use crate::git_reference::GitReference;
 use crate::plan::{Network, Ulimit};
@@ -78,7 +78,7 @@ pub struct BuildRequest {
     /// Who is given a shell in a RUN that fails; nobody when absent.
     pub on_error: Option<Attendant>,
     /// Caches that are asked for what the store does not have, in this order.
-    pub cache_from: Vec<CachePlace>,
+    pub cache_from: Vec<CacheSource>,
     /// Caches that are given what is found out.
     pub cache_to: Vec<CacheTarget>,
 }

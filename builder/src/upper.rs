@@ -180,6 +180,12 @@ fn device_text((letter, Device { major, minor }): (char, Device)) -> String {
     format!("{letter}:{major}:{minor}")
 }
 
+/// Returns the owner that the attribute says.
+pub fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
+    let (uid, gid) = std::str::from_utf8(value).ok()?.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
 /// Writes or takes away the attribute that says whose a file or directory is. Other things carry no attributes.
 ///
 /// # Errors

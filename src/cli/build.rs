@@ -49,10 +49,10 @@ pub(crate) struct BuildArgs {
     /// Stages that take nothing from the cache
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
-    /// A cache to ask for what the store does not have: type=registry|local|s3[,…], or a repository
+    /// A cache to ask for what the store does not have: type=registry|local|s3[,mounts=true][,…], or a repository
     #[arg(long, value_name = "SPEC")]
     pub(crate) cache_from: Vec<String>,
-    /// A cache to give what this build finds out: type=registry|local|s3[,mode=max][,ignore-error=true][,…], or a repository
+    /// A cache to give what this build finds out: type=registry|local|s3[,mode=max][,mounts=true][,ignore-error=true][,…], or a repository
     #[arg(long, value_name = "SPEC")]
     pub(crate) cache_to: Vec<String>,
     /// Which ARGs a RUN sees, and is made again for: those that are declared before it, or only those that its text names [default: declared]

@@ -16,7 +16,7 @@ use crate::settings::now_seconds;
 use crate::ui::{human, show_failure, show_text, stderr_style, table};
 use kiln_builder::Workshop;
 use kiln_builder::mounts::{
-    self, ArchiveWriter, Directory, Exported, FarMounts, MountRow, MountsError, Patience, Replace,
+    self, ArchiveWriter, Directory, Exported, FarMounts, LEFT_OUT, MountRow, MountsError, Patience, Replace,
 };
 
 /// Does what is to be done with a part of the cache.
@@ -138,7 +138,7 @@ fn said(id: &str, exported: Exported) -> String {
     };
     match left_out {
         0 => format!("{id}: {what}\n"),
-        _ => format!("{id}: {what}; {left_out} left out: devices and names that begin with `.wh.`\n"),
+        _ => format!("{id}: {what}; {left_out} left out: {LEFT_OUT}\n"),
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Keys and types that buildx has and that are not built here are rows of tables: an error that names them.
 
-use kiln_builder::request::{Bucket, BucketCache, CacheExtent, CachePlace, CacheTarget, RepositoryCache};
+use kiln_builder::request::{
+    Bucket, BucketCache, CacheExtent, CachePlace, CacheSource, CacheTarget, RepositoryCache,
+};
 use kiln_oci::Reference;
 
 use super::SpecError;
@@ -47,12 +49,15 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("disable_accept_encoding", "nothing is asked for in another encoding; leave it out"),
 ];
 
+/// The key that has cache mounts travel, too. buildx has none like it.
+const MOUNTS: &str = "mounts";
+
 /// Keys of buildx whose only value here is the one that it has by itself.
 const FIXED_KEYS: &[&str] = &["image-manifest", "oci-mediatypes"];
 
 /// Reads the caches to ask, in order.
-pub(super) fn sources(lines: &[String], settings: &Settings) -> Result<Vec<CachePlace>, SpecError> {
-    let source = |line: &String| Spec::read(FROM, line)?.place("src", settings);
+pub(super) fn sources(lines: &[String], settings: &Settings) -> Result<Vec<CacheSource>, SpecError> {
+    let source = |line: &String| Spec::read(FROM, line)?.source(settings);
     lines.iter().map(source).collect()
 }
 
@@ -83,7 +88,7 @@ struct Spec<'a> {
 
 /// Which keys a type has, as a source or as a target.
 fn keys_of(flag: &str, kind: &str) -> Vec<&'static str> {
-    let mut keys = vec!["type"];
+    let mut keys = vec!["type", MOUNTS];
     keys.extend(match (kind, flag) {
         ("registry", _) => &["ref"][..],
         ("local", FROM) => &["src"],
@@ -160,6 +165,14 @@ impl<'a> Spec<'a> {
         Err(self.error(format!("type `{}` has no key `{key}` here", self.kind)).with_hint(hint))
     }
 
+    fn source(&self, settings: &Settings) -> Result<CacheSource, SpecError> {
+        Ok(CacheSource { place: self.place("src", settings)?, has_mounts: self.has_mounts()? })
+    }
+
+    fn has_mounts(&self) -> Result<bool, SpecError> {
+        Ok(self.truth(MOUNTS)?.unwrap_or(false))
+    }
+
     fn target(&self, settings: &Settings) -> Result<CacheTarget, SpecError> {
         for key in FIXED_KEYS {
             if self.truth(key)? == Some(false) {
@@ -176,6 +189,7 @@ impl<'a> Spec<'a> {
                 Some(other) => return Err(self.error(format!("`mode` is `min` or `max`, not `{other}`"))),
             },
             ignores_errors: self.truth("ignore-error")?.unwrap_or(false),
+            takes_mounts: self.has_mounts()?,
         })
     }
 
@@ -262,8 +276,12 @@ mod tests {
     }
 
     fn source(line: &str) -> Result<CachePlace, String> {
-        let places = sources(&[line.to_owned()], &settings()).map_err(said)?;
-        Ok(places.into_iter().next().unwrap())
+        sourced(line).map(|source| source.place)
+    }
+
+    fn sourced(line: &str) -> Result<CacheSource, String> {
+        let sources = sources(&[line.to_owned()], &settings()).map_err(said)?;
+        Ok(sources.into_iter().next().unwrap())
     }
 
     fn target(line: &str) -> Result<CacheTarget, String> {
@@ -290,7 +308,12 @@ mod tests {
 
     #[test]
     fn targets_have_a_mode_and_may_ignore_errors() {
-        let wanted = |place, extent, ignores_errors| CacheTarget { place, extent, ignores_errors };
+        let wanted = |place, extent, ignores_errors| CacheTarget {
+            place,
+            extent,
+            ignores_errors,
+            takes_mounts: false,
+        };
         for (line, expected) in [
             ("type=local,dest=/c", wanted(CachePlace::Local("/c".into()), CacheExtent::Results, false)),
             ("type=registry,ref=a,mode=min", wanted(registry("a"), CacheExtent::Results, false)),
@@ -305,6 +328,20 @@ mod tests {
     }
 
     #[test]
+    fn mounts_travel_where_that_is_asked_for() {
+        for (keys, expected) in [("", Ok(false)), (",mounts=true", Ok(true)), (",mounts=0", Ok(false))] {
+            for kind in ["registry,ref=a", "local,src=/c", "s3,region=r,bucket=b"] {
+                let line = format!("type={kind}{keys}");
+                assert_eq!(sourced(&line).map(|source| source.has_mounts), expected, "{line}");
+                let line = line.replace("src=", "dest=");
+                assert_eq!(target(&line).map(|target| target.takes_mounts), expected, "{line}");
+            }
+        }
+        let says = Err("`mounts` is `true` or `false`, not `all`".to_owned());
+        assert_eq!(sourced("type=registry,ref=a,mounts=all").map(drop), says);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         for (line, says) in [
             ("", "it is empty"),
@@ -314,10 +351,13 @@ mod tests {
             ("type=local,src=", "`src=` is missing"),
             ("type=local,src=a,src=b", "`src` is given twice"),
             ("type=local,oops", "`oops` is not of the form key=value"),
-            ("type=local,dest=x", "type `local` has no key `dest` here (its keys are `type`, `src`)"),
+            (
+                "type=local,dest=x",
+                "type `local` has no key `dest` here (its keys are `type`, `mounts`, `src`)",
+            ),
             (
                 "type=registry,ref=a,mode=max",
-                "type `registry` has no key `mode` here (its keys are `type`, `ref`)",
+                "type `registry` has no key `mode` here (its keys are `type`, `mounts`, `ref`)",
             ),
             ("type=registry", "`ref=` is missing"),
             ("type=s3,bucket=b", "`region=` is missing, and AWS_REGION is not set"),
@@ -378,8 +418,8 @@ mod tests {
             ),
         ] {
             let settings = Settings::for_test(variables, Path::new("/"));
-            let places = sources(&[line.to_owned()], &settings).map_err(said);
-            assert_eq!(places, Ok(vec![CachePlace::S3(expected)]), "{line}");
+            let source = CacheSource { place: CachePlace::S3(expected), has_mounts: false };
+            assert_eq!(sources(&[line.to_owned()], &settings).map_err(said), Ok(vec![source]), "{line}");
         }
     }
 

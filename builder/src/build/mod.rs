@@ -36,6 +36,7 @@ use crate::repeated::Repeated;
 use crate::request::{BuildRequest, OutputSpec, Timestamp};
 use crate::solve::{Solution, solve};
 use crate::source::context::Context;
+use crate::transform::Bench;
 use crate::workshop::Workshop;
 use mending::{MENDS_MAX, can_repeat, mended};
 use ready::{Order, Ready, make_ready, unless_raised};
@@ -152,10 +153,24 @@ async fn make(order: Order<'_>, ready: &Ready) -> Result<Made, BuildError> {
     let images = assemble_images(request, plan, &solution, *timestamp);
     let descriptor = store_documents(workshop, &images).await?;
     let names = deliver(order, &descriptor).await?;
+    send_mounts(bench, interrupt).await;
     let again = Again { bench, plan, keys, solution: &solution, interrupt };
     let repeated = repeating::repeat(again, &chosen, request.jobs).await;
     let repeated = repeated.map_err(|error| BuildError::solve(error, plan, source))?;
     Ok((images, descriptor, names, repeated))
+}
+
+/// Sends the cache mounts that steps have used to the caches that take them.
+async fn send_mounts(bench: &Arc<Bench>, interrupt: &Interrupt) {
+    if !bench.travels.has_to_leave() {
+        return;
+    }
+    let own = Arc::clone(bench);
+    let sent = bench.workshop.lanes.wait(move || own.travels.send(own.travel()));
+    tokio::select! {
+        () = interrupt.raised() => {}
+        () = sent => {}
+    }
 }
 
 /// Does work, and meanwhile writes to caches what it finds out. What a build that failed has found out is written, too; who ends

@@ -18,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::journal::build_id;
 use crate::lanes::blocking;
 use crate::lower::{self, Diagnostic, Dockerfile, Extent, Linted, Lowered, PlanOptions, Planner, Source};
+use crate::mounts::Travels;
 use crate::plan::key::{KeyBase, KeySink};
 use crate::plan::{Plan, StepId};
 use crate::progress::{Notice, Progress, ProgressEvent};
@@ -226,6 +227,7 @@ async fn prepare(
         no_cache: request.no_cache.clone(),
         tiers: Tiers::new(&request.cache_from),
         exports: Exports::new(&request.cache_to, plan),
+        travels: Travels::new(&request.cache_from, &request.cache_to),
         key_base: KeyBase {
             epoch: timestamp.files(),
             compression: request.compression.to_string(),

@@ -14,8 +14,13 @@ use kiln_layer::limits::ARCHIVE_BYTES_MAX;
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, json};
 use serde::{Deserialize, Serialize};
 
+use crate::far::EntryKind;
 use crate::plan::{KeyKind, StepKey};
 use crate::rootfs::{Layer, Rootfs};
+
+/// What these entries are to a far cache.
+pub const ENTRIES: EntryKind =
+    EntryKind { media_type: "application/vnd.kiln.cache.entry.v1+json", bytes_max: 8 << 20 };
 
 /// Version of the document's form; another one is a miss.
 const ENTRY_FORMAT: u32 = 1;

@@ -21,7 +21,7 @@ use kiln_oci::Digest;
 use tokio::sync::{Notify, OnceCell};
 
 use super::tiers::told;
-use super::{Entry, LocalCache, entry_name};
+use super::{ENTRIES, Entry, LocalCache, entry_name};
 use crate::blobs::{self, FetchError};
 use crate::doubts::Trouble;
 use crate::far::{Far, FarError};
@@ -301,7 +301,11 @@ impl Target {
         let brought = entry.layers().iter().map(|layer| self.bring(exporter, layer));
         futures_util::future::try_join_all(brought).await?;
         let far = Far { workshop: exporter.workshop, place: &self.place };
-        exporter.workshop.lanes.net(far.put(&entry.name(), entry.document(), &entry.blobs())).await?;
+        exporter
+            .workshop
+            .lanes
+            .net(far.put(ENTRIES, &entry.name(), entry.document(), &entry.blobs()))
+            .await?;
         locked(&self.state).entries += 1;
         Ok(())
     }

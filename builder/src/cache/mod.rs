@@ -21,7 +21,7 @@ mod entry;
 mod lineage;
 
 pub use age::Ages;
-pub use entry::{Entry, EntryError, entry_name};
+pub use entry::{ENTRIES, Entry, EntryError, entry_name};
 pub use export::{CacheExportError, Exporter, Exports};
 pub use lineage::Lineage;
 pub use tiers::{Found, Tiers, told};

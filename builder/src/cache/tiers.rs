@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType};
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::entry::{Entry, EntryError, entry_name};
+use super::entry::{ENTRIES, Entry, EntryError, entry_name};
 use crate::blobs::check_layer;
 use crate::doubts::Doubt;
 use crate::far::{Far, FarError};
 use crate::plan::{KeyKind, StepKey};
 use crate::progress::{Progress, ProgressEvent};
-use crate::request::CachePlace;
+use crate::request::{CachePlace, CacheSource};
 use crate::rootfs::{Layer, Rootfs};
 use crate::workshop::Workshop;
 
@@ -44,8 +44,9 @@ pub struct Found<T> {
 
 impl Tiers {
     /// Takes the places of caches.
-    pub fn new(places: &[CachePlace]) -> Self {
-        Self { places: places.to_vec(), permits: Semaphore::new(LOOKUPS_MAX), checked: Mutex::default() }
+    pub fn new(sources: &[CacheSource]) -> Self {
+        let places = sources.iter().map(|source| source.place.clone()).collect();
+        Self { places, permits: Semaphore::new(LOOKUPS_MAX), checked: Mutex::default() }
     }
 
     /// Whether there is one that can be asked.
@@ -114,7 +115,7 @@ impl Tiers {
 
     /// Reads the entry of a key, unless something that it names is in doubt.
     async fn look(&self, far: Far<'_>, kind: KeyKind, key: StepKey) -> Result<Option<Entry>, Problem> {
-        let Some(document) = far.get(&entry_name(kind, key)).await.map_err(Problem::Far)? else {
+        let Some(document) = far.get(ENTRIES, &entry_name(kind, key)).await.map_err(Problem::Far)? else {
             return Ok(None);
         };
         let entry = Entry::parse(&document, kind, key).map_err(Problem::Entry)?;

@@ -12,22 +12,25 @@ use kiln_oci::{Descriptor, Digest};
 use kiln_registry::ProgressSink;
 use kiln_store::{Blobs, Partial};
 
-use super::FarError;
-use super::seal::{SEALED_BYTES_MAX, sealed, unsealed};
+use super::seal::{sealed, sealed_bytes_max, unsealed};
+use super::{EntryKind, FarError};
 use crate::lanes::blocking;
 use crate::workshop::Workshop;
 
-const ENTRIES: &str = "entries";
-const BLOBS: &str = "blobs/sha256";
-const UNFINISHED: &str = "unfinished";
+/// Folder of entries.
+pub const ENTRIES: &str = "entries";
+/// Folder of blobs.
+pub const BLOBS: &str = "blobs/sha256";
+/// Folder of files that are being written.
+pub const UNFINISHED: &str = "unfinished";
 const PIECE_BYTES: usize = 1 << 20;
 /// A file that nobody has written to for so long has no writer any more.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
+pub(super) async fn get(directory: &Path, kind: EntryKind, name: &str) -> Result<Option<Bytes>, FarError> {
     let (path, own) = (directory.join(ENTRIES).join(name), name.to_owned());
     let directory = directory.to_owned();
-    blocking(move || match read_entry(&path, &own)? {
+    blocking(move || match read_entry(&path, sealed_bytes_max(kind), &own)? {
         Some(bytes) => unsealed(&own, bytes).map(Some),
         // A directory that is not there says nothing about entries: a wrong name, or a disk that is not mounted.
         None => fs::metadata(&directory).map(|_| None).map_err(failed("open", &directory)),
@@ -35,15 +38,20 @@ pub(super) async fn get(directory: &Path, name: &str) -> Result<Option<Bytes>, F
     .await
 }
 
-fn read_entry(path: &Path, name: &str) -> Result<Option<Bytes>, FarError> {
-    let Some(size) = file_size(path)? else { return Ok(None) };
-    if size > SEALED_BYTES_MAX {
-        return Err(FarError::Entry { name: name.to_owned(), reason: "it is too large".to_owned() });
+fn read_entry(path: &Path, bytes_max: u64, name: &str) -> Result<Option<Bytes>, FarError> {
+    match file_size(path)? {
+        None => Ok(None),
+        Some(size) if size > bytes_max => Err(FarError::too_large(name)),
+        Some(_) => read_file(path, bytes_max).map(Some),
     }
+}
+
+/// Returns what a file has, but no more than `bytes_max`.
+fn read_file(path: &Path, bytes_max: u64) -> Result<Bytes, FarError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed("open", path))?;
-    file.take(SEALED_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", path))?;
-    Ok(Some(bytes.into()))
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(bytes.into())
 }
 
 /// Returns the size of a plain file, or `None` where there is none.
@@ -127,6 +135,20 @@ pub(super) async fn send(
         write(&directory, &path, &mut reader, &mut |done| sink(done, size))
     })
     .await
+}
+
+pub(super) async fn read(directory: &Path, blob: &Descriptor) -> Result<Bytes, FarError> {
+    let (path, digest, size) = (blob_path(directory, &blob.digest), blob.digest, blob.size);
+    blocking(move || match file_size(&path)? {
+        None => Err(FarError::Missing { digest }),
+        Some(_) => read_file(&path, size),
+    })
+    .await
+}
+
+pub(super) async fn write_blob(directory: &Path, blob: &Descriptor, bytes: Bytes) -> Result<(), FarError> {
+    let (directory, path) = (directory.to_owned(), blob_path(directory, &blob.digest));
+    blocking(move || write(&directory, &path, &mut &*bytes, &mut |_| {})).await
 }
 
 /// Writes a file of the cache, whole or not at all.

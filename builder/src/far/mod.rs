@@ -7,7 +7,7 @@
 //! | a bucket | the object `<prefix>entries/<name>` | `<prefix>blobs/sha256/<hex>` | when the object is put |
 //!
 //! There is no index that writers could take from each other: each entry is an object of its own, written after the blobs it names.
-//! Names are of `a-z`, `0-9` and `-`. Nothing here knows what an entry says. All that comes from there is bounded, and checked
+//! Names are of `a-z`, `0-9` and `-`. Nothing here knows what an entry says, but of which [`EntryKind`] it is. All that comes from there is bounded, and checked
 //! against a digest that was written with it; whoever may write a cache decides what its entries say.
 
 mod local;
@@ -16,8 +16,10 @@ mod registry;
 mod s3;
 mod seal;
 
+pub use local::{BLOBS, ENTRIES, UNFINISHED};
 pub use outgoing::open_at;
 pub use registry::{ReceiveError, receive};
+pub use seal::{SEAL_BYTES_MAX, is_sealed, sealed, unsealed};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,8 +34,14 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::request::CachePlace;
 use crate::workshop::Workshop;
 
-/// Longest document of an entry.
-pub const ENTRY_BYTES_MAX: u64 = 8 << 20;
+/// What the entries of one kind have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryKind {
+    /// Media type of their documents, where a registry keeps them.
+    pub media_type: &'static str,
+    /// Longest document.
+    pub bytes_max: u64,
+}
 
 /// Why a far cache could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +111,10 @@ impl FarError {
         }
     }
 
+    fn too_large(name: &str) -> Self {
+        Self::Entry { name: name.to_owned(), reason: "it is too large".to_owned() }
+    }
+
     /// Returns what is wrong with the whole place.
     pub fn trouble(&self) -> Trouble {
         match self {
@@ -144,11 +156,11 @@ impl Far<'_> {
     ///
     /// # Errors
     /// The place cannot be read, or the entry is not what was written.
-    pub async fn get(&self, name: &str) -> Result<Option<Bytes>, FarError> {
+    pub async fn get(&self, kind: EntryKind, name: &str) -> Result<Option<Bytes>, FarError> {
         match self.place {
-            CachePlace::Registry(cache) => registry::get(self.workshop, cache, name).await,
-            CachePlace::Local(directory) => local::get(directory, name).await,
-            CachePlace::S3(cache) => s3::get(self.workshop, cache, name).await,
+            CachePlace::Registry(cache) => registry::get(self.workshop, cache, kind, name).await,
+            CachePlace::Local(directory) => local::get(directory, kind, name).await,
+            CachePlace::S3(cache) => s3::get(self.workshop, cache, kind, name).await,
         }
     }
 
@@ -169,10 +181,21 @@ impl Far<'_> {
     /// Writes an entry, which replaces one of the same name. The blobs that it names must be there.
     ///
     /// # Errors
-    /// The place cannot be written.
-    pub async fn put(&self, name: &str, document: Bytes, blobs: &[Descriptor]) -> Result<(), FarError> {
+    /// The place cannot be written, or the document is longer than anybody would read.
+    pub async fn put(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        document: Bytes,
+        blobs: &[Descriptor],
+    ) -> Result<(), FarError> {
+        if document.len() as u64 > kind.bytes_max {
+            return Err(FarError::too_large(name));
+        }
         match self.place {
-            CachePlace::Registry(cache) => registry::put(self.workshop, cache, name, document, blobs).await,
+            CachePlace::Registry(cache) => {
+                registry::put(self.workshop, cache, (kind, name), document, blobs).await
+            }
             CachePlace::Local(directory) => local::put(directory, name, document).await,
             CachePlace::S3(cache) => s3::put(self.workshop, cache, name, document).await,
         }
@@ -223,7 +246,7 @@ impl Far<'_> {
     /// # Errors
     /// The place does not give it, or the store cannot be written.
     pub async fn fetch(&self, blob: &Descriptor, progress: &Arc<dyn Progress>) -> Result<(), FarError> {
-        let sink = sink(&format!("cache {}", self.place), blob.digest, progress);
+        let sink = self.sink(blob, progress);
         match self.place {
             CachePlace::Registry(cache) => registry::fetch(self.workshop, cache, blob, sink).await,
             CachePlace::Local(directory) => local::fetch(self.workshop, directory, blob, sink).await,
@@ -236,12 +259,47 @@ impl Far<'_> {
     /// # Errors
     /// The place cannot be written, or the store cannot be read.
     pub async fn send(&self, blob: &Descriptor, progress: &Arc<dyn Progress>) -> Result<(), FarError> {
-        let sink = sink(&format!("cache {}", self.place), blob.digest, progress);
+        let sink = self.sink(blob, progress);
         match self.place {
             CachePlace::Registry(cache) => registry::send(self.workshop, cache, blob, sink).await,
             CachePlace::Local(directory) => local::send(self.workshop, directory, blob, sink).await,
             CachePlace::S3(cache) => s3::send(self.workshop, cache, blob, sink).await,
         }
+    }
+
+    /// Returns a small blob, which does not come into the store; wrong bytes are an error.
+    ///
+    /// # Errors
+    /// The place does not give it.
+    pub async fn read(&self, blob: &Descriptor) -> Result<Bytes, FarError> {
+        let bytes = match self.place {
+            CachePlace::Registry(cache) => registry::read(self.workshop, cache, blob).await?,
+            CachePlace::Local(directory) => local::read(directory, blob).await?,
+            CachePlace::S3(cache) => s3::read(self.workshop, cache, blob).await?,
+        };
+        match Digest::of(&bytes) {
+            actual if actual == blob.digest => Ok(bytes),
+            actual => {
+                let source = StoreError::WrongDigest { expected: blob.digest, actual };
+                Err(FarError::Damaged { digest: blob.digest, source })
+            }
+        }
+    }
+
+    /// Sends a small blob that is not in the store.
+    ///
+    /// # Errors
+    /// The place cannot be written.
+    pub async fn write(&self, blob: &Descriptor, bytes: Bytes) -> Result<(), FarError> {
+        match self.place {
+            CachePlace::Registry(cache) => registry::write(self.workshop, cache, blob, bytes).await,
+            CachePlace::Local(directory) => local::write_blob(directory, blob, bytes).await,
+            CachePlace::S3(cache) => s3::write(self.workshop, cache, blob, bytes).await,
+        }
+    }
+
+    fn sink(&self, blob: &Descriptor, progress: &Arc<dyn Progress>) -> ProgressSink {
+        sink(&format!("cache {}", self.place), blob.digest, progress)
     }
 }
 

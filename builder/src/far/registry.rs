@@ -11,13 +11,11 @@ use kiln_registry::{ProgressSink, Upload};
 use kiln_store::{Partial, StoreError};
 
 use super::outgoing::{open_at, open_bytes};
-use super::{ENTRY_BYTES_MAX, FarError};
+use super::{EntryKind, FarError};
 use crate::lanes::blocking;
 use crate::request::RepositoryCache;
 use crate::workshop::Workshop;
 
-/// Media type of an entry's document.
-const ENTRY: &str = "application/vnd.kiln.cache.entry.v1+json";
 /// Longest document that stands in the manifest itself, which may have 4 MiB.
 const EMBEDDED_BYTES_MAX: usize = 1 << 20;
 
@@ -28,6 +26,7 @@ const PUT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub(super) async fn get(
     workshop: &Workshop,
     cache: &RepositoryCache,
+    kind: EntryKind,
     name: &str,
 ) -> Result<Option<Bytes>, FarError> {
     let Some(found) = workshop.registry.resolve_upstream(&cache.tagged(name)).await? else {
@@ -36,15 +35,19 @@ pub(super) async fn get(
     let damaged = |reason: &str| FarError::Entry { name: name.to_owned(), reason: reason.to_owned() };
     let manifest = Document::<Manifest>::parse(found.bytes);
     let config = manifest.map_err(|error| damaged(&error.to_string()))?.into_value().config;
-    if config.media_type.as_str() != ENTRY {
+    if config.media_type.as_str() != kind.media_type {
         return Err(damaged("it is an image, and no entry of a cache"));
     }
-    if config.size > ENTRY_BYTES_MAX {
-        return Err(damaged("it is too large"));
+    if config.size > kind.bytes_max {
+        return Err(FarError::too_large(name));
     }
     let document = match &config.data {
         Some(data) => Bytes::from(STANDARD.decode(data).map_err(|_| damaged("its data is not base64"))?),
-        None => read_blob(workshop, cache, &config).await?,
+        None => {
+            // Without what else a configuration may say.
+            let blob = Descriptor::new(config.media_type.clone(), config.digest, config.size);
+            read(workshop, cache, &blob).await?
+        }
     };
     if document.len() as u64 != config.size || Digest::of(&document) != config.digest {
         return Err(damaged("its data is not what its digest says"));
@@ -52,28 +55,43 @@ pub(super) async fn get(
     Ok(Some(document))
 }
 
-async fn read_blob(
+pub(super) async fn read(
     workshop: &Workshop,
     cache: &RepositoryCache,
     blob: &Descriptor,
 ) -> Result<Bytes, FarError> {
-    let blob = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
-    let mut stream = workshop.registry.blob(cache.repository(), &blob)?;
+    let mut stream = workshop.registry.blob(cache.repository(), blob)?;
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = stream.next_chunk().await? {
-        bytes.extend_from_slice(&chunk);
+    loop {
+        match stream.next_chunk().await {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes.freeze()),
+            Err(error) if error.is_not_found() => return Err(FarError::Missing { digest: blob.digest }),
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(bytes.freeze())
+}
+
+pub(super) async fn write(
+    workshop: &Workshop,
+    cache: &RepositoryCache,
+    blob: &Descriptor,
+    bytes: Bytes,
+) -> Result<(), FarError> {
+    let open = |offset| open_bytes(&bytes, offset);
+    let upload = Upload { to: cache.repository(), blob, open: &open, progress: None };
+    Ok(workshop.registry.push_blob(upload).await?)
 }
 
 pub(super) async fn put(
     workshop: &Workshop,
     cache: &RepositoryCache,
-    name: &str,
+    (kind, name): (EntryKind, &str),
     document: Bytes,
     blobs: &[Descriptor],
 ) -> Result<(), FarError> {
-    let mut config = Descriptor::new(MediaType::new(ENTRY), Digest::of(&document), document.len() as u64);
+    let media_type = MediaType::new(kind.media_type);
+    let mut config = Descriptor::new(media_type, Digest::of(&document), document.len() as u64);
     let open = |offset| open_bytes(&document, offset);
     let upload = Upload { to: cache.repository(), blob: &config, open: &open, progress: None };
     workshop.registry.push_blob(upload).await?;

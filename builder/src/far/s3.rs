@@ -1,13 +1,13 @@
 //! A cache in a bucket: each entry and each blob is an object, which appears when it is whole.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{ObjectUpload, ProgressSink};
 use kiln_store::Partial;
 
-use super::FarError;
 use super::outgoing::open_at;
-use super::seal::{SEALED_BYTES_MAX, sealed, unsealed};
+use super::seal::{sealed, sealed_bytes_max, unsealed};
+use super::{EntryKind, FarError};
 use crate::lanes::blocking;
 use crate::request::BucketCache;
 use crate::workshop::Workshop;
@@ -15,9 +15,10 @@ use crate::workshop::Workshop;
 pub(super) async fn get(
     workshop: &Workshop,
     cache: &BucketCache,
+    kind: EntryKind,
     name: &str,
 ) -> Result<Option<Bytes>, FarError> {
-    let limit = usize::try_from(SEALED_BYTES_MAX).unwrap_or(usize::MAX);
+    let limit = usize::try_from(sealed_bytes_max(kind)).unwrap_or(usize::MAX);
     match workshop.registry.object(&cache.bucket, &entry_key(cache, name), limit).await? {
         Some(bytes) => unsealed(name, bytes).map(Some),
         None => Ok(None),
@@ -89,6 +90,33 @@ pub(super) async fn send(
     let (bucket, key) = (&cache.bucket, key.as_str());
     let upload = ObjectUpload { bucket, key, blob, open: &open, progress: Some(sink) };
     Ok(workshop.registry.upload_object(upload).await?)
+}
+
+pub(super) async fn read(
+    workshop: &Workshop,
+    cache: &BucketCache,
+    blob: &Descriptor,
+) -> Result<Bytes, FarError> {
+    let key = blob_key(cache, &blob.digest);
+    let mut stream = workshop.registry.object_stream(&cache.bucket, &key, blob.size);
+    let mut bytes = BytesMut::new();
+    loop {
+        match stream.next_chunk().await {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes.freeze()),
+            Err(error) if error.is_not_found() => return Err(FarError::Missing { digest: blob.digest }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(super) async fn write(
+    workshop: &Workshop,
+    cache: &BucketCache,
+    blob: &Descriptor,
+    bytes: Bytes,
+) -> Result<(), FarError> {
+    Ok(workshop.registry.put_object(&cache.bucket, &blob_key(cache, &blob.digest), bytes).await?)
 }
 
 fn entry_key(cache: &BucketCache, name: &str) -> String {

@@ -3,22 +3,35 @@
 use bytes::Bytes;
 use kiln_oci::Digest;
 
-use super::{ENTRY_BYTES_MAX, FarError};
+use super::{EntryKind, FarError};
 
 /// The first line is this, and the digest of what follows.
 const SEAL: &str = "kiln-entry ";
-/// Longest document with its line.
-pub(super) const SEALED_BYTES_MAX: u64 = ENTRY_BYTES_MAX + 100;
+/// More than the line has.
+pub const SEAL_BYTES_MAX: u64 = 100;
+
+/// Returns how long a document with its line is at most.
+pub(super) fn sealed_bytes_max(kind: EntryKind) -> u64 {
+    kind.bytes_max + SEAL_BYTES_MAX
+}
+
+/// Whether there seems to be such a line.
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(SEAL.as_bytes())
+}
 
 /// Puts the line before a document.
-pub(super) fn sealed(document: &[u8]) -> Vec<u8> {
+pub fn sealed(document: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{SEAL}{}\n", Digest::of(document)).into_bytes();
     bytes.extend_from_slice(document);
     bytes
 }
 
 /// Returns the document behind the line.
-pub(super) fn unsealed(name: &str, bytes: Bytes) -> Result<Bytes, FarError> {
+///
+/// # Errors
+/// When there is no line, or another document.
+pub fn unsealed(name: &str, bytes: Bytes) -> Result<Bytes, FarError> {
     let damaged = |reason: &str| FarError::Entry { name: name.to_owned(), reason: reason.to_owned() };
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it has no first line"))?;
     let line = std::str::from_utf8(&bytes[..end]).ok();

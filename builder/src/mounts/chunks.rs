@@ -1,15 +1,14 @@
-//! Streams as chunks: cut where their content says so, packed, and put together again.
+//! Streams as chunks: cut where their content says so, and packed.
 //!
 //! The cut depends on the bytes near it (FastCDC, 2020), so a change moves no cut but its own.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use fastcdc::v2020::StreamCDC;
 use kiln_layer::ContentDigest;
-use kiln_layer::compress::{from_zstd, zstd_frame};
-use kiln_oci::Digest;
+use kiln_layer::compress::zstd_frame;
+use kiln_oci::{Descriptor, Digest};
 
 use super::document::{Chunk, Document, Pack, Stream};
 use super::far::FarMounts;
@@ -20,8 +19,6 @@ const CHUNK_BYTES_MEAN: usize = 32 * 1024;
 const CHUNK_BYTES_MAX: usize = 128 * 1024;
 /// A pack is closed when it has this many bytes.
 const PACK_BYTES: usize = 4 << 20;
-/// Unpacked packs that are held in memory.
-const PACKS_HELD_MAX: usize = 8;
 
 /// Makes a document, and sends what the far place has not.
 pub(super) struct Packer<'a> {
@@ -100,7 +97,7 @@ impl<'a> Packer<'a> {
             Some(number) => *number,
             None => {
                 let pack = &before.packs[chunk.pack as usize];
-                let number = self.far.has(&pack.digest())?.then_some(self.document.packs.len() as u32);
+                let number = self.far.has(&pack.blob())?.then_some(self.document.packs.len() as u32);
                 if number.is_some() {
                     self.document.packs.push(pack.clone());
                 }
@@ -116,13 +113,13 @@ impl<'a> Packer<'a> {
             return Ok(());
         }
         let packed = zstd_frame(&self.pack)?;
-        let digest = Digest::of(&packed);
-        if !self.far.has(&digest)? {
-            self.far.send(&digest, &packed)?;
+        let pack = Pack::new(&Digest::of(&packed), packed.len(), self.pack.len());
+        if !self.far.has(&pack.blob())? {
             self.sent_bytes += packed.len() as u64;
+            self.far.send(&pack.blob(), packed)?;
         }
         let number = self.document.packs.len() as u32;
-        self.document.packs.push(Pack::new(&digest, packed.len(), self.pack.len()));
+        self.document.packs.push(pack);
         // They are the last ones, with earlier packs' between.
         let mut open_bytes = self.pack.len() as u64;
         for chunk in self.document.chunks.iter_mut().rev().filter(|chunk| chunk.pack == u32::MAX) {
@@ -146,91 +143,9 @@ impl<'a> Packer<'a> {
         self.close_pack().map_err(failed)?;
         fill(&mut self.document);
         let bytes = self.document.encode()?;
-        self.far.put(name, &bytes).map_err(failed)?;
-        Ok(self.sent_bytes + bytes.len() as u64)
+        let sent_bytes = self.sent_bytes + bytes.len() as u64;
+        let blobs: Vec<Descriptor> = self.document.packs.iter().map(Pack::blob).collect();
+        self.far.put(name, bytes, &blobs).map_err(failed)?;
+        Ok(sent_bytes)
     }
-}
-
-/// Reads a stream from the packs of a far place; every chunk is checked.
-pub(super) struct Assembly<'a> {
-    far: &'a mut dyn FarMounts,
-    document: &'a Document,
-    held: VecDeque<(u32, Arc<[u8]>)>,
-    fetched: BTreeSet<u32>,
-    rest: std::slice::Iter<'a, u32>,
-    chunk: Arc<[u8]>,
-    at: usize,
-    end: usize,
-    /// Bytes of packs that were fetched for the first time.
-    pub(super) fetched_bytes: u64,
-}
-
-impl<'a> Assembly<'a> {
-    pub(super) fn new(far: &'a mut dyn FarMounts, document: &'a Document, stream: &'a Stream) -> Self {
-        Self {
-            far,
-            document,
-            held: VecDeque::new(),
-            fetched: BTreeSet::new(),
-            rest: stream.0.iter(),
-            chunk: Arc::from([]),
-            at: 0,
-            end: 0,
-            fetched_bytes: 0,
-        }
-    }
-
-    fn pack(&mut self, number: u32) -> io::Result<Arc<[u8]>> {
-        if let Some(at) = self.held.iter().position(|(held, _)| *held == number) {
-            // The one used last goes last.
-            let found = self.held.remove(at).expect("it was just found");
-            let bytes = Arc::clone(&found.1);
-            self.held.push_back(found);
-            return Ok(bytes);
-        }
-        let pack = &self.document.packs[number as usize];
-        let packed = self.far.fetch(&pack.digest(), u64::from(pack.size))?;
-        if Digest::of(&packed) != pack.digest() {
-            return Err(damaged(format!("pack `{}` has other bytes than its digest says", pack.digest())));
-        }
-        if self.fetched.insert(number) {
-            self.fetched_bytes += packed.len() as u64;
-        }
-        let bytes = from_zstd(&packed, u64::from(pack.unpacked))?;
-        if bytes.len() as u64 != u64::from(pack.unpacked) {
-            return Err(damaged(format!("pack `{}` is not as long as it should be", pack.digest())));
-        }
-        let bytes: Arc<[u8]> = bytes.into();
-        if self.held.len() == PACKS_HELD_MAX {
-            self.held.pop_front();
-        }
-        self.held.push_back((number, Arc::clone(&bytes)));
-        Ok(bytes)
-    }
-}
-
-impl Read for Assembly<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.end {
-            let Some(number) = self.rest.next() else { return Ok(0) };
-            let chunk = self.document.chunks[*number as usize];
-            let pack = self.pack(chunk.pack)?;
-            let range = chunk.offset as usize..(chunk.offset + chunk.length) as usize;
-            if ContentDigest::of(&pack[range.clone()]) != chunk.digest {
-                return Err(damaged(format!(
-                    "chunk `{}` has other bytes than its digest says",
-                    chunk.digest
-                )));
-            }
-            (self.chunk, self.at, self.end) = (pack, range.start, range.end);
-        }
-        let count = out.len().min(self.end - self.at);
-        out[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-fn damaged(reason: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use kiln_layer::ContentDigest;
 use kiln_layer::compress::{from_zstd, zstd_frame};
 use kiln_layer::limits::{ARCHIVE_BYTES_MAX, RATIO_FREE_BYTES, RATIO_MAX};
-use kiln_oci::Digest;
+use kiln_oci::{Descriptor, Digest, MediaType};
 use kiln_store::MEMORY_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,12 @@ use super::MountsError;
 const FORMAT: u32 = 1;
 /// Largest document, packed and unpacked: of a mount of some 300 GiB.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 512 << 20;
+/// Largest packed document in a cache that builders share: of a mount of some 40 GiB. It is held in memory.
+pub(super) const SHARED_BYTES_MAX: u64 = 64 << 20;
 /// Largest pack, unpacked; twice what this version writes.
 pub(super) const PACK_BYTES_MAX: u64 = 8 << 20;
+/// Media type of a pack.
+const PACK: &str = "application/vnd.kiln.cache.pack.v1+zstd";
 /// Longest id of a mount.
 const ID_BYTES_MAX: usize = 64 * 1024;
 
@@ -66,17 +70,13 @@ pub(super) struct Pack {
 
 impl Pack {
     pub(super) fn new(digest: &Digest, size: usize, unpacked: usize) -> Self {
-        let mut bytes = [0; 32];
-        for (place, pair) in bytes.iter_mut().zip(digest.hex().as_bytes().chunks(2)) {
-            let digit = |letter: u8| (letter as char).to_digit(16).unwrap_or_default() as u8;
-            *place = digit(pair[0]) << 4 | digit(pair[1]);
-        }
-        Self { digest: bytes, size: size as u32, unpacked: unpacked as u32 }
+        Self { digest: *digest.as_bytes(), size: size as u32, unpacked: unpacked as u32 }
     }
 
-    pub(super) fn digest(&self) -> Digest {
-        let hex: String = self.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Digest::from_hex(&hex).expect("32 bytes are 64 digits")
+    /// Returns what a far place is asked for.
+    pub(super) fn blob(&self) -> Descriptor {
+        let digest = Digest::from_bytes(self.digest);
+        Descriptor::new(MediaType::new(PACK), digest, u64::from(self.size))
     }
 }
 

@@ -11,6 +11,10 @@ use super::{MountsError, hold};
 use crate::layers;
 use crate::workshop::Workshop;
 
+/// What cannot travel.
+pub const LEFT_OUT: &str =
+    "devices, names that begin with `.wh.`, and files with an attribute whose name has a `=`";
+
 /// What exporting a mount did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exported {

@@ -2,20 +2,21 @@
 //!
 //! In an archive the blobs come first and the entry that needs them last, so that it is written in one go and read from a pipe.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use kiln_layer::tar::read::{Limits, MemberKind, TarReader};
 use kiln_layer::tar::write::{Member, append_end, append_header, append_padding};
 use kiln_layer::{ArchivePath, Content, Entry, Metadata, Timestamp};
-use kiln_oci::Digest;
+use kiln_oci::{Descriptor, Digest};
 
 use super::MountsError;
 use super::document::{DOCUMENT_BYTES_MAX, PACK_BYTES_MAX};
+use crate::far::{BLOBS, ENTRIES, SEAL_BYTES_MAX, UNFINISHED, is_sealed, sealed, unsealed};
 
-const ENTRIES: &str = "entries";
-const BLOBS: &str = "blobs/sha256";
 /// Entries and blobs in one archive.
 const MEMBERS_MAX: u64 = 1_000_000;
 /// Bytes of one archive.
@@ -28,34 +29,34 @@ pub trait FarMounts {
     ///
     /// # Errors
     /// When it cannot be asked.
-    fn get(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    fn get(&mut self, name: &str) -> io::Result<Option<Bytes>>;
 
-    /// Puts an entry in the place of the one that is there; readers see one or the other.
+    /// Puts an entry in the place of the one that is there; readers see one or the other. `blobs` are those that it needs.
     ///
     /// # Errors
     /// When it could not be put.
-    fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn put(&mut self, name: &str, bytes: Vec<u8>, blobs: &[Descriptor]) -> io::Result<()>;
 
     /// Tells whether a blob is there.
     ///
     /// # Errors
     /// When it cannot be asked.
-    fn has(&mut self, digest: &Digest) -> io::Result<bool>;
+    fn has(&mut self, blob: &Descriptor) -> io::Result<bool>;
 
     /// Adds a blob.
     ///
     /// # Errors
     /// When it could not be added.
-    fn send(&mut self, digest: &Digest, bytes: &[u8]) -> io::Result<()>;
+    fn send(&mut self, blob: &Descriptor, bytes: Vec<u8>) -> io::Result<()>;
 
-    /// Returns a blob of `size` bytes; one that is asked for again should be near.
+    /// Returns a blob.
     ///
     /// # Errors
-    /// When it is not there, or has another size.
-    fn fetch(&mut self, digest: &Digest, size: u64) -> io::Result<Vec<u8>>;
+    /// When it is not there, or has more bytes.
+    fn fetch(&mut self, blob: &Descriptor) -> io::Result<Bytes>;
 }
 
-/// A directory with `entries/` and `blobs/`.
+/// A directory with `entries/` and `blobs/`: what a [far cache](crate::far) in a directory is.
 #[derive(Debug, Clone)]
 pub struct Directory(PathBuf);
 
@@ -65,8 +66,9 @@ impl Directory {
     /// # Errors
     /// When it cannot be made.
     pub fn open(path: &Path) -> io::Result<Self> {
-        fs_err::create_dir_all(path.join(ENTRIES))?;
-        fs_err::create_dir_all(path.join(BLOBS))?;
+        for folder in [ENTRIES, BLOBS, UNFINISHED] {
+            fs_err::create_dir_all(path.join(folder))?;
+        }
         Ok(Self(path.to_owned()))
     }
 
@@ -89,48 +91,65 @@ impl Directory {
 
     /// Writes a file that appears as a whole, whoever else writes it.
     fn place(&self, to: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+        let mut options = tempfile::Builder::new();
+        // As the umask has it: those who share a directory read each other's files.
+        let mut file =
+            options.permissions(Permissions::from_mode(0o666)).tempfile_in(self.0.join(UNFINISHED))?;
         file.write_all(bytes)?;
-        file.as_file().sync_data()?;
+        file.as_file().sync_all()?;
         file.persist(to)?;
         Ok(())
     }
 }
 
 impl FarMounts for Directory {
-    fn get(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&mut self, name: &str) -> io::Result<Option<Bytes>> {
         match File::open(self.0.join(ENTRIES).join(name)) {
-            Ok(file) => bounded(file, DOCUMENT_BYTES_MAX).map(Some),
+            Ok(file) => {
+                let bytes = bounded(file, DOCUMENT_BYTES_MAX + SEAL_BYTES_MAX)?;
+                // Those of an archive are checked where they are read.
+                let is_plain = !is_sealed(&bytes);
+                if is_plain {
+                    Ok(Some(bytes))
+                } else {
+                    unsealed(name, bytes).map(Some).map_err(io::Error::other)
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.place(&self.0.join(ENTRIES).join(name), bytes)
+    fn put(&mut self, name: &str, bytes: Vec<u8>, _: &[Descriptor]) -> io::Result<()> {
+        self.place(&self.0.join(ENTRIES).join(name), &sealed(&bytes))
     }
 
-    fn has(&mut self, digest: &Digest) -> io::Result<bool> {
-        self.blob(digest).try_exists()
+    fn has(&mut self, blob: &Descriptor) -> io::Result<bool> {
+        match fs_err::metadata(self.blob(&blob.digest)) {
+            // One that was cut short is written again.
+            Ok(found) => Ok(found.is_file() && found.len() == blob.size),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    fn send(&mut self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        self.place(&self.blob(digest), bytes)
+    fn send(&mut self, blob: &Descriptor, bytes: Vec<u8>) -> io::Result<()> {
+        self.place(&self.blob(&blob.digest), &bytes)
     }
 
-    fn fetch(&mut self, digest: &Digest, size: u64) -> io::Result<Vec<u8>> {
-        bounded(File::open(self.blob(digest))?, size)
+    fn fetch(&mut self, blob: &Descriptor) -> io::Result<Bytes> {
+        bounded(File::open(self.blob(&blob.digest))?, blob.size)
     }
 }
 
-fn bounded(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+fn bounded(file: File, bytes_max: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > bytes_max {
         true => {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {bytes_max} bytes")))
         }
-        false => Ok(bytes),
+        false => Ok(bytes.into()),
     }
 }
 
@@ -173,23 +192,23 @@ impl<W: Write> ArchiveWriter<W> {
 }
 
 impl<W: Write> FarMounts for ArchiveWriter<W> {
-    fn get(&mut self, _: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&mut self, _: &str) -> io::Result<Option<Bytes>> {
         Ok(None)
     }
 
-    fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.member(&format!("{ENTRIES}/{name}"), bytes)
+    fn put(&mut self, name: &str, bytes: Vec<u8>, _: &[Descriptor]) -> io::Result<()> {
+        self.member(&format!("{ENTRIES}/{name}"), &bytes)
     }
 
-    fn has(&mut self, _: &Digest) -> io::Result<bool> {
+    fn has(&mut self, _: &Descriptor) -> io::Result<bool> {
         Ok(false)
     }
 
-    fn send(&mut self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        self.member(&format!("{BLOBS}/{}", digest.hex()), bytes)
+    fn send(&mut self, blob: &Descriptor, bytes: Vec<u8>) -> io::Result<()> {
+        self.member(&format!("{BLOBS}/{}", blob.digest.hex()), &bytes)
     }
 
-    fn fetch(&mut self, _: &Digest, _: u64) -> io::Result<Vec<u8>> {
+    fn fetch(&mut self, _: &Descriptor) -> io::Result<Bytes> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

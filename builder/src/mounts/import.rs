@@ -7,16 +7,15 @@ use kiln_layer::tar::read::Limits;
 use kiln_layer::{
     ArchivePath, Devices, DirectoryOrigin, Entry, Item, Listing, Ownership, UnpackForm, UnpackOptions, unpack,
 };
-use kiln_sandbox::OWNER_ATTRIBUTE;
+use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 use kiln_store::Patience;
-use rustix::fs::XattrFlags;
 
-use super::chunks::Assembly;
-use super::document::{Document, Stream};
+use super::document::Document;
 use super::far::FarMounts;
+use super::packs::Packs;
 use super::{MountsError, hold};
-use crate::layers;
 use crate::workshop::Workshop;
+use crate::{layers, upper};
 
 /// What is remembered where nobody knows what steps saw. It reads as damaged, so that everything is new once, and its time counts.
 const SEEN_UNKNOWN: &[u8] = b"unknown";
@@ -24,7 +23,7 @@ const SEEN_UNKNOWN: &[u8] = b"unknown";
 /// What happens to a mount that is here already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
-    /// It stays, and importing fails.
+    /// It stays, and importing fails, unless nothing is in it.
     No,
     /// It goes.
     Yes,
@@ -61,41 +60,30 @@ pub fn import(
     let document = Document::decode(name, &bytes)?;
     let id = document.id.clone();
     let held = hold(workshop, &id, Patience::None)?;
-    if replace == Replace::No && held.directory()?.is_some() {
+    if replace == Replace::No && held.has_content()? {
         return Err(MountsError::AlreadyHere { id });
     }
     let new = workshop.store.scratch("cachemount")?;
-    let mut files = Assembly::new(far, &document, &document.files);
-    let listing = unpack_into(workshop, &id, &mut files, new.path())?;
-    let mut fetched_bytes = files.fetched_bytes;
+    let mut packs = Packs::new(far, &document, &workshop.store);
+    let listing = unpack_into(workshop, &id, packs.read(&document.files), new.path())?;
     let seen = match &document.seen {
         Some(stream) => {
-            let (seen, fetched) = read_seen(&document, stream, far)?;
-            fetched_bytes += fetched;
+            let mut seen = Vec::new();
+            let read = packs.read(stream).read_to_end(&mut seen);
+            read.map_err(|source| MountsError::Read { id: id.clone(), source })?;
             seen
         }
         None => SEEN_UNKNOWN.to_vec(),
     };
+    let fetched_bytes = packs.fetched_bytes;
     held.replace(&id, new, &seen, document.used_ns)?;
     Ok(Some(Imported { id, names: listing.items.len() as u64, fetched_bytes }))
-}
-
-fn read_seen(
-    document: &Document,
-    stream: &Stream,
-    far: &mut dyn FarMounts,
-) -> Result<(Vec<u8>, u64), MountsError> {
-    let mut seen = Vec::new();
-    let mut assembly = Assembly::new(far, document, stream);
-    let read = assembly.read_to_end(&mut seen);
-    read.map_err(|source| MountsError::Read { id: document.id.clone(), source })?;
-    Ok((seen, assembly.fetched_bytes))
 }
 
 fn unpack_into(
     workshop: &Workshop,
     id: &str,
-    files: &mut Assembly<'_>,
+    files: impl Read,
     directory: &Path,
 ) -> Result<Listing, MountsError> {
     let read = |source| MountsError::Read { id: id.to_owned(), source };
@@ -114,6 +102,9 @@ fn unpack_into(
         let refused = |what| Err(MountsError::Refused { path: path.clone(), what });
         match item {
             Item::Entry(entry) if entry.kind.is_device() => return refused("a device"),
+            Item::Entry(entry) if is_marked(entry) => {
+                return refused("what stands for a device or another owner");
+            }
             Item::Opaque | Item::Whiteout => return refused("the mark of a deletion"),
             Item::Entry(entry) if ownership == Ownership::Recorded => note_owner(directory, path, entry)?,
             Item::Entry(_) | Item::HardLink { .. } => {}
@@ -122,15 +113,14 @@ fn unpack_into(
     Ok(listing)
 }
 
+/// Whether an entry has attributes that steps with recorded owners take for more than attributes.
+fn is_marked(entry: &Entry) -> bool {
+    let marks = [OWNER_ATTRIBUTE, DEVICE_ATTRIBUTE];
+    marks.iter().any(|name| entry.metadata.xattrs.get(name.as_bytes()).is_some())
+}
+
 /// Notes an owner that the kernel would not set. Every directory on the way was made by unpacking, in a place of our own.
 fn note_owner(directory: &Path, path: &ArchivePath, entry: &Entry) -> Result<(), MountsError> {
-    let (uid, gid) = (entry.metadata.uid, entry.metadata.gid);
-    let carries_attributes = entry.is_directory() || entry.content().is_some();
-    if (uid, gid) == (0, 0) || !carries_attributes {
-        return Ok(());
-    }
     let place = if path.is_root() { directory.to_owned() } else { directory.join(path.as_path()) };
-    let value = format!("{uid}:{gid}");
-    let noted = rustix::fs::lsetxattr(&place, OWNER_ATTRIBUTE, value.as_bytes(), XattrFlags::empty());
-    noted.map_err(|error| MountsError::Owner { path: path.clone(), source: error.into() })
+    upper::write_owner(&place, entry).map_err(|source| MountsError::Owner { path: path.clone(), source })
 }

@@ -15,6 +15,8 @@ use kiln_layer::{
 };
 use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 
+use crate::upper::parse_owner;
+
 /// What of a mount travels.
 pub(super) struct Content {
     pub(super) tree: Tree,
@@ -94,7 +96,7 @@ fn seen_by_step(entry: &Entry, is_recorded: bool) -> Entry {
     let mut entry = entry.clone();
     let written = entry.metadata.xattrs.remove(OWNER_ATTRIBUTE.as_bytes());
     if is_recorded {
-        let owner = written.and_then(|value| crate::transform::parse_owner(&value));
+        let owner = written.and_then(|value| parse_owner(&value));
         (entry.metadata.uid, entry.metadata.gid) = owner.unwrap_or_default();
     }
     entry

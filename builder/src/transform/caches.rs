@@ -37,6 +37,15 @@ impl Caches {
         self.0.iter().map(|(_, mount)| mount)
     }
 
+    /// Takes note of mounts that may have something new, for caches that take them.
+    pub(super) fn note_used(&self, bench: &Bench, op: &RunOp) {
+        for (index, _) in &self.0 {
+            if let MountKind::Cache { id, readonly: false, .. } = &op.mounts[*index].kind {
+                bench.travels.note_used(id);
+            }
+        }
+    }
+
     /// Returns the mount at a place among all mounts.
     pub(super) fn at(&self, place: usize) -> Option<&CacheMount> {
         self.0.iter().find(|(index, _)| *index == place).map(|(_, mount)| mount)
@@ -71,6 +80,7 @@ fn open_cache(bench: &Bench, mount: &RunMount, read: Option<&StepOutput>) -> Res
         Sharing::Private => StoreSharing::Private,
         Sharing::Locked => StoreSharing::Locked,
     };
+    bench.travels.bring(bench.travel(), id);
     let is_recorded = layers::ownership(&bench.workshop) == Ownership::Recorded;
     Ok(bench.workshop.store.cache_mount(id, sharing, &mut |directory: &Path| {
         make_directory(directory, *mode)?;

@@ -39,7 +39,6 @@ pub use error::{RunFailure, StepError, signal_name};
 pub use finish::to_be_fetched;
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
-pub(crate) use recorded::parse_owner;
 pub use run::open as open_step;
 pub use selection::{Selection, mount_selection};
 pub use shell::{Command, OpenStep};
@@ -57,6 +56,7 @@ use crate::agents::Agents;
 use crate::aside::Aside;
 use crate::cache::{Ages, Exports, Tiers};
 use crate::explain::Reason;
+use crate::mounts::{Travel, Travels};
 use crate::plan::key::KeyBase;
 use crate::plan::{Caching, Op, Step, StepId, StepKey};
 use crate::progress::{Progress, ProgressEvent};
@@ -101,6 +101,8 @@ pub struct Bench {
     pub tiers: Tiers,
     /// What goes to caches that builders share.
     pub exports: Exports,
+    /// Cache mounts that come from there and go there.
+    pub travels: Travels,
     /// What all keys share.
     pub key_base: KeyBase,
     /// Name of the build in the logs.
@@ -128,6 +130,11 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// Returns what cache mounts travel with.
+    pub(crate) fn travel(&self) -> Travel<'_> {
+        Travel { workshop: &self.workshop, progress: &self.progress, cancel: &self.cancel }
+    }
+
     /// Returns how old results of a step are.
     pub fn ages(&self, op: &Op) -> Ages {
         Ages::of(&self.workshop.store, &self.key_base, op, self.workshop.started_ns)

@@ -23,6 +23,7 @@ use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE, Owner, OwnershipRecord, Ow
 
 use crate::layers;
 use crate::recording::may_record;
+use crate::upper::parse_owner;
 use crate::workshop::Workshop;
 
 /// What was remembered during one step.
@@ -151,9 +152,4 @@ fn is_as_below(lower: &Tree, names: &[ArchivePath], device: &Entry, with_time: W
     // One of several names that was copied up alone is no change on overlays either.
     let is_group = names.len() == 1 || lower.link_count(inode) as usize == names.len();
     is_group && lower.entry(inode).is_same(device, with_time)
-}
-
-pub(crate) fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
-    let (uid, gid) = std::str::from_utf8(value).ok()?.split_once(':')?;
-    Some((uid.parse().ok()?, gid.parse().ok()?))
 }

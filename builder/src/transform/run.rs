@@ -227,6 +227,7 @@ fn run_blocking(
         let failure = RunFailure { status: exit.status, argv: op.argv.clone(), log: log_path };
         return Err(left(bench, given, failure.into(), open));
     }
+    open.caches.note_used(bench, op);
     let root = open.end()?;
     Ok(Ran { root, tree, stack: stack.to_vec(), exit, again: given.again.clone() })
 }

@@ -82,6 +82,23 @@ fn used(path: &Path) -> Result<Option<i64>> {
     Ok(found.map(|found| found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())))
 }
 
+fn place(session: &Session, id: &str, slot: u32) -> PathBuf {
+    session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex()).join(slot.to_string())
+}
+
+/// Whether a directory of the mount `id` is there and has something in it.
+pub(crate) fn has_content(session: &Session, id: &str, slot: u32) -> Result<bool> {
+    is_filled(&place(session, id, slot))
+}
+
+fn is_filled(path: &Path) -> Result<bool> {
+    let names = optional(std::fs::read_dir(path)).on("list", path)?;
+    match names.and_then(|mut names| names.next()) {
+        None => Ok(false),
+        Some(first) => first.on("list", path).map(|_| true),
+    }
+}
+
 /// Keeps all others away from a directory of the mount `id`, whether it exists or not; none when somebody uses it.
 pub(crate) fn hold(
     session: &Arc<Session>,
@@ -95,8 +112,7 @@ pub(crate) fn hold(
         Patience::Endless => Some(lock(session.disk(), &lock_path, LockMode::Exclusive)?),
     };
     let Some(alone) = alone else { return Ok(None) };
-    let folder = session.path(CACHE_MOUNTS).join(Digest::of(id.as_bytes()).hex());
-    let path = folder.join(slot.to_string());
+    let path = place(session, id, slot);
     Ok(Some(HeldMount { session: Arc::clone(session), path, _alone: alone }))
 }
 
@@ -108,6 +124,14 @@ impl HeldMount {
     pub fn directory(&self) -> Result<Option<&Path>> {
         let found = optional(std::fs::symlink_metadata(&self.path)).on("inspect", &self.path)?;
         Ok(found.map(|_| self.path.as_path()))
+    }
+
+    /// Whether there is one with something in it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn has_content(&self) -> Result<bool> {
+        is_filled(&self.path)
     }
 
     /// Opens what is remembered of it.

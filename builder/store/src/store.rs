@@ -23,7 +23,7 @@ use crate::flights::{self, Turn};
 use crate::leases::{LEASES, LOCKS, Session, VERSION_FILE};
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
 use crate::logs::{LOGS, Logs};
-use crate::mount_slots::{self, HeldMount, MountSlot, Patience};
+use crate::mount_slots::{self, HeldMount, MountSlot, Patience, SHARED_SLOT};
 use crate::names::{Names, empty_document};
 use crate::noted::{self, Left, Noted, Room};
 use crate::partial::PARTIAL;
@@ -238,6 +238,14 @@ impl Store {
     /// What the disk says.
     pub fn room(&self) -> Result<Room> {
         noted::room(self.path())
+    }
+
+    /// Whether there is something in the directory of the cache mount `id` that builds share.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn has_in_cache_mount(&self, id: &str) -> Result<bool> {
+        mount_slots::has_content(&self.session, id, SHARED_SLOT)
     }
 
     /// Returns all directories of all cache mounts, by id.

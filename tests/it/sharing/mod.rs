@@ -1,6 +1,7 @@
 //! Caches that builders share: `--cache-to` and `--cache-from`, with real servers.
 
 mod damage;
+mod mounts;
 mod places;
 mod requests;
 mod stopped;

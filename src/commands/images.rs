@@ -110,6 +110,7 @@ mod tests {
             created: created.map(str::to_owned),
             size_bytes,
             platform: Platform::linux("amd64"),
+            labels: std::collections::BTreeMap::new(),
         };
         let mut rows = vec![
             row(None, None, 5),

@@ -47,6 +47,8 @@ pub enum Reason {
         field: String,
         /// The record's type.
         type_name: &'static str,
+        /// The fields that it has.
+        known: Vec<&'static str>,
     },
     /// A map has no such key, and [`crate::MissingKey::IsError`] was asked for.
     NoKey {
@@ -62,7 +64,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoField { field, type_name } => {
+            Self::NoField { field, type_name, .. } => {
                 write!(formatter, "can't evaluate field {field} in type {type_name}")
             }
             Self::NoKey { key } => {

@@ -76,6 +76,13 @@ impl Struct {
         self
     }
 
+    /// Adds a field that JSON never has.
+    #[must_use]
+    pub fn hidden(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.push(Field { name, json_name: None, value: value.into() });
+        self
+    }
+
     /// Adds a field that JSON leaves out where it is empty or zero.
     #[must_use]
     pub fn optional(mut self, name: &'static str, value: impl Into<Value>) -> Self {

@@ -104,9 +104,17 @@ impl<'a> State<'a> {
             },
             Value::Struct(record) => match record.get(name) {
                 Some(value) => Ok(value.clone()),
-                None => fail(Reason::NoField { field: name.to_owned(), type_name: record.type_name }),
+                None => fail(Reason::NoField {
+                    field: name.to_owned(),
+                    type_name: record.type_name,
+                    known: record.fields().map(|(name, _)| name).collect(),
+                }),
             },
-            other => fail(Reason::NoField { field: name.to_owned(), type_name: other.type_name() }),
+            other => fail(Reason::NoField {
+                field: name.to_owned(),
+                type_name: other.type_name(),
+                known: Vec::new(),
+            }),
         }
     }
 

@@ -56,7 +56,7 @@ impl fmt::Display for Token<'_> {
         match self.kind {
             Kind::End => formatter.write_str("EOF"),
             Kind::Error => formatter.write_str(&self.text),
-            Kind::Keyword => write!(formatter, "<{}>", self.text),
+            Kind::Keyword | Kind::Dot => write!(formatter, "<{}>", self.text),
             _ => match self.text.char_indices().nth(SHOWN_MAX) {
                 Some((end, _)) => write!(formatter, "{}...", crate::quote::quoted(&self.text[..end])),
                 None => formatter.write_str(&crate::quote::quoted(&self.text)),

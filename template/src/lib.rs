@@ -6,7 +6,8 @@
 //! - **Main type**: [`Template`]; data is a [`Value`].
 //! - **Main function**: [`Template::execute`].
 //!
-//! **Not as in Go**: texts are UTF-8 (half a character, as from `slice`, is U+FFFD), there are no complex numbers, and no values that are functions.
+//! **Not as in Go**: texts are UTF-8 (half a character, as from `slice`, is U+FFFD), there are no complex
+//! numbers, no hexadecimal floats, and no values that are functions.
 //!
 //! ```
 //! use kiln_template::{Functions, MissingKey, Template, Value};

@@ -14,9 +14,10 @@ impl<'a> State<'a> {
         }
         let value = value.unwrap_or(Value::Missing);
         for name in &pipeline.variables {
-            match pipeline.is_assignment {
-                true => self.set(name, value.clone()),
-                false => self.variables.push((name, value.clone())),
+            if !pipeline.is_assignment {
+                self.variables.push((name, value.clone()));
+            } else if !self.set(name, value.clone()) {
+                return Err(self.at_end(pipeline, format!("undefined variable: {name}")));
             }
         }
         Ok(value)

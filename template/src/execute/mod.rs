@@ -214,13 +214,11 @@ impl<'a> State<'a> {
         for (key, item) in pairs {
             is_empty = false;
             self.pay(STEP_COST, pipeline.position, pipeline)?;
-            match pipeline.variables.as_slice() {
-                [] => {}
-                [one] => self.set(one, item.clone()),
-                [first, second, ..] => {
-                    self.set(first, key);
-                    self.set(second, item.clone());
-                }
+            // The pipeline has declared them, or found that they are there.
+            let values =
+                if pipeline.variables.len() > 1 { vec![key, item.clone()] } else { vec![item.clone()] };
+            for (name, value) in pipeline.variables.iter().zip(values) {
+                assert!(self.set(name, value), "`{name}` is there");
             }
             let flow = self.below(&item, pipeline, Some(&branch.list))?;
             self.variables.truncate(seen);
@@ -255,11 +253,10 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Gives a variable that is there another value.
-    fn set(&mut self, name: &str, value: Value) {
-        if let Some((_, place)) = self.variables.iter_mut().rev().find(|(known, _)| *known == name) {
-            *place = value;
-        }
+    /// Gives a variable another value. Returns whether there is one.
+    fn set(&mut self, name: &str, value: Value) -> bool {
+        let found = self.variables.iter_mut().rev().find(|(known, _)| *known == name);
+        found.map(|(_, place)| *place = value).is_some()
     }
 }
 

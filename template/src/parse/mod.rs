@@ -214,7 +214,7 @@ impl<'a> Parser<'a> {
             "with" => Node::With(self.control("with")?),
             "range" => Node::Range(self.control("range")?),
             "block" => self.block()?,
-            "template" => self.template(&token)?,
+            "template" => self.template()?,
             "break" => self.leave("{{break}}", Node::Break)?,
             "continue" => self.leave("{{continue}}", Node::Continue)?,
             _ => {
@@ -274,9 +274,8 @@ impl<'a> Parser<'a> {
         Ok(Node::Template { position, name, pipeline: Some(pipeline) })
     }
 
-    fn template(&mut self, keyword: &Token<'_>) -> Result<Node, ParseError> {
+    fn template(&mut self) -> Result<Node, ParseError> {
         let position = self.peek_solid().position;
-        debug_assert!(position > keyword.position);
         let name = self.template_name("template clause")?;
         if self.peek_solid().kind == Kind::RightDelimiter {
             self.next();

@@ -14,6 +14,11 @@ const ADDED: [(&str, usize, Body); 8] = [
     ("truncate", 2, truncate),
 ];
 
+const TOO_LONG: &str = "the text is too long";
+
+/// Bytes that a part of a text takes besides its text, about.
+const PART_COST: usize = 64;
+
 /// Those that leave a heading as it is.
 const NOT_FOR_HEADINGS: [&str; 7] = ["json", "split", "join", "title", "lower", "upper", "truncate"];
 
@@ -55,8 +60,12 @@ fn json(value: &Value) -> Result<Value, FunctionError> {
     Ok(text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").into())
 }
 
-fn split(arguments: &[Value], _: usize) -> Result<Value, FunctionError> {
+fn split(arguments: &[Value], bytes_max: usize) -> Result<Value, FunctionError> {
     let (text, separator) = (text(arguments, 0)?, text(arguments, 1)?);
+    // A part takes more memory than its text.
+    if text.matches(separator).count() >= bytes_max / PART_COST {
+        return Err(FunctionError::said(TOO_LONG));
+    }
     Ok(match separator {
         "" => text.chars().map(|character| Value::from(character.to_string())).collect(),
         separator => text.split(separator).map(Value::from).collect(),
@@ -72,7 +81,7 @@ fn join(arguments: &[Value], bytes_max: usize) -> Result<Value, FunctionError> {
         joined.push_str(if index > 0 { separator } else { "" });
         joined.push_str(item);
         if joined.len() > bytes_max {
-            return Err(FunctionError::said("the text is too long"));
+            return Err(FunctionError::said(TOO_LONG));
         }
     }
     Ok(joined.into())
@@ -102,7 +111,7 @@ fn pad(arguments: &[Value], bytes_max: usize) -> Result<Value, FunctionError> {
     }
     let spaces = |argument| match usize::try_from(whole(arguments, argument)?) {
         Ok(count) if count <= bytes_max => Ok(" ".repeat(count)),
-        Ok(_) => Err(FunctionError::said("the text is too long")),
+        Ok(_) => Err(FunctionError::said(TOO_LONG)),
         Err(_) => Err(FunctionError::said("negative count")),
     };
     Ok(format!("{}{text}{}", spaces(1)?, spaces(2)?).into())
@@ -114,4 +123,41 @@ fn truncate(arguments: &[Value], _: usize) -> Result<Value, FunctionError> {
     let length = usize::try_from(whole(arguments, 1)?).map_err(|_| FunctionError::said("negative length"))?;
     let end = text.char_indices().map(|(begin, character)| begin + character.len_utf8());
     Ok(text[..end.take_while(|end| *end <= length).last().unwrap_or(0)].into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(name: &str, arguments: &[Value]) -> Result<String, String> {
+        let functions = functions();
+        let function = functions.get(name).unwrap();
+        let result = (function.body)(arguments, 1000).map_err(|error| error.to_string())?;
+        Ok(serde_json::to_string(&result).unwrap())
+    }
+
+    #[test]
+    fn functions_do_what_they_do_in_docker() {
+        let text = |text: &str| Value::from(text);
+        for (name, arguments, expected) in [
+            ("title", &[text("a-b c_d é'f")][..], Ok("\"A-B C_d É'F\"")),
+            ("split", &[text("abé"), text("")], Ok("[\"a\",\"b\",\"é\"]")),
+            ("split", &[text(""), text("x")], Ok("[\"\"]")),
+            ("split", &[text(&"x".repeat(100)), text("x")], Err("the text is too long")),
+            ("join", &[Value::NoList, text(",")], Ok("\"\"")),
+            ("join", &[text("a"), text(",")], Err("expected []string")),
+            ("pad", &[text(""), Value::Int(3), Value::Int(3)], Ok("\"\"")),
+            ("pad", &[text("a"), Value::Int(1_000_000), Value::Int(3)], Err("the text is too long")),
+            ("pad", &[text("a"), Value::Int(-1), Value::Int(3)], Err("negative count")),
+            ("truncate", &[text("éa"), Value::Int(1)], Ok("\"\"")),
+            ("truncate", &[text("éa"), Value::Int(2)], Ok("\"é\"")),
+            ("truncate", &[text("a"), Value::Int(5)], Ok("\"a\"")),
+            ("json", &[Value::NoMap], Ok("\"null\"")),
+            ("json", &[text("<\u{2028}")], Ok("\"\\\"<\\\\u2028\\\"\"")),
+            ("upper", &[Value::Int(1)], Err("expected string")),
+        ] {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(called(name, arguments), expected, "{name} {arguments:?}");
+        }
+    }
 }

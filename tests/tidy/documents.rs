@@ -3,7 +3,7 @@
 use super::expect_none;
 use super::tree::{TextFile, all, root};
 
-const LINES_MAX: [(&str, usize); 2] = [("ARCHITECTURE.md", 250), ("STYLE.md", 120)];
+const LINES_MAX: [(&str, usize); 2] = [("ARCHITECTURE.md", 290), ("STYLE.md", 120)];
 
 #[test]
 fn documents_are_there_and_short() {

@@ -1,10 +1,12 @@
 //! Other tools of the trade, called for a second opinion.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::program::SEARCH_PATH;
+use super::requires::has_program;
+use super::space::repository;
 
 /// Runs another tool, and returns its standard output; panics with everything it said when it fails.
 #[track_caller]
@@ -21,6 +23,15 @@ pub(crate) fn output<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterato
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
     command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+}
+
+/// Returns the client of docker, where it is installed or `tests/install-packages.sh` has unpacked it.
+pub(crate) fn docker() -> Option<PathBuf> {
+    let unpacked = repository().join("target/tools/docker");
+    match unpacked.is_file() {
+        true => Some(unpacked),
+        false => has_program("docker").then(|| "docker".into()),
+    }
 }
 
 /// Inspects an image with skopeo (`oci:DIR:TAG`, `oci-archive:FILE`, `docker://…`) and returns its answer.

@@ -44,6 +44,7 @@ pub(crate) fn is_met(need: &str) -> bool {
         "root" => is_root(),
         "loop" => is_root() && Path::new("/dev/loop-control").exists(),
         "s3rver" => super::object_store::program().is_some(),
+        "docker" => super::peers::docker().is_some(),
         program => has_program(program),
     }
 }

@@ -28,8 +28,9 @@ pub(crate) fn findings(members: &[Member], times: Times) -> Vec<String> {
         if seen.last_key_value().is_some_and(|(last, _)| *last >= path) {
             wrong("not in order, or twice");
         }
-        let mut parents = (1..path.len()).filter_map(|length| seen.get(&path[..length]));
-        if parents.any(|parent| parent.flag != b'5') {
+        // What is above the nearest was looked at when that was the entry.
+        let nearest = (1..path.len()).rev().find_map(|length| seen.get(&path[..length]));
+        if nearest.is_some_and(|parent| parent.flag != b'5') {
             wrong("lies below something that is no directory");
         }
         check_fields(member, &mut wrong);

@@ -13,13 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
+use crate::chunks::Chunks;
 use crate::config::{ByteStream, ClientConfig};
 use crate::credential_file::Credential;
 use crate::error::Error;
 use crate::http::{Http, Payload, Peer, Request, lock};
 use crate::limit;
 use crate::mirror::{self, Endpoint, Transport};
-use crate::retry::{Attempts, Jitter};
+use crate::retry::{Attempts, Jitter, Outlook};
 use crate::route::{
     Origin, Target, address, is_host_of, is_safe_redirect, is_same_host, is_same_place, location, name_of,
 };
@@ -39,6 +40,7 @@ struct Shared {
     origins: Mutex<BTreeMap<String, Origin>>,
     permits: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     mirrors_down: Mutex<BTreeSet<String>>,
+    chunks: Mutex<BTreeMap<String, Chunks>>,
     seeds: AtomicU64,
 }
 
@@ -85,6 +87,7 @@ impl Client {
             origins: Mutex::default(),
             permits: Mutex::default(),
             mirrors_down: Mutex::default(),
+            chunks: Mutex::default(),
             seeds: AtomicU64::new(config.jitter_seed),
             config,
         };
@@ -117,10 +120,19 @@ impl Client {
 
     /// Waits before another attempt, after telling so, or gives the error back where there is none.
     pub(crate) async fn wait(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
-        let Some(delay) = attempts.next(error.outlook()) else { return Err(error) };
+        self.wait_as(attempts, error.outlook(), error).await
+    }
+
+    async fn wait_as(&self, attempts: &mut Attempts, outlook: Outlook, error: Error) -> Result<(), Error> {
+        let Some(delay) = attempts.next(outlook) else { return Err(error) };
         self.config().warn(&Warning::Retry { error, delay, attempts: attempts.made() });
         tokio::time::sleep(delay).await;
         Ok(())
+    }
+
+    /// Waits before another attempt, after telling so, where that is worth one whatever the error.
+    pub(crate) async fn wait_once(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
+        self.wait_as(attempts, Outlook { is_retryable: true, ..Outlook::default() }, error).await
     }
 
     /// Waits for one of the transfers that a host allows at a time.
@@ -132,6 +144,16 @@ impl Client {
             Arc::clone(entry.or_insert_with(|| Arc::new(Semaphore::new(count))))
         };
         semaphore.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Returns how much of a blob a request to this host carries.
+    pub(crate) fn chunks(&self, endpoint: &Endpoint) -> Chunks {
+        lock(&self.shared.chunks).get(&endpoint.authority).copied().unwrap_or_default()
+    }
+
+    /// Remembers how much of a blob a request to this host should carry.
+    pub(crate) fn prefer_chunks(&self, endpoint: &Endpoint, chunks: Chunks) {
+        lock(&self.shared.chunks).insert(endpoint.authority.clone(), chunks);
     }
 
     /// Returns the hosts to read `registry`'s content from, without the mirrors that did not answer before.

@@ -31,7 +31,7 @@ mod bucket_upload;
 pub use bucket_upload::ObjectUpload;
 
 mod session;
-pub use session::{Opener, Upload};
+pub use session::{KeepAddress, Opener, Upload};
 
 mod tags;
 
@@ -52,6 +52,8 @@ pub use web_request::{Authorization, WebRequest};
 
 mod client;
 pub use client::Client;
+
+mod chunks;
 
 mod route;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kiln_oci::{Digest, Hasher, MediaType};
-use kiln_registry::{Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
+use kiln_registry::{BlobStream, Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
 
 use crate::fake::{Fake, cut, reply};
 use crate::support::{client_with_warnings, config, config_for, content, layer, manifest, read, reference};
@@ -67,6 +67,80 @@ async fn wrong_bytes_never_reach_the_end_of_a_blob() {
         let error = read(client.blob(&from, &layer(&right)).unwrap()).await.unwrap_err();
         assert!(matches!(error, Error::Verify { .. }) && error.to_string().contains(says), "{name}: {error}");
         assert_eq!(fake.seen().len(), 1, "{name}: it makes no sense to try again");
+    }
+}
+
+/// Reads a blob to its end, from the start again where that is offered.
+async fn read_to_the_end(mut blob: BlobStream) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    loop {
+        match blob.next_chunk().await {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes),
+            Err(error) => {
+                bytes.clear();
+                blob.start_over(error).await?;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_replaced_from_the_next_source_or_once_from_the_last() {
+    let right = content(1000);
+    let wrong: Vec<u8> = right.iter().map(|byte| byte ^ 1).collect();
+    // How often the mirror, if there is one, and the registry lie; what is asked of each.
+    for (mirror, registry, asked, is_ok) in
+        [(None, 1, 2, true), (None, 2, 2, false), (Some(1), 0, 1, true), (Some(1), 1, 2, true)]
+    {
+        let lying = |times: usize| {
+            let (right, wrong) = (right.clone(), wrong.clone());
+            Fake::start(move |_, before| reply(200, &[], if before < times { &wrong } else { &right }))
+        };
+        let (mirror, registry) = (mirror.map(lying), lying(registry));
+        let mirrors = mirror.iter().map(|mirror| mirror.address.clone()).collect();
+        let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
+        let client = Client::new(config_for(&registry.address, table));
+        let name = reference(format!("{}/a:1", registry.address));
+        let result = read_to_the_end(client.blob(&name, &layer(&right)).unwrap()).await;
+        assert_eq!(result.is_ok(), is_ok);
+        assert!(result.is_err() || result.is_ok_and(|bytes| bytes == right));
+        assert_eq!((mirror.map_or(1, |mirror| mirror.seen().len()), registry.seen().len()), (1, asked));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_sends_no_parts_is_asked_for_all_of_it() {
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |seen, _| match seen.header("range") {
+        Some(_) => reply(416, &[], b""),
+        None => reply(200, &[], &whole),
+    });
+    let mut hasher = Hasher::new();
+    hasher.update(&bytes[..400]);
+    let name = reference(format!("{}/a:1", fake.address));
+    let blob = Client::new(config()).blob(&name, &layer(&bytes)).unwrap().resume(400, hasher);
+    assert_eq!(read(blob).await.unwrap(), bytes[400..]);
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_in_many_pieces_is_borne_with_unless_they_are_tiny() {
+    for (piece, pieces, is_ok) in [(1 << 20, 60, true), (1000, 60, false)] {
+        let bytes = bytes::Bytes::from(vec![7; piece * pieces]);
+        let whole = bytes.clone();
+        let fake = Fake::start(move |_, before| {
+            let (start, size) = (before * piece, whole.len());
+            let range = format!("bytes {start}-{}/{size}", size - 1);
+            let headers =
+                [("Content-Range", range.as_str()), ("Content-Length", &(size - start).to_string())];
+            let status = if start == 0 { 200 } else { 206 };
+            reply(status, &headers, &whole[start..start + piece]).without_last(0)
+        });
+        let name = reference(format!("{}/a:1", fake.address));
+        let blob = Client::new(config()).blob(&name, &layer(&bytes)).unwrap();
+        assert_eq!(read(blob).await.is_ok(), is_ok, "{} requests", fake.seen().len());
     }
 }
 

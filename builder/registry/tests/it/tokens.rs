@@ -97,7 +97,8 @@ async fn an_upload_whose_token_ran_out_is_continued_with_a_new_one() {
     );
     let to = reference(format!("{}/a", fake.address));
     let open = opener(bytes.clone());
-    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    let blob = layer(&bytes);
+    let upload = Upload::new(&to, &blob, &open);
     Client::new(config()).push_blob(upload).await.unwrap();
     let methods: Vec<_> = fake.seen().iter().map(|seen| seen.method.clone()).collect();
     assert_eq!(methods, ["POST", "PATCH", "GET", "PATCH", "PUT"]);
@@ -132,6 +133,33 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
             .map_or_else(|| String::from_utf8_lossy(&seen.body).into(), str::to_owned);
         assert_eq!(shown, proof);
     }
+}
+
+#[tokio::test]
+async fn a_long_upload_outlives_any_number_of_tokens() {
+    let tokens = token_server();
+    let bytes = content(12 << 20);
+    let given = Arc::new(Mutex::new((0, 1)));
+    // Each token is good for one part of what is left, and the registry takes a third of it.
+    let address = tokens.address.clone();
+    let fake = Fake::start_raw(move |seen, _| {
+        let mut given = given.lock().unwrap();
+        let expected = format!("Bearer canary-token-{}", given.1);
+        if seen.header("authorization") != Some(&expected) {
+            return challenge(&address, "repository:a:pull");
+        }
+        if seen.method == "PATCH" {
+            let rest = seen.body.len();
+            *given = (given.0 + if rest > 1000 { rest / 3 } else { rest }, given.1 + 1);
+        }
+        let range = format!("0-{}", given.0.max(1) - 1);
+        let status = if seen.method == "PUT" { 201 } else { 202 };
+        reply(status, &[("Location", "/up/1"), ("Range", &range)], b"")
+    });
+    let to = reference(format!("{}/a", fake.address));
+    let (open, blob) = (opener(bytes.clone()), layer(&bytes));
+    Client::new(config()).push_blob(Upload::new(&to, &blob, &open)).await.unwrap();
+    assert!(tokens.seen().len() > 10, "{}", tokens.seen().len());
 }
 
 #[tokio::test]

@@ -284,7 +284,8 @@ impl Client {
         Err(answer::status_error(response, &endpoint.name, &call.subject, stall).await)
     }
 
-    /// Sends one request and follows redirects of those that have no body. What proves who we are stays at home.
+    /// Sends one request and follows redirects, unless what was sent cannot be sent again, or would have to be sent by another
+    /// method. What proves who we are stays at home.
     async fn follow(
         &self,
         host: Host<'_>,
@@ -293,7 +294,8 @@ impl Client {
         mut headers: HeaderMap,
         stream: Option<(ByteStream, u64)>,
     ) -> Result<Response, Error> {
-        let may_follow = stream.is_none() && call.body.is_none() && call.method != Method::POST;
+        let has_stream = stream.is_some();
+        let is_question = call.body.is_none() && call.method != Method::POST;
         let mut payload = match (stream, &call.body) {
             (Some((stream, size)), _) => Payload::Stream(stream, size),
             (None, Some(bytes)) => Payload::Bytes(bytes.clone()),
@@ -306,8 +308,12 @@ impl Client {
             let response = self.shared.http.send(self.peer(host, &url).as_peer(), request).await;
             let response =
                 response.map_err(|problem| problem.at(&name_of(&url, host.endpoint), &call.subject))?;
-            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            if !is_redirect || !may_follow {
+            let is_followed = match response.status().as_u16() {
+                307 | 308 => !has_stream,
+                301..=303 => !has_stream && is_question,
+                _ => false,
+            };
+            if !is_followed {
                 return Ok(response);
             }
             let next = location(&url, response.headers());
@@ -325,7 +331,7 @@ impl Client {
                 headers.remove(AUTHORIZATION);
             }
             url = next;
-            payload = Payload::Empty;
+            payload = call.body.clone().map_or(Payload::Empty, Payload::Bytes);
         }
         Err(protocol(host.endpoint, call, "more redirects than are followed"))
     }

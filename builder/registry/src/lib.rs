@@ -35,6 +35,10 @@ pub use session::{KeepAddress, Opener, Upload};
 
 mod tags;
 
+mod referrers;
+
+mod pages;
+
 mod login;
 pub use login::Login;
 

@@ -12,10 +12,12 @@ pub(crate) const ERROR_MESSAGE_CHARS_MAX: usize = 400;
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 1 << 20;
 /// Most redirects that one request follows.
 pub(crate) const REDIRECTS_MAX: usize = 10;
-/// Longest page of a list of tags.
-pub(crate) const TAGS_PAGE_BYTES_MAX: usize = 4 << 20;
-/// Most pages of a list of tags.
-pub(crate) const TAGS_PAGES_MAX: usize = 1000;
+/// Longest page of a list, such as that of tags.
+pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
+/// Most pages of a list.
+pub(crate) const PAGES_MAX: usize = 1000;
+/// Longest list, all its pages together.
+pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
 /// Most times one blob is continued after its connection dropped when hardly anything had come or gone.
 pub(crate) const RESUMES_MAX: u32 = 50;
 /// What moved more than this before it dropped is continued as often as it takes: so large a step brings the end nearer.

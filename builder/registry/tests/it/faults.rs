@@ -284,6 +284,83 @@ async fn tags_are_collected_over_pages() {
 }
 
 #[tokio::test]
+async fn a_list_of_tags_without_an_end_or_with_other_names_is_refused() {
+    for (next, tags, says, requests) in [
+        ("/v2/a/tags/list?last=a", r#"["a"]"#, "its list has no end", 3),
+        ("", r#"["a","b\u001b[2J"]"#, "holds what is no tag", 1),
+        ("", r#"["a","b/../c"]"#, "holds what is no tag", 1),
+        ("", "7", "is not what it should be", 1),
+        ("gopher://x", r#"["a"]"#, "the address of the next page is malformed", 1),
+    ] {
+        let body = format!(r#"{{"tags":{tags}}}"#);
+        let fake = Fake::start(move |_, _| match next {
+            "" => reply(200, &[], body.as_bytes()),
+            next => reply(200, &[("Link", &format!("<{next}>; rel=next"))], body.as_bytes()),
+        });
+        let error = Client::new(config()).tags(&reference(format!("{}/a", fake.address))).await.unwrap_err();
+        assert!(error.to_string().ends_with(says), "{error}");
+        // The first has another address than the one that comes again and again.
+        assert_eq!(fake.seen().len(), requests.min(2), "{says}");
+    }
+}
+
+#[tokio::test]
+async fn what_refers_to_an_image_is_listed_by_the_registry_or_under_a_tag() {
+    let subject = Digest::of(b"image");
+    let index = |types: &[&str]| {
+        let entry = |kind: &&str| {
+            let (media_type, digest) = (MediaType::OCI_MANIFEST, Digest::of(kind.as_bytes()));
+            format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":1,"artifactType":"{kind}"}}"#)
+        };
+        let entries: Vec<_> = types.iter().map(entry).collect();
+        let media_type = MediaType::OCI_INDEX;
+        format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[{}]}}"#, entries.join(","))
+    };
+    let (one, two, both) = (index(&["a/sig"]), index(&["a+b/sbom"]), index(&["a/sig", "a+b/sbom"]));
+    let listing = Fake::start(move |seen, _| match seen.path.split_once("last=") {
+        None => reply(200, &[("Link", "<?last=1>; rel=\"next\"")], one.as_bytes()),
+        Some(_) => reply(200, &[], two.as_bytes()),
+    });
+    let tag = format!("/v2/a/manifests/sha256-{}", subject.hex());
+    let tagging = Fake::start(move |seen, _| match seen.path == tag {
+        true => reply(200, &[], both.as_bytes()),
+        false => reply(404, &[], b"404 page not found"),
+    });
+    let neither = Fake::start(|_, _| reply(404, &[], b""));
+    for (fake, wanted, expected) in [
+        (&listing, None, vec!["a/sig", "a+b/sbom"]),
+        (&listing, Some("a+b/sbom"), vec!["a+b/sbom"]),
+        (&tagging, None, vec!["a/sig", "a+b/sbom"]),
+        (&tagging, Some("a/sig"), vec!["a/sig"]),
+        (&neither, None, vec![]),
+    ] {
+        let repository = reference(format!("{}/a", fake.address));
+        let found = Client::new(config()).referrers(&repository, &subject, wanted).await.unwrap();
+        let types: Vec<_> = found.iter().filter_map(|one| one.artifact_type.as_deref()).collect();
+        assert_eq!(types, expected, "{:?}", fake.lines());
+    }
+    let asked = listing.lines();
+    assert_eq!(asked[2], format!("GET /v2/a/referrers/{subject}?artifactType=a%2Bb%2Fsbom"));
+}
+
+#[tokio::test]
+async fn a_document_is_sent_again_to_where_the_registry_says_without_what_proves_who_we_are() {
+    let elsewhere = Fake::start_raw(|_, _| reply(201, &[], b""));
+    for (status, is_followed) in [(307, true), (308, true), (302, false)] {
+        let target = format!("http://{}/kept", elsewhere.address);
+        let fake = Fake::start(move |_, _| reply(status, &[("Location", &target)], b""));
+        let before = elsewhere.seen().len();
+        let (to, body) = (reference(format!("{}/a:1", fake.address)), manifest(b"{}", b"x"));
+        let result = Client::new(config()).push_manifest(&to, &MediaType::OCI_MANIFEST, body.clone()).await;
+        assert_eq!(
+            (result.is_ok(), elsewhere.seen().len() - before),
+            (is_followed, usize::from(is_followed))
+        );
+        assert!(elsewhere.seen().iter().all(|seen| seen.method == "PUT" && seen.body == body));
+    }
+}
+
+#[tokio::test]
 async fn transfers_beyond_the_limit_of_a_registry_wait_and_none_is_lost() {
     let bytes = content(300_000);
     let whole = bytes.clone();

@@ -117,7 +117,7 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
         (
             Credential::IdentityToken(Secret::new("canary refresh")),
             "POST /token",
-            "grant_type=refresh_token&client_id=kiln&service=test&scope=repository%3Aa%3Apull&refresh_token=canary+refresh",
+            "grant_type=refresh_token&refresh_token=canary+refresh&client_id=kiln&service=test&scope=repository%3Aa%3Apull",
         ),
     ] {
         let tokens = token_server();
@@ -133,6 +133,21 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
             .map_or_else(|| String::from_utf8_lossy(&seen.body).into(), str::to_owned);
         assert_eq!(shown, proof);
     }
+}
+
+#[tokio::test]
+async fn a_token_server_that_knows_no_get_is_sent_the_password_in_a_form() {
+    let tokens = Fake::start(|seen, _| match seen.method.as_str() {
+        "GET" => reply(405, &[], b""),
+        _ => reply(200, &[], br#"{"access_token":"canary-token-1"}"#),
+    });
+    let document = manifest(b"{}", b"x");
+    let fake = registry(&tokens, |_| "1", move |_| reply(200, &[], &document));
+    let client = Client::new(config());
+    client.assume(&fake.address, Some(Credential::password("me", "canary &password")));
+    client.resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap();
+    let form = "grant_type=password&username=me&password=canary+%26password&client_id=kiln&service=test&scope=repository%3Aa%3Apull";
+    assert_eq!(tokens.seen()[1].body, form.as_bytes());
 }
 
 #[tokio::test]

@@ -237,7 +237,7 @@ impl Client {
         let url = address(endpoint, origin, &call.target)?;
         let has_stream = stream.is_some();
         let mut sent = None;
-        for round in 0..2 {
+        for round in 0..limit::TOKENS_MAX {
             let header = match is_same_host(&url, endpoint, origin) {
                 true => self.shared.auth.header(&self.shared.http, host, &call.access).await?,
                 false => None,
@@ -253,9 +253,10 @@ impl Client {
             {
                 return self.success(endpoint, call, response).await;
             }
-            self.shared.auth.challenged(host, &call.access, response.headers(), header.as_ref())?;
+            let is_over =
+                self.shared.auth.challenged(host, &call.access, response.headers(), header.as_ref())?;
             sent = header;
-            if round > 0 || has_stream {
+            if has_stream || (round > 0 && !is_over) {
                 return Err(self.unauthorized(endpoint, call, Some(&mut response)).await);
             }
         }

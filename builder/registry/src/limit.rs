@@ -8,6 +8,9 @@ pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
 pub(crate) const ERROR_BODY_BYTES_MAX: usize = 16 << 10;
 /// How much of a registry's own error message is shown, in characters.
 pub(crate) const ERROR_MESSAGE_CHARS_MAX: usize = 400;
+/// Most tokens that one request is made with, where a registry says of each that it ran out; and most times an upload begins a
+/// request anew for that, without getting further.
+pub(crate) const TOKENS_MAX: u32 = 5;
 /// Longest answer of a token server.
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 1 << 20;
 /// Most redirects that one request follows.

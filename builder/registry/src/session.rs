@@ -94,6 +94,8 @@ pub(crate) struct Session<'a, 'b> {
     is_unsure: bool,
     /// Whether a failure was forgiven without a wait since the upload last moved.
     is_forgiven: bool,
+    /// How many tokens ran out since the upload last moved.
+    tokens: u32,
     /// Whether it was sent again because the registry found another digest.
     is_second: bool,
 }
@@ -119,6 +121,7 @@ impl<'a, 'b> Session<'a, 'b> {
             chunk_min: 0,
             sent: 0,
             is_forgiven: false,
+            tokens: 0,
             is_second: false,
         }
     }
@@ -142,7 +145,10 @@ impl<'a, 'b> Session<'a, 'b> {
         let chunks = self.client.chunks(self.endpoint);
         match error {
             _ if self.address.is_none() => false,
-            Error::Unauthorized { .. } => first_time(&mut self.is_forgiven),
+            Error::Unauthorized { .. } => {
+                self.tokens += 1;
+                self.tokens < limit::TOKENS_MAX
+            }
             error if error.is_wrong_digest() => {
                 self.forget();
                 // It may also have put the parts together wrongly.
@@ -278,6 +284,7 @@ impl<'a, 'b> Session<'a, 'b> {
         if offset > self.furthest {
             self.furthest = offset;
             self.is_forgiven = false;
+            self.tokens = 0;
         }
         if self.upload.blob.size > limit::MONOLITHIC_BYTES_MAX {
             self.keep(Some(&address).filter(|address| is_host_of(address, self.endpoint)));

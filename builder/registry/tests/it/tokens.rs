@@ -151,6 +151,25 @@ async fn a_token_server_that_knows_no_get_is_sent_the_password_in_a_form() {
 }
 
 #[tokio::test]
+async fn a_token_that_ran_out_before_it_arrived_is_replaced_again_within_bounds() {
+    let document = manifest(b"{}", b"x");
+    for (wanted, is_ok) in [("4", true), ("none", false)] {
+        let (tokens, document) = (token_server(), document.clone());
+        let address = tokens.address.clone();
+        let fake = Fake::start_raw(move |seen, _| {
+            let expected = format!("Bearer canary-token-{wanted}");
+            if seen.header("authorization") == Some(&expected) {
+                return reply(200, &[], &document);
+            }
+            let text = format!(r#"Bearer realm="http://{address}/token",error="invalid_token""#);
+            reply(401, &[("WWW-Authenticate", &text)], b"")
+        });
+        let result = Client::new(config()).resolve(&reference(format!("{}/a:1", fake.address))).await;
+        assert_eq!((result.is_ok(), tokens.seen().len()), (is_ok, if is_ok { 4 } else { 5 }), "{wanted}");
+    }
+}
+
+#[tokio::test]
 async fn a_long_upload_outlives_any_number_of_tokens() {
     let tokens = token_server();
     let bytes = content(12 << 20);

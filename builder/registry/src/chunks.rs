@@ -35,7 +35,9 @@ impl Chunks {
 
     /// Returns what to send where `length` bytes were too many, if fewer can be sent.
     pub(crate) fn smaller(self, length: u64, minimum: u64) -> Option<Self> {
-        let bytes = (length / 4).max(limit::CHUNK_BYTES_MIN);
+        // Another upload may have found out more already.
+        let known = self.bytes.unwrap_or(u64::MAX);
+        let bytes = (length / 4).max(limit::CHUNK_BYTES_MIN).min(known);
         (bytes < length && bytes >= minimum).then_some(Self { bytes: Some(bytes) })
     }
 
@@ -84,6 +86,12 @@ mod tests {
         assert_eq!(lengths, [16, 4, 1]);
         assert_eq!(Chunks::default().smaller(64 * MIB, 32 * MIB), None, "fewer are not taken either");
         assert_eq!(chunks.whole().unwrap().whole(), None);
+    }
+
+    #[test]
+    fn what_one_upload_found_out_holds_for_the_others() {
+        let small = Chunks::default().smaller(16 * MIB, 0).unwrap();
+        assert_eq!(small.smaller(64 * MIB, 0), Some(small));
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub(crate) struct Session<'a, 'b> {
     is_unsure: bool,
     /// Whether a failure was forgiven without a wait since the upload last moved.
     is_forgiven: bool,
+    /// Whether it was begun again because the registry takes no parts.
+    is_whole: bool,
     /// How many tokens ran out since the upload last moved.
     tokens: u32,
     /// Whether it was sent again because the registry found another digest.
@@ -121,6 +123,7 @@ impl<'a, 'b> Session<'a, 'b> {
             chunk_min: 0,
             sent: 0,
             is_forgiven: false,
+            is_whole: false,
             tokens: 0,
             is_second: false,
         }
@@ -163,7 +166,9 @@ impl<'a, 'b> Session<'a, 'b> {
             Error::Status { status: 413, .. } => self.prefer(chunks.smaller(self.sent, self.chunk_min)),
             Error::Status { status: 400..=499, .. } if is_part => {
                 self.forget();
-                self.prefer(chunks.whole())
+                // Another upload may have found that out already.
+                self.prefer(chunks.whole());
+                first_time(&mut self.is_whole)
             }
             _ => false,
         }
@@ -218,7 +223,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let call = self.call(Method::GET, Target::Address(address));
         let response = match self.client.send(self.endpoint, &call, None).await {
             Ok(response) => response,
-            Err(Error::Status { status, .. }) if status < 429 => return Ok(None),
+            Err(error @ Error::Status { .. }) if !error.is_retryable() => return Ok(None),
             Err(error) => return Err(error),
         };
         let address = location(response.url(), response.headers()).unwrap_or(response.url().clone());

@@ -184,6 +184,30 @@ async fn parts_are_as_long_as_the_registry_likes_them() {
 }
 
 #[tokio::test]
+async fn uploads_side_by_side_all_learn_that_a_registry_takes_no_parts() {
+    let bytes = Bytes::from(vec![7; 65 << 20]);
+    let blob = layer(&bytes);
+    // Each upload has a place of its own; its second part is refused.
+    let count = Mutex::new(0);
+    let fake = Fake::start(move |seen, before| match seen.method.as_str() {
+        "POST" => {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            reply(202, &[("Location", &format!("/up/{count}"))], b"")
+        }
+        "PATCH" if before > 0 => reply(400, &[], b""),
+        "PATCH" => reply(202, &[("Location", &seen.path)], b""),
+        "HEAD" => reply(404, &[], b""),
+        "GET" => reply(404, &[], b""),
+        _ => reply(201, &[], b""),
+    });
+    let client = Client::new(config());
+    let (to, open) = (reference(format!("{}/a", fake.address)), opener(bytes.clone()));
+    let uploads = (0..2).map(|_| client.push_blob(Upload::new(&to, &blob, &open)));
+    futures_util::future::try_join_all(uploads).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_upload_of_an_earlier_process_is_continued_and_its_address_kept_until_it_is_over() {
     let bytes = content(LARGE);
     for (range, is_continued) in [("0-999999", true), ("0-0", false), ("0-99999999", false)] {

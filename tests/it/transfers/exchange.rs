@@ -34,7 +34,8 @@ fn images_of_every_form_go_between_kiln_and_others_unchanged() {
         ),
         (
             "zstd",
-            vec!["--format", "oci"],
+            // Else it may take a copy that it knows of, compressed in another way.
+            vec!["--preserve-digests"],
             "application/vnd.oci.image.manifest.v1+json",
             "application/vnd.oci.image.layer.v1.tar+zstd",
         ),

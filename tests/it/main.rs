@@ -53,6 +53,7 @@ mod second_builder;
 mod sharing;
 mod step_environment;
 mod support;
+mod transfers;
 mod upkeep;
 mod web;
 mod web_contexts;

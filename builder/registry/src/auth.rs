@@ -132,14 +132,15 @@ impl Auth {
         }
     }
 
-    /// Takes note of a 401 answer, and forgets the token that was not good enough.
+    /// Takes note of a 401 answer, and forgets the token that was not good enough. Returns whether the answer says that the token
+    /// was not good any more (RFC 6750, section 3.1), and not that it allows too little.
     pub(crate) fn challenged(
         &self,
         host: Host<'_>,
         access: &Access,
         headers: &HeaderMap,
         sent: Option<&HeaderValue>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let failed = |reason| Error::Challenge { registry: host.endpoint.name.clone(), reason };
         let offered = challenges(headers);
         let chosen = offered
@@ -154,6 +155,7 @@ impl Auth {
             }));
         };
         let scheme = scheme(challenge, host).map_err(failed)?;
+        let is_over = challenge.parameters.get("error").is_some_and(|error| error == "invalid_token");
         if let Some(scope) = challenge.parameters.get("scope").filter(|scope| is_news(scope, access)) {
             lock(&self.extra_scopes).insert((authority.clone(), access.scopes.clone()), scope.clone());
         }
@@ -161,7 +163,7 @@ impl Auth {
             lock(&self.tokens).retain(|_, token| token.header != *sent);
         }
         lock(&self.schemes).insert(authority, scheme);
-        Ok(())
+        Ok(is_over)
     }
 
     /// Whether a host has asked for authentication so far.

@@ -82,7 +82,18 @@ impl Client {
         Ok(Some(Descriptor::new(media_type, digest, size)))
     }
 
+    /// Asks once more where other bytes came than were promised: they may have been changed on the way.
     async fn resolve_at(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Resolved, Error> {
+        match self.resolve_once(endpoint, reference).await {
+            Err(error @ Error::Verify { .. }) if !endpoint.is_mirror => {
+                self.wait_once(&mut self.attempts(), error).await?;
+                self.resolve_once(endpoint, reference).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn resolve_once(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Resolved, Error> {
         let call = manifest_call(endpoint, reference);
         let (headers, bytes) = self.fetch(endpoint, &call, limit::MANIFEST_BYTES_MAX).await?;
         let actual = Digest::of(&bytes);

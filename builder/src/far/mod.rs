@@ -15,11 +15,12 @@ mod outgoing;
 mod registry;
 mod s3;
 mod seal;
+mod upload;
 
 pub use local::{BLOBS, ENTRIES, UNFINISHED};
-pub use outgoing::open_at;
 pub use registry::{ReceiveError, receive};
 pub use seal::{SEAL_BYTES_MAX, is_sealed, sealed, unsealed};
+pub use upload::push_blob;
 
 use std::path::PathBuf;
 use std::sync::Arc;

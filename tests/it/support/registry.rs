@@ -39,6 +39,16 @@ impl Registry {
         )
     }
 
+    /// Starts a registry that speaks TLS, with a certificate for loopback.
+    pub(crate) fn start_with_tls(place: &Path) -> Self {
+        let tls = super::space::repository().join("builder/registry/testdata/tls");
+        let tls = tls.display();
+        Self::start_with(
+            place,
+            &format!("  tls:\n    certificate: {tls}/server.pem\n    key: {tls}/server.key\n"),
+        )
+    }
+
     fn start_with(place: &Path, more: &str) -> Self {
         fs::create_dir_all(place).unwrap();
         foreign::remember_registry(&place.join("data"));

@@ -77,6 +77,7 @@ fn described(kind: ItemKind) -> Option<String> {
         ItemKind::Log => "logs of builds",
         ItemKind::Partial => "partial downloads",
         ItemKind::Damaged => "what `kiln fsck` moved away",
+        ItemKind::Container => "stopped containers",
     };
     Some(text.to_owned())
 }
@@ -118,6 +119,7 @@ fn plural(kind: ItemKind) -> &'static str {
         ItemKind::Partial => "partial downloads",
         ItemKind::Scratch => "leftovers",
         ItemKind::Damaged => "damaged things",
+        ItemKind::Container => "containers",
     }
 }
 
@@ -136,6 +138,7 @@ pub(super) fn thing_name(item: &Item) -> (&'static str, String) {
         Item::Partial(name) => ("partial", plain(name)),
         Item::Scratch(name) => ("scratch", plain(name)),
         Item::Damaged(name) => ("damaged", plain(name)),
+        Item::Container(id) => ("container", id.short()),
     }
 }
 
@@ -147,7 +150,7 @@ pub(super) fn fate_word(fate: &Fate) -> String {
         Fate::Unused => "not in use",
         Fate::InUse => "in use by a running kiln",
         Fate::Image(Some(name)) => return format!("image {} needs it", heading(name, 200)),
-        Fate::Image(None) => "an image without a name needs it",
+        Fate::Image(None) => "an image without a name, or a container, needs it",
         Fate::Recorded => "records of the cache need it",
         Fate::Recent => "used lately",
         Fate::Fits => "there is room for it",
@@ -183,6 +186,7 @@ pub(super) fn as_json(verdict: &Verdict) -> Value {
         Item::Partial(name) => ("partial", name.to_string_lossy().into_owned()),
         Item::Scratch(name) => ("scratch", name.to_string_lossy().into_owned()),
         Item::Damaged(name) => ("damaged", name.to_string_lossy().into_owned()),
+        Item::Container(id) => ("container", id.to_string()),
     };
     json!({
         "format": 1,

@@ -61,7 +61,7 @@ fn is_look_due(noted: Option<Noted>, room: Room, max: u64, now: u64) -> bool {
 /// What the store says.
 pub fn keep_within(store: &Store, max: u64) -> Result<Option<Report>, CatalogError> {
     let Some(_alone) = store.try_lock("keep within the bound")? else { return Ok(None) };
-    let kinds = Kind::ALL.into_iter().collect();
+    let kinds = Kind::ALL_BUT_CONTAINERS.into_iter().collect();
     let look = Policy {
         kinds,
         image_age_min: IMAGE_AGE_MIN,

@@ -29,9 +29,9 @@ pub struct ContainerRecord {
     pub surroundings: Surroundings,
     /// What its files are.
     pub root: RootRecord,
-    /// When it was made, in seconds since 1970.
-    pub created: i64,
-    /// When its command was last started.
+    /// When it was made, in nanoseconds since 1970: the newest is shown first.
+    pub created_ns: i64,
+    /// When its command was last started, in seconds since 1970.
     pub started: Option<i64>,
     /// When that ended.
     pub ended: Option<i64>,
@@ -143,6 +143,11 @@ pub enum ContainerState {
 }
 
 impl ContainerRecord {
+    /// Returns when it was made, in seconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.created_ns.div_euclid(1_000_000_000)
+    }
+
     /// Returns what the container does. `is_in_use` says whether somebody has it alone.
     pub fn state(&self, is_in_use: bool) -> ContainerState {
         match (self.started, self.ended) {

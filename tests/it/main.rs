@@ -55,3 +55,4 @@ mod support;
 mod upkeep;
 mod web;
 mod web_contexts;
+mod working_containers;

@@ -221,7 +221,7 @@ fn record(
             shm_size_bytes: request.shm_size_bytes,
         },
         root,
-        created: i64::try_from(workshop.started_ns / 1_000_000_000).unwrap_or_default(),
+        created_ns: i64::try_from(workshop.started_ns).unwrap_or_default(),
         started: None,
         ended: None,
         exit_code: None,

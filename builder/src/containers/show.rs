@@ -43,7 +43,7 @@ pub fn list(workshop: &Workshop) -> Result<Vec<ContainerRow>, ContainerError> {
         ContainerRow { id: found.id, known, image_names }
     };
     let mut rows: Vec<ContainerRow> = all(&workshop.store)?.into_iter().map(row).collect();
-    let created = |row: &ContainerRow| row.known.as_ref().map_or(0, |(record, _)| record.created);
+    let created = |row: &ContainerRow| row.known.as_ref().map_or(0, |(record, _)| record.created_ns);
     rows.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| a.id.cmp(&b.id)));
     Ok(rows)
 }

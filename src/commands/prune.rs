@@ -55,6 +55,11 @@ fn is_confirmed(policy: &Policy) -> Result<bool, Failure> {
     let mut question = "WARNING! This will remove:\n".to_owned();
     kinds.iter().for_each(|kind| question.push_str(&format!("  - {kind}\n")));
     question.push_str("  - whatever nothing refers to\n\nAre you sure you want to continue? [y/N] ");
+    confirmed(&question)
+}
+
+/// Asks a question on standard error, and says whether the answer on standard input is yes.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     let mut out = io::stderr().lock();
     match out.write_all(question.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if !is_broken_pipe(&error) => return Err(Failure::of(Kind::Failed, &error)),

@@ -80,6 +80,8 @@ pub struct OpenContainer {
     pub(super) record: ContainerRecord,
     pub(super) image: Descriptor,
     pub(super) layers: Vec<Layer>,
+    /// Whether nothing but empty directories can be in it.
+    pub(super) is_new: bool,
 }
 
 impl OpenContainer {
@@ -114,11 +116,13 @@ pub async fn create(
         find::check_free(&workshop.store, asked)?;
     }
     let (top, chosen) = image(workshop, request, progress).await?;
-    let (own, chosen) = (Arc::clone(workshop), chosen);
+    let own = Arc::clone(workshop);
     let wanted = layers_of(&workshop.store, &chosen.image)?;
     blobs::fetch_layers(workshop, &wanted, progress).await.map_err(ImageError::from)?;
     let (request, progress) = (request.clone(), Arc::clone(progress));
     let make = move || {
+        // What killed kilns left.
+        own.store.collect_dead_scratch()?;
         let workshop = fitting(&own, &wanted, &request, &progress)?;
         let lower = layers::tree(&workshop, &wanted)?;
         let new = workshop.store.containers().begin()?;
@@ -274,7 +278,7 @@ fn publish(
     let details = serde_json::to_value(&record).expect("records serialize to memory");
     let held = new.publish(&ContainerFacts { image: image.clone(), details })?;
     drop(alone);
-    let open = OpenContainer { workshop: Arc::clone(workshop), held, record, image, layers };
+    let open = OpenContainer { workshop: Arc::clone(workshop), held, record, image, layers, is_new: true };
     match open.make_directories() {
         Ok(()) => Ok(open),
         Err(error) => {

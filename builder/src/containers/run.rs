@@ -66,7 +66,7 @@ pub async fn open(
             .find(has_id)
             .ok_or(crate::export::ExportError::Missing { digest: record.image_id })?;
         let layers = layers_of(&workshop.store, single)?;
-        Ok::<_, ContainerError>(OpenContainer { workshop, held, record, image, layers })
+        Ok::<_, ContainerError>(OpenContainer { workshop, held, record, image, layers, is_new: false })
     })
     .await?;
     blobs::fetch_layers(&open.workshop, &open.layers, progress).await.map_err(ImageError::from)?;
@@ -163,10 +163,9 @@ impl Ready {
             return Err(ContainerError::NoCommand { image: record.image_name.clone() });
         }
         let root = ContainerRoot::open(&open.workshop, &open.held, record, open.layers.clone())?;
-        let view = match record.started {
-            // Nothing but directories was made in it, if that.
-            None => Arc::clone(&root.lower),
-            Some(_) => Arc::new(root.view(Volumes::Shown)?),
+        let view = match open.is_new {
+            true => Arc::clone(&root.lower),
+            false => Arc::new(root.view(Volumes::Shown)?),
         };
         let user = user(&open.workshop, record, &root, &view)?;
         let mut spec = spec(&open.workshop, record, &user, attendance)?;

@@ -1,21 +1,24 @@
 //! `kiln container prune`.
 
-use std::io::{self, BufRead, Write};
-
 use kiln_builder::upkeep::{self, Item, Kind as ItemKind, Policy};
 
 use crate::cli::ContainerPruneArgs;
+use crate::commands::prune::confirmed;
 use crate::commands::{Context, print};
-use crate::failure::{Failure, Kind, is_broken_pipe};
+use crate::failure::{Failure, Kind};
 use crate::request;
 use crate::settings::now_seconds;
 use crate::ui::{human, show_failure, stderr_style};
+
+/// Docker's words.
+const QUESTION: &str =
+    "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ";
 
 /// Removes the containers that do not run.
 pub(crate) fn prune(args: &ContainerPruneArgs, context: Context) -> Result<(), Failure> {
     let unused_for_min = request::container::unused_for(&args.filter, now_seconds())?;
     let (workshop, settings) = context.open(1)?;
-    if !args.force && !is_confirmed()? {
+    if !args.force && !confirmed(QUESTION)? {
         return Err(
             Failure::new(Kind::Failed, "nothing was removed").with_hint("`--force` removes without asking")
         );
@@ -37,18 +40,4 @@ pub(crate) fn prune(args: &ContainerPruneArgs, context: Context) -> Result<(), F
     let Some(first) = failures.next() else { return Ok(()) };
     failures.for_each(|failure| show_failure(&failure, style));
     Err(first)
-}
-
-/// Asks as Docker asks.
-fn is_confirmed() -> Result<bool, Failure> {
-    let question =
-        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ";
-    let mut out = io::stderr().lock();
-    match out.write_all(question.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if !is_broken_pipe(&error) => return Err(Failure::of(Kind::Failed, &error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::of(Kind::Failed, &error))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

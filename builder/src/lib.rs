@@ -50,7 +50,11 @@ pub mod build;
 
 pub mod upkeep;
 
+pub mod containers;
+
 pub mod catalog;
+
+pub mod container_record;
 
 pub mod export;
 

@@ -83,14 +83,14 @@ pub(crate) struct InspectArgs {
 /// Flags and operands of `kiln diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// Name or id of the first image
-    #[arg(value_name = "IMAGE")]
+    /// Name or id of a container, or of the first image
+    #[arg(value_name = "CONTAINER|IMAGE")]
     pub(crate) before: String,
     /// Name or id of the second image
     #[arg(value_name = "IMAGE")]
-    pub(crate) after: String,
+    pub(crate) after: Option<String>,
     /// Platform to compare, of images for several
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", requires = "after")]
     pub(crate) platform: Option<String>,
     /// How to print: `json` for one document
     #[arg(long, value_name = "FORMAT", value_parser = json_only)]

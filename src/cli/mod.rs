@@ -5,6 +5,7 @@
 
 mod build;
 mod cache;
+mod container;
 mod df;
 mod doctor;
 mod enter;
@@ -24,6 +25,10 @@ use clap::{Parser, Subcommand};
 pub(crate) use build::{ArgumentsWord, BuildArgs, CompatWord, NetworkWord, OnErrorWord};
 pub(crate) use cache::{
     CacheArgs, CachePart, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs, MountsRmArgs,
+};
+pub(crate) use container::{
+    CommitArgs, ContainerArgs, ContainerCommand, ContainerGroup, ContainerInspectArgs, ContainerPruneArgs,
+    CpArgs, CreateArgs, ExportArgs, PsArgs, PullWord, RmArgs, RunArgs, StartArgs,
 };
 pub(crate) use df::DfArgs;
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
@@ -80,7 +85,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show how an image came to be
     History(HistoryArgs),
-    /// Show what differs between two images, and why
+    /// Show what was changed in a container, or what differs between two images, and why
     Diff(DiffArgs),
     /// Give an image another name
     Tag(TagArgs),
@@ -96,6 +101,25 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Make an image of one layer from a tar archive of a file system
     Import(ImportArgs),
+    /// Run a command in a new container of an image
+    Run(Box<RunArgs>),
+    /// Make a container of an image, and run nothing in it
+    #[command(visible_alias = "from")]
+    Create(Box<CreateArgs>),
+    /// Run the command of a container again
+    Start(StartArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Remove containers
+    Rm(RmArgs),
+    /// Make an image of what was changed in a container
+    Commit(CommitArgs),
+    /// Write all files of a container as a tar archive
+    Export(ExportArgs),
+    /// Copy files into a container, or out of one
+    Cp(CpArgs),
+    /// Look after containers: the commands above under their long names, and inspect, prune
+    Container(ContainerGroup),
     /// Look after the cache
     Cache(CacheArgs),
     /// Keep credentials for a registry
@@ -122,7 +146,16 @@ impl Command {
             | Self::Cache(_)
             | Self::Doctor(_)
             | Self::Df(_)
-            | Self::Fsck(_) => true,
+            | Self::Fsck(_)
+            | Self::Run(_)
+            | Self::Create(_)
+            | Self::Start(_)
+            | Self::Rm(_)
+            | Self::Commit(_)
+            | Self::Export(_)
+            | Self::Cp(_)
+            | Self::Container(_) => true,
+            Self::Diff(args) => args.after.is_none(),
             // In the background it is in the namespace of the build that started it.
             Self::Prune(args) => args.in_background.is_none(),
             _ => false,

@@ -25,7 +25,7 @@ pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure
     let interrupt = interrupt()?;
     let progress: Arc<dyn Progress> = display.clone();
     let work = async {
-        let images = [args.before.as_str(), args.after.as_str()];
+        let images = [args.before.as_str(), args.after.as_deref().unwrap_or_default()];
         let compared = catalog::compare(&workshop, images, platform.as_ref(), &progress).await;
         compared.map_err(|error| Failure::of(Kind::Failed, &error))
     };

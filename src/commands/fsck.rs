@@ -65,6 +65,12 @@ fn of_problem(problem: &Problem, is_repaired: bool) -> Finding {
             "entries that are whole are kept; images that are not listed any more are to be built or pulled again",
         ),
         Problem::ManifestMissing { .. } => ("manifest-missing", "pull or build the image again"),
+        Problem::ContainerDamaged { .. } => ("container-damaged", "its files are in `damaged`, below its id"),
+        Problem::ContainerDangling { id, .. } => {
+            let cure =
+                format!("pull or build the image again; `kiln rm {}` gives the container up", id.short());
+            return finding("container-dangling", problem, &cure, false);
+        }
         Problem::RecordDamaged(_) => ("record-damaged", AGAIN),
         Problem::RecordDangling { .. } => ("record-dangling", AGAIN),
     };

@@ -6,6 +6,7 @@ mod attended;
 mod build;
 mod cache;
 mod call;
+mod container;
 mod df;
 mod diff;
 mod doctor;
@@ -68,7 +69,16 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Build(args) => build::run(*args, context).await?,
         // It ends as what it ran.
         Command::Enter(args) => return enter::run(args, context).await,
-        Command::Diff(args) => return diff::run(&args, context).await,
+        Command::Diff(args) => return container::diff(&args, context).await,
+        Command::Run(args) => return container::run(&args, context).await,
+        Command::Start(args) => return container::start(&args, context).await,
+        Command::Create(args) => container::create(&args, context).await?,
+        Command::Ps(args) => container::ps(&args, context)?,
+        Command::Rm(args) => container::rm(&args, context)?,
+        Command::Commit(args) => container::commit(&args, context).await?,
+        Command::Export(args) => container::export(&args, context).await?,
+        Command::Cp(args) => container::cp(&args, context).await?,
+        Command::Container(group) => return container::group(group.command, context).await,
         Command::Log(args) => log::run(args, context).await?,
         Command::Explain(args) => explain::run(&args, context)?,
         Command::Lint(args) => lint::run(*args, context).await?,

@@ -56,6 +56,11 @@ fn is_confirmed(policy: &Policy) -> Result<bool, Failure> {
     let mut question = "WARNING! This will remove:\n".to_owned();
     kinds.iter().for_each(|kind| question.push_str(&format!("  - {kind}\n")));
     question.push_str("  - whatever nothing refers to\n\nAre you sure you want to continue? [y/N] ");
+    confirmed(&question)
+}
+
+/// Asks a question on standard error, and says whether the answer on standard input is yes.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     let mut out = io::stderr().lock();
     match out.write_all(question.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if !is_broken_pipe(&error) => return Err(Failure::of(Kind::Failed, &error)),
@@ -78,6 +83,7 @@ fn described(kind: ItemKind) -> Option<String> {
         ItemKind::Log => "logs of builds",
         ItemKind::Partial => "partial downloads",
         ItemKind::Damaged => "what `kiln fsck` moved away",
+        ItemKind::Container => "stopped containers",
     };
     Some(text.to_owned())
 }
@@ -119,6 +125,7 @@ fn plural(kind: ItemKind) -> &'static str {
         ItemKind::Partial => "partial downloads",
         ItemKind::Scratch => "leftovers",
         ItemKind::Damaged => "damaged things",
+        ItemKind::Container => "containers",
     }
 }
 
@@ -137,6 +144,7 @@ pub(super) fn thing_name(item: &Item) -> (&'static str, String) {
         Item::Partial(name) => ("partial", plain(name)),
         Item::Scratch(name) => ("scratch", plain(name)),
         Item::Damaged(name) => ("damaged", plain(name)),
+        Item::Container(id) => ("container", id.short()),
     }
 }
 
@@ -148,7 +156,7 @@ pub(super) fn fate_word(fate: &Fate) -> String {
         Fate::Unused => "not in use",
         Fate::InUse => "in use by a running kiln",
         Fate::Image(Some(name)) => return format!("image {} needs it", heading(name, 200)),
-        Fate::Image(None) => "an image without a name needs it",
+        Fate::Image(None) => "an image without a name, or a container, needs it",
         Fate::Recorded => "records of the cache need it",
         Fate::Recent => "used lately",
         Fate::Fits => "there is room for it",
@@ -184,6 +192,7 @@ pub(super) fn as_json(verdict: &Verdict) -> Value {
         Item::Partial(name) => ("partial", name.to_string_lossy().into_owned()),
         Item::Scratch(name) => ("scratch", name.to_string_lossy().into_owned()),
         Item::Damaged(name) => ("damaged", name.to_string_lossy().into_owned()),
+        Item::Container(id) => ("container", id.to_string()),
     };
     json!({
         "format": 1,

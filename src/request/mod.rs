@@ -3,6 +3,7 @@
 mod cache;
 pub(crate) mod call;
 mod compression;
+pub(crate) mod container;
 mod context;
 mod csv;
 mod limits;

@@ -20,6 +20,7 @@ const TYPES: &[(&str, &[Kind])] = &[
     ("log", &[Kind::Log]),
     ("partial", &[Kind::Partial]),
     ("damaged", &[Kind::Damaged]),
+    ("container", &[Kind::Container]),
     ("regular", &[Kind::Record, Kind::Snapshot]),
     ("exec.cachemount", &[Kind::CacheMount]),
     ("source.git.checkout", &[Kind::Repository]),
@@ -40,8 +41,7 @@ pub(crate) fn policy(args: &PruneArgs, now: i64) -> Result<Policy, SpecError> {
         let (key, value) = spec.split_once('=').ok_or_else(|| error("it is not of the form KEY=VALUE"))?;
         match key {
             "until" | "unused-for" => {
-                let age = duration(value).or_else(|| since(value, now));
-                let age = age.ok_or_else(|| {
+                let age = age(value, now).ok_or_else(|| {
                     error("it is no time")
                         .with_hint("a time is `90m`, `24h`, `7d`, or `2026-01-31T00:00:00Z`")
                 })?;
@@ -59,7 +59,7 @@ pub(crate) fn policy(args: &PruneArgs, now: i64) -> Result<Policy, SpecError> {
         }
     }
     if policy.kinds.is_empty() {
-        policy.kinds = if args.all { Kind::ALL.into() } else { USUAL.into() };
+        policy.kinds = if args.all { Kind::ALL_BUT_CONTAINERS.into() } else { USUAL.into() };
     }
     Ok(policy)
 }
@@ -75,6 +75,11 @@ fn unknown_type(spec: &str, word: &str) -> SpecError {
         None => format!("the kinds are `{}`", known.join("`, `")),
     };
     SpecError::new("--filter", spec, format!("there is no kind `{word}`")).with_hint(hint)
+}
+
+/// Reads how long ago something was: a duration, or a time; `now` is in seconds since 1970.
+pub(super) fn age(text: &str, now: i64) -> Option<Duration> {
+    duration(text).or_else(|| since(text, now))
 }
 
 /// Reads a duration as Go has them, with days and weeks besides: `1h30m`, `7d`.
@@ -139,7 +144,8 @@ mod tests {
         let usual = Policy { kinds: USUAL.into(), ..Policy::default() };
         for (flags, expected) in [
             ("", usual.clone()),
-            ("-a", Policy { kinds: Kind::ALL.into(), ..usual.clone() }),
+            ("-a", Policy { kinds: Kind::ALL_BUT_CONTAINERS.into(), ..usual.clone() }),
+            ("--filter type=container", Policy { kinds: [Kind::Container].into(), ..usual.clone() }),
             ("--filter until=24h", Policy { unused_for_min: hours(24), ..usual.clone() }),
             ("--filter unused-for=1h30m", Policy { unused_for_min: hours(3) / 2, ..usual.clone() }),
             (

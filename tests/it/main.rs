@@ -57,3 +57,4 @@ mod transfers;
 mod upkeep;
 mod web;
 mod web_contexts;
+mod working_containers;

@@ -180,7 +180,7 @@ fn build_with_buildah(space: &TestSpace, context: &Path) -> PathBuf {
 }
 
 /// Returns every path of an image with what counts: time does not, nor the mode of a symlink, which Linux does not have.
-fn described(layout: &Path) -> BTreeMap<String, String> {
+pub(crate) fn described(layout: &Path) -> BTreeMap<String, String> {
     let ignored: u32 = IGNORED_BITS.iter().map(|(bits, _)| bits).sum();
     let flat = read_all(layout, &mut LayerCache::new())[0].flatten();
     flat.iter()

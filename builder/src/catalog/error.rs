@@ -5,7 +5,7 @@ use std::io;
 use kiln_layer::tar::read::ReadError;
 use kiln_layer::{ArchiveError, CommitError, CopyError};
 use kiln_oci::{Digest, Platform, Reference};
-use kiln_store::StoreError;
+use kiln_store::{ContainerId, StoreError};
 
 use crate::export::ExportError;
 use crate::layers::LayerError;
@@ -49,6 +49,35 @@ pub enum CatalogError {
         image: String,
         /// Its names.
         names: Vec<Reference>,
+    },
+    /// The last name of an image that a container uses was to go.
+    #[error(
+        "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {}",
+        name.familiar(), container.short(), &image.hex()[..12]
+    )]
+    ReferenceInUse {
+        /// The name.
+        name: Box<Reference>,
+        /// The container.
+        container: ContainerId,
+        /// The image's id.
+        image: Digest,
+    },
+    /// An image that a container uses was to go by its id.
+    #[error(
+        "conflict: unable to delete {} ({}) - image is being used by {} container {}",
+        &image.hex()[..12],
+        if *is_running { "cannot be forced" } else { "must be forced" },
+        if *is_running { "running" } else { "stopped" },
+        container.short()
+    )]
+    ImageInUse {
+        /// The image's id.
+        image: Digest,
+        /// The container.
+        container: ContainerId,
+        /// Whether its command runs.
+        is_running: bool,
     },
     /// A digest cannot be given to an image.
     #[error("`{reference}` cannot be a new name: it names a digest")]

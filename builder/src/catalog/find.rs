@@ -14,17 +14,17 @@ const ID_CHARACTERS_MIN: usize = 4;
 
 /// An image that was found.
 #[derive(Debug, Clone)]
-pub(super) struct Located {
+pub(crate) struct Located {
     /// Its manifest or index.
-    pub(super) descriptor: Descriptor,
+    pub(crate) descriptor: Descriptor,
     /// All its names.
-    pub(super) names: Vec<Reference>,
+    pub(crate) names: Vec<Reference>,
     /// The name by which it was found; `None` when that was an id.
-    pub(super) name: Option<Reference>,
+    pub(crate) name: Option<Reference>,
 }
 
 /// Finds an image by its name, its digest, or the beginning of its id.
-pub(super) fn locate(store: &Store, text: &str) -> Result<Located, CatalogError> {
+pub(crate) fn locate(store: &Store, text: &str) -> Result<Located, CatalogError> {
     let images = store.names().list()?;
     let located = |descriptor: &Descriptor, name: Option<Reference>| Located {
         descriptor: descriptor.clone(),
@@ -59,7 +59,7 @@ pub(super) fn locate(store: &Store, text: &str) -> Result<Located, CatalogError>
 }
 
 /// Returns the names of an image, in their order.
-pub(super) fn names_of(images: &[NamedImage], digest: &Digest) -> Vec<Reference> {
+pub(crate) fn names_of(images: &[NamedImage], digest: &Digest) -> Vec<Reference> {
     let same = images.iter().filter(|image| image.descriptor.digest == *digest);
     let mut names: Vec<Reference> = same.filter_map(|image| image.reference.clone()).collect();
     names.sort_by_key(Reference::to_string);
@@ -109,13 +109,13 @@ fn not_found(text: &str, images: &[NamedImage]) -> CatalogError {
 }
 
 /// One image of one platform, with its configuration.
-pub(super) struct Chosen {
-    pub(super) image: SingleImage,
-    pub(super) config: ImageConfig,
+pub(crate) struct Chosen {
+    pub(crate) image: SingleImage,
+    pub(crate) config: ImageConfig,
 }
 
 /// Chooses the image for a platform; without one, this machine's, else the first there is.
-pub(super) fn choose(
+pub(crate) fn choose(
     store: &Store,
     text: &str,
     descriptor: &Descriptor,
@@ -149,13 +149,13 @@ pub(super) fn choose(
 
 impl Chosen {
     /// Returns the platform it is for.
-    pub(super) fn platform(&self) -> Platform {
+    pub(crate) fn platform(&self) -> Platform {
         self.image.descriptor.platform.clone().unwrap_or_else(|| self.config.platform())
     }
 }
 
 /// Returns the id of what a descriptor stands for: the configuration's digest of a single image, else its own.
-pub(super) fn id_of(whole: &Whole) -> Digest {
+pub(crate) fn id_of(whole: &Whole) -> Digest {
     match whole.images.as_slice() {
         [only] => only.manifest.config.digest,
         _ => whole.top.digest,

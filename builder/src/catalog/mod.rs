@@ -24,6 +24,8 @@ pub use compare::{Compared, Comparison, FieldDifference, LayerRow, compare};
 mod remove;
 pub use remove::{Removed, needs, remove};
 
+mod in_use;
+
 mod tag;
 pub use tag::{assign, tag};
 
@@ -33,7 +35,7 @@ pub use filter::{Filter, FilterError, Filters};
 mod show;
 pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
 
-mod find;
+pub(crate) mod find;
 
 mod input;
 pub use input::ArchiveSource;

@@ -7,7 +7,8 @@
 //! | an id, and it has one name or none | as with its last name |
 //! | an id, and it has several names | an error; with force all names and the image go |
 //!
-//! Blobs go when neither another image nor a record of the cache needs them.
+//! What containers use is refused first (`in_use`). Blobs go when neither another image, nor a container, nor a record of the
+//! cache needs them.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -18,6 +19,7 @@ use kiln_store::{Blobs, gc};
 
 use super::CatalogError;
 use super::find::{Located, locate, names_of};
+use super::in_use::refuse_in_use;
 use crate::source::image;
 use crate::workshop::Workshop;
 
@@ -33,7 +35,8 @@ pub enum Removed {
 /// Removes a name, or an image with all that only it needs.
 ///
 /// # Errors
-/// [`CatalogError::NotFound`], [`CatalogError::Ambiguous`], [`CatalogError::Conflict`], or what the store says.
+/// [`CatalogError::NotFound`], [`CatalogError::Ambiguous`], [`CatalogError::Conflict`], [`CatalogError::ReferenceInUse`],
+/// [`CatalogError::ImageInUse`], or what the store says.
 pub fn remove(workshop: &Workshop, image: &str, force: bool) -> Result<Vec<Removed>, CatalogError> {
     let located = locate(&workshop.store, image)?;
     if located.name.is_none() && !force && tagged(&located.names) > 1 {
@@ -42,6 +45,7 @@ pub fn remove(workshop: &Workshop, image: &str, force: bool) -> Result<Vec<Remov
     let digest = located.descriptor.digest;
     let owned = needs(workshop.store.blobs(), &located.descriptor);
     let id = config_of(workshop.store.blobs(), &located.descriptor);
+    refuse_in_use(&workshop.store, &located, &id, force)?;
     let untagged = untag(workshop, &located)?;
     let mut removed: Vec<Removed> = untagged.iter().cloned().map(Removed::Untagged).collect();
     for name in &untagged {

@@ -42,14 +42,36 @@ pub async fn write_flat_archive(
                 let stacks = [system.layers.clone()];
                 let directories = UnpackedLayers { workshop: &workshop, stacks: &stacks };
                 let mut flat = Flat { out, failed: &failed, directories: &directories, buffer: &mut buffer };
-                flat.write(system)?;
+                flat.write(&system.prefix, &system.tree)?;
             }
-            let mut end = Vec::new();
-            write::append_end(&mut end);
-            out.write_all(&end).map_err(failed)
+            finish(out, failed)
         })
     })
     .await
+}
+
+/// Writes files as one tar archive, all below `prefix`.
+///
+/// # Errors
+/// [`ExportError`]: what cannot be read or written.
+pub(crate) fn write_files(
+    destination: &Destination,
+    prefix: &ArchivePath,
+    tree: &Tree,
+    directories: &dyn LayerDirectories,
+) -> Result<(), ExportError> {
+    destination::write_to(destination, |out| {
+        let failed = destination::failed(destination);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        Flat { out, failed: &failed, directories, buffer: &mut buffer }.write(prefix, tree)?;
+        finish(out, failed)
+    })
+}
+
+fn finish(out: &mut dyn Write, failed: impl Fn(io::Error) -> ExportError) -> Result<(), ExportError> {
+    let mut end = Vec::new();
+    write::append_end(&mut end);
+    out.write_all(&end).map_err(failed)
 }
 
 /// The merged files of one image.
@@ -93,15 +115,15 @@ struct Flat<'a> {
 }
 
 impl Flat<'_> {
-    fn write(&mut self, system: &FileSystem) -> Result<(), ExportError> {
-        if !system.prefix.is_root() {
-            self.header(&system.prefix, Member::Entry(&Entry::implied_directory()))?;
+    fn write(&mut self, prefix: &ArchivePath, tree: &Tree) -> Result<(), ExportError> {
+        if !prefix.is_root() {
+            self.header(prefix, Member::Entry(&Entry::implied_directory()))?;
         }
-        let links = system.tree.hard_links();
-        for (path, entry) in system.tree.iter().filter(|(path, _)| !path.is_root()) {
-            let placed = system.prefix.join_path(path);
+        let links = tree.hard_links();
+        for (path, entry) in tree.iter().filter(|(path, _)| !path.is_root()) {
+            let placed = prefix.join_path(path);
             if let Some(target) = links.get(path) {
-                self.header(&placed, Member::HardLink(entry, &system.prefix.join_path(target)))?;
+                self.header(&placed, Member::HardLink(entry, &prefix.join_path(target)))?;
                 continue;
             }
             self.header(&placed, Member::Entry(entry))?;

@@ -13,6 +13,7 @@ mod directory;
 pub use directory::write_directory;
 
 mod flat;
+pub(crate) use flat::write_files;
 pub use flat::write_flat_archive;
 
 mod docker_archive;

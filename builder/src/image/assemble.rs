@@ -71,7 +71,7 @@ pub fn index(images: &[Assembled]) -> Document<Index> {
 
 /// Returns the layer's descriptor as an OCI manifest has it: Docker's types become OCI's, and only what identifies the blob
 /// stays.
-fn oci_descriptor(blob: &Descriptor) -> Descriptor {
+pub fn oci_descriptor(blob: &Descriptor) -> Descriptor {
     let mut descriptor = Descriptor::new(blob.media_type.to_oci(), blob.digest, blob.size);
     descriptor.urls.clone_from(&blob.urls);
     descriptor
@@ -96,8 +96,8 @@ fn history(parts: ImageParts<'_>) -> Vec<HistoryEntry> {
     entries
 }
 
-/// Returns the base's history with as many lines that are not empty as the base has layers.
-fn repaired(mut entries: Vec<HistoryEntry>, layers: usize) -> Vec<HistoryEntry> {
+/// Returns a history with as many lines that are not empty as the base has layers.
+pub fn repaired(mut entries: Vec<HistoryEntry>, layers: usize) -> Vec<HistoryEntry> {
     let mut full = entries.iter().filter(|entry| !entry.empty_layer).count();
     while full < layers {
         let created_by = Some(UNKNOWN_LINE.to_owned());

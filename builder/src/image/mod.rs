@@ -2,4 +2,4 @@
 
 mod assemble;
 
-pub use assemble::{Assembled, ImageParts, assemble, index, rfc3339};
+pub use assemble::{Assembled, ImageParts, assemble, index, oci_descriptor, repaired, rfc3339};

@@ -1,12 +1,13 @@
-//! Instructions applied to a configuration without a build: `--change` of `import`.
+//! Instructions applied to a configuration without a build: `--change` of `import` and `commit`.
 
 use std::collections::BTreeMap;
 
 use kiln_frontend::source::Source;
-use kiln_oci::Platform;
 use kiln_oci::config::RunConfig;
+use kiln_oci::{Digest, ImageConfig, Platform};
 
 use super::planner::{Extent, PlanOptions, Planner};
+use super::stages::{ImageRequest, ResolvedImage};
 use crate::plan::Network;
 use crate::request::{Arguments, Compat};
 
@@ -43,12 +44,12 @@ pub fn changed_config(changes: &[String], platform: &Platform) -> Result<RunConf
     for (position, change) in changes.iter().enumerate() {
         check_word(change)?;
         // Alone first, so that what is wrong is said of the right one.
-        plan(&changes[..=position], platform)
+        plan(&changes[..=position], platform, None)
             .map_err(|reason| ChangeError { change: change.clone(), reason })?;
     }
     let broken = |reason| ChangeError { change: changes.last().cloned().unwrap_or_default(), reason };
-    let untouched = plan(&[], platform).map_err(broken)?;
-    let mut config = plan(changes, platform).map_err(broken)?;
+    let untouched = plan(&[], platform, None).map_err(broken)?;
+    let mut config = plan(changes, platform, None).map_err(broken)?;
     // What every build on nothing gets is no change of anybody's.
     if !changes.iter().any(|change| change.contains("PATH")) {
         config.env.retain(|variable| !untouched.env.contains(variable));
@@ -57,6 +58,27 @@ pub fn changed_config(changes: &[String], platform: &Platform) -> Result<RunConf
         config.working_dir.clear();
     }
     config.args_escaped = false;
+    Ok(config)
+}
+
+/// Returns the configuration that instructions make of another one.
+///
+/// # Errors
+/// As for [`changed_config`].
+pub fn changed_config_of(
+    base: &RunConfig,
+    changes: &[String],
+    platform: &Platform,
+) -> Result<RunConfig, ChangeError> {
+    // What is to be done by builds on it is not done now.
+    let quiet = RunConfig { on_build: Vec::new(), ..base.clone() };
+    let mut config = quiet.clone();
+    for (position, change) in changes.iter().enumerate() {
+        check_word(change)?;
+        config = plan(&changes[..=position], platform, Some(&quiet))
+            .map_err(|reason| ChangeError { change: change.clone(), reason })?;
+    }
+    config.on_build.splice(..0, base.on_build.iter().cloned());
     Ok(config)
 }
 
@@ -78,8 +100,9 @@ fn word(change: &str) -> String {
     change.split_whitespace().next().unwrap_or_default().to_ascii_uppercase()
 }
 
-fn plan(changes: &[String], platform: &Platform) -> Result<RunConfig, String> {
-    let source = Source::new("changes", format!("FROM scratch\n{}\n", changes.join("\n")));
+fn plan(changes: &[String], platform: &Platform, base: Option<&RunConfig>) -> Result<RunConfig, String> {
+    let from = if base.is_some() { "base" } else { "scratch" };
+    let source = Source::new("changes", format!("FROM {from}\n{}\n", changes.join("\n")));
     let first = |diagnostics: Vec<kiln_frontend::diagnostic::Diagnostic>| {
         let error = diagnostics.into_iter().find(kiln_frontend::diagnostic::Diagnostic::is_error);
         error.map_or_else(|| "it cannot be understood".to_owned(), |error| error.message)
@@ -105,7 +128,17 @@ fn plan(changes: &[String], platform: &Platform) -> Result<RunConfig, String> {
         compat: Compat::Kiln,
         arguments: Arguments::Declared,
     };
-    let lowered = Planner::new(&source, &parsed.file, options).map_err(first)?.finish();
+    let mut planner = Planner::new(&source, &parsed.file, options).map_err(first)?;
+    if let Some(config) = base {
+        let image = |request: &ImageRequest| ResolvedImage {
+            request: request.clone(),
+            manifest: Digest::of(b""),
+            config: ImageConfig { config: config.clone(), ..ImageConfig::empty(platform) },
+            layers: Vec::new(),
+        };
+        planner.provide(planner.wants().iter().map(image).collect()).map_err(first)?;
+    }
+    let lowered = planner.finish();
     let output = lowered.plan.outputs.first().ok_or_else(|| "it leads to nothing".to_owned())?;
     Ok(output.config.config.clone())
 }
@@ -136,6 +169,33 @@ mod tests {
             (vec!["/bin/sh".to_owned()], "7", "/w")
         );
         assert!(config.exposed_ports.contains_key("80/tcp"));
+    }
+
+    #[test]
+    fn changes_of_another_configuration_see_its_variables_and_keep_the_rest() {
+        let base = RunConfig {
+            env: vec!["PATH=/bin".to_owned(), "A=1".to_owned()],
+            cmd: vec!["sh".to_owned()],
+            on_build: vec!["RUN false".to_owned()],
+            user: "7".to_owned(),
+            working_dir: "/w".to_owned(),
+            ..RunConfig::default()
+        };
+        let of = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+            changed_config_of(&base, &changes, &Platform::linux("amd64")).unwrap()
+        };
+        assert_eq!(of(&[]), base);
+        let config = of(&["ENV PATH=$PATH:/x B=$A", "ONBUILD RUN true", "WORKDIR d", "ENTRYPOINT [\"/e\"]"]);
+        assert_eq!(config.env, ["PATH=/bin:/x", "A=1", "B=1"]);
+        assert_eq!(
+            (config.on_build, config.working_dir.as_str()),
+            (vec!["RUN false".to_owned(), "RUN true".to_owned()], "/w/d")
+        );
+        assert_eq!(
+            (config.cmd, config.entrypoint, config.user),
+            (Vec::new(), vec!["/e".to_owned()], "7".to_owned())
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use kiln_frontend::dockerignore::Matcher;
 pub use kiln_frontend::lint::{Config, Finding, Linted, unknown_rule};
 pub use kiln_frontend::source::Source;
 
-pub use changes::{ChangeError, changed_config, nearest};
+pub use changes::{ChangeError, changed_config, changed_config_of, nearest};
 pub use lint::{CHECK_ARGUMENT, LintInput, depends_on_variables, lint, violation};
 pub use notice::{notice, place};
 pub use outline::outline;

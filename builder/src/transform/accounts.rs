@@ -17,19 +17,19 @@ const ACCOUNT_FILE_BYTES_MAX: u64 = 10 << 20;
 
 /// The account files of a file system.
 #[derive(Debug, Default)]
-pub(super) struct AccountFiles {
+pub(crate) struct AccountFiles {
     passwd: Option<Vec<u8>>,
     group: Option<Vec<u8>>,
 }
 
 impl AccountFiles {
     /// Reads them, where they are regular files.
-    pub(super) fn read(tree: &Tree, layers: &dyn LayerDirectories) -> Result<Self, StepError> {
+    pub(crate) fn read(tree: &Tree, layers: &dyn LayerDirectories) -> Result<Self, StepError> {
         let [passwd, group] = FILES;
         Ok(Self { passwd: file(tree, layers, passwd)?, group: file(tree, layers, group)? })
     }
 
-    pub(super) fn accounts(&self) -> Accounts<'_> {
+    pub(crate) fn accounts(&self) -> Accounts<'_> {
         Accounts { passwd: self.passwd.as_deref(), group: self.group.as_deref() }
     }
 }

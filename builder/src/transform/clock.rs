@@ -8,13 +8,13 @@ use kiln_store::{Scratch, Store};
 use super::StepError;
 
 /// Returns the time that the file system gives to what is made now, in nanoseconds.
-pub(super) fn now(store: &Store) -> Result<i64, StepError> {
+pub(crate) fn now(store: &Store) -> Result<i64, StepError> {
     look(&place(store)?).map_err(failed)
 }
 
 /// Waits until the clock is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that stands still or was set
 /// back is not waited for.
-pub(super) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, StepError> {
+pub(crate) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, StepError> {
     const LOOKS_MAX: u32 = 100;
     let place = place(store)?;
     let mut looks = 0;

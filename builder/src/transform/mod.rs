@@ -33,13 +33,18 @@ mod selection;
 
 mod error;
 
+pub(crate) use accounts::AccountFiles;
 pub use again::{Again, can_repeat, repeat};
+pub(crate) use clock::{now as clock_of, outlast};
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
 pub use finish::to_be_fetched;
 pub use kiln_layer::OwnerError;
 pub use points::MountPoints;
+pub(crate) use recorded::{Recorded, remembered};
+pub(crate) use run::lower_directories;
 pub use run::open as open_step;
+pub(crate) use run_root::{OVERLAY_LAYERS_MAX, dress, shape};
 pub use selection::{Selection, mount_selection};
 pub use shell::{Command, OpenStep};
 pub use spare_roots::SpareRoots;

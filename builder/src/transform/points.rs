@@ -23,7 +23,7 @@ pub struct MountPoints(OnceLock<Option<Scratch>>);
 
 impl MountPoints {
     /// Returns the directory. Where it cannot be made there is none, and the sandbox does without.
-    pub(super) fn directory(&self, store: &Store, has_resolver: bool) -> Option<PathBuf> {
+    pub(crate) fn directory(&self, store: &Store, has_resolver: bool) -> Option<PathBuf> {
         let made = self.0.get_or_init(|| {
             let scratch = store.scratch("points").ok()?;
             // A scratch that is half filled goes at once.

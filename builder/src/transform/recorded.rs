@@ -27,7 +27,7 @@ use crate::upper::parse_owner;
 use crate::workshop::Workshop;
 
 /// What was remembered during one step.
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     is_needed: bool,
     has_devices: bool,
     is_overlay: bool,
@@ -36,7 +36,7 @@ pub(super) struct Recorded {
 }
 
 /// Returns what the sandbox must be told of owners.
-pub(super) fn remembered(workshop: &Workshop, tree: &Tree) -> Remembered {
+pub(crate) fn remembered(workshop: &Workshop, tree: &Tree) -> Remembered {
     let owners = match layers::ownership(workshop) {
         Ownership::Recorded => Owning::Remember,
         Ownership::Real if may_record(workshop) => Owning::SetOrEnd,
@@ -62,7 +62,7 @@ fn is_link_like(kind: &Kind) -> bool {
 }
 
 impl Recorded {
-    pub(super) fn new(
+    pub(crate) fn new(
         workshop: &Workshop,
         records: &[OwnershipRecord],
         directory: &Arc<DirectoryOrigin>,
@@ -76,12 +76,12 @@ impl Recorded {
     }
 
     /// Whether what is on disk is not the whole truth.
-    pub(super) fn is_needed(&self) -> bool {
+    pub(crate) fn is_needed(&self) -> bool {
         self.is_needed
     }
 
     /// Returns the metadata that an entry has for the step.
-    pub(super) fn metadata(&self, path: &ArchivePath, mut found: Metadata, lower: &Tree) -> Metadata {
+    pub(crate) fn metadata(&self, path: &ArchivePath, mut found: Metadata, lower: &Tree) -> Metadata {
         let written = found.xattrs.remove(OWNER_ATTRIBUTE.as_bytes()).and_then(|value| parse_owner(&value));
         let owner = written.or_else(|| self.link_owner(path, lower)).unwrap_or_default();
         (found.uid, found.gid) = owner;
@@ -90,7 +90,7 @@ impl Recorded {
 
     /// Turns the files that stand for devices into devices, and drops those that `lower` has already: until now they were files
     /// to whoever compared them.
-    pub(super) fn apply_devices(&self, changes: &mut Changes, lower: &Tree, with_time: WithTime) {
+    pub(crate) fn apply_devices(&self, changes: &mut Changes, lower: &Tree, with_time: WithTime) {
         if !self.has_devices {
             return;
         }

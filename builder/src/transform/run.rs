@@ -30,6 +30,7 @@ use crate::progress::ProgressEvent;
 use crate::recording::{self, Lack};
 use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs};
+use crate::workshop::Workshop;
 
 pub(super) async fn run(
     bench: &Arc<Bench>,
@@ -304,17 +305,17 @@ pub async fn open(bench: &Arc<Bench>, op: &RunOp, given: Given) -> Result<OpenSt
 /// Returns the unpacked layers, base first. A layer that comes twice stands at its upper place only: overlayfs wants each
 /// directory once, and whatever the lower one says the upper one says again. What lies below a layer whose root is opaque
 /// does not count; overlayfs knows no such mark on its own root.
-pub(super) fn lower_directories(
-    bench: &Bench,
+pub(crate) fn lower_directories(
+    workshop: &Workshop,
     stack: &[Layer],
 ) -> Result<Vec<std::path::PathBuf>, StepError> {
     let mut lower = Vec::with_capacity(stack.len());
     for (position, layer) in stack.iter().enumerate() {
-        if layers::listing(&bench.workshop, layer)?.hides_all_below() {
+        if layers::listing(workshop, layer)?.hides_all_below() {
             lower.clear();
         }
         if !stack[position + 1..].iter().any(|above| above.diff_id == layer.diff_id) {
-            lower.push(layers::unpacked(&bench.workshop, &stack[..=position])?);
+            lower.push(layers::unpacked(workshop, &stack[..=position])?);
         }
     }
     Ok(lower)

@@ -28,10 +28,10 @@ use crate::plan::StepId;
 use crate::root_kind::{is_chroot, root_kind};
 use crate::rootfs::Layer;
 use crate::upper;
-use crate::workshop::RootKind;
+use crate::workshop::{RootKind, Workshop};
 
 /// Layers that the kernel takes for one overlay (`OVL_MAX_STACK`), without those of mount points and of live times.
-const OVERLAY_LAYERS_MAX: usize = 498;
+pub(crate) const OVERLAY_LAYERS_MAX: usize = 498;
 
 /// The root of one step.
 pub(super) enum StepRoot {
@@ -70,7 +70,7 @@ impl RootForm {
         match root_kind(&bench.workshop)? {
             RootKind::Overlay if is_again => return Ok(Self::Parts),
             RootKind::Overlay => {
-                let lower = lower_directories(bench, stack)?;
+                let lower = lower_directories(&bench.workshop, stack)?;
                 if lower.len() <= OVERLAY_LAYERS_MAX {
                     return Ok(Self::Overlay { lower });
                 }
@@ -196,12 +196,13 @@ fn overlay(
 ) -> Result<StepRoot, StepError> {
     let workshop = &bench.workshop;
     let (upper, work) = (workshop.store.scratch("upper")?, workshop.store.scratch("work")?);
-    dress(bench, upper.path(), tree)?;
+    dress(workshop, upper.path(), tree)?;
     Ok(StepRoot::Overlay { lower, upper, work, _parts: parts })
 }
 
-fn dress(bench: &Bench, directory: &Path, tree: &Tree) -> Result<(), StepError> {
-    upper::dress_root(directory, tree, layers::ownership(&bench.workshop))
+/// Gives an empty directory the mode and owner of a file system's root.
+pub(crate) fn dress(workshop: &Workshop, directory: &Path, tree: &Tree) -> Result<(), StepError> {
+    upper::dress_root(directory, tree, layers::ownership(workshop))
         .map_err(|source| io_error("cannot prepare the directory of the step", source))
 }
 
@@ -214,11 +215,11 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>, is_again: bool) -> Res
     };
     if is_again {
         let [begun, _] = halves(tree);
-        shape(bench, stack, root.path(), [&held, &begun])?;
+        shape(workshop, stack, root.path(), [&held, &begun])?;
         held = Arc::new(begun);
     }
-    shape(bench, stack, root.path(), [&held, tree])?;
-    dress(bench, root.path(), tree)?;
+    shape(workshop, stack, root.path(), [&held, tree])?;
+    dress(workshop, root.path(), tree)?;
     let failed = |source| io_error("cannot look at the root of the step", source);
     let origin = Arc::new(DirectoryOrigin::open(root.path()).map_err(failed)?);
     let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes };
@@ -236,7 +237,7 @@ fn parts(bench: &Bench, stack: &[Layer], tree: &Tree, dated: &Tree) -> Result<St
     let mut parts = Vec::new();
     for half in halves(dated) {
         let part = workshop.store.scratch("root")?;
-        shape(bench, stack, part.path(), [&Tree::new(), &half])?;
+        shape(workshop, stack, part.path(), [&Tree::new(), &half])?;
         lower.push(part.path().to_owned());
         parts.push(part);
     }
@@ -244,8 +245,12 @@ fn parts(bench: &Bench, stack: &[Layer], tree: &Tree, dated: &Tree) -> Result<St
 }
 
 /// Makes a directory that holds one tree hold another.
-fn shape(bench: &Bench, stack: &[Layer], root: &Path, [held, wanted]: [&Tree; 2]) -> Result<(), StepError> {
-    let workshop = &bench.workshop;
+pub(crate) fn shape(
+    workshop: &Workshop,
+    stack: &[Layer],
+    root: &Path,
+    [held, wanted]: [&Tree; 2],
+) -> Result<(), StepError> {
     let ownership = layers::ownership(workshop);
     let stacks = [stack.to_vec()];
     let directories = UnpackedLayers { workshop, stacks: &stacks };

@@ -21,6 +21,8 @@ pub enum Use {
     CacheMounts,
     /// What was fetched of git repositories.
     Repositories,
+    /// Working containers: what was changed in them.
+    Containers,
     /// Logs.
     Logs,
     /// Blobs half fetched.
@@ -35,12 +37,13 @@ pub enum Use {
 
 impl Use {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Images,
         Self::Cache,
         Self::Unpacked,
         Self::CacheMounts,
         Self::Repositories,
+        Self::Containers,
         Self::Logs,
         Self::Partial,
         Self::Scratch,
@@ -135,6 +138,7 @@ fn use_of(item: &Item, of_images: &BTreeSet<Digest>) -> Use {
         (Kind::Snapshot, _) => Use::Unpacked,
         (Kind::Repository, _) => Use::Repositories,
         (Kind::CacheMount, _) => Use::CacheMounts,
+        (Kind::Container, _) => Use::Containers,
         (Kind::Log, _) => Use::Logs,
         (Kind::Partial, _) => Use::Partial,
         (Kind::Scratch, _) => Use::Scratch,

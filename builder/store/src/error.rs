@@ -126,6 +126,12 @@ pub enum StoreError {
         /// The name.
         reference: Box<Reference>,
     },
+    /// No container has this id.
+    #[error("no such container: `{id}`")]
+    ContainerMissing {
+        /// The id.
+        id: String,
+    },
     /// The caller could not say which blobs a manifest needs, so nothing was collected.
     #[error("cannot tell which blobs `{digest}` needs")]
     Expand {
@@ -161,7 +167,7 @@ impl StoreError {
 
     /// Says whether the thing asked for is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::BlobMissing { .. } | Self::NameMissing { .. })
+        matches!(self, Self::BlobMissing { .. } | Self::NameMissing { .. } | Self::ContainerMissing { .. })
             || self.io_kind() == Some(io::ErrorKind::NotFound)
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use kiln_oci::{Descriptor, DiffId, Digest, layout};
 use serde_json::{Map, Value};
 
+use crate::containers::{CONTAINERS, ContainerId, path_of};
 use crate::disk::{LockMode, plain_name};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Liveness, Pin, Session, liveness, pinned_by_the_living};
@@ -57,6 +58,22 @@ pub enum Problem {
     /// A file is not the record it should be.
     #[error("{0}")]
     RecordDamaged(RecordDamage),
+    /// The record of a container cannot be read.
+    #[error("damaged container: `{id}`: {reason}")]
+    ContainerDamaged {
+        /// The container.
+        id: ContainerId,
+        /// What is wrong with its record.
+        reason: String,
+    },
+    /// The image of a container is not there.
+    #[error("container without its image: `{id}` is of `{digest}`")]
+    ContainerDangling {
+        /// The container.
+        id: ContainerId,
+        /// The manifest or index.
+        digest: Digest,
+    },
     /// A record names a blob that is not there. It is never a hit.
     #[error("record without its blob: `{kind}` `{key}` names `{digest}`")]
     RecordDangling {
@@ -95,8 +112,24 @@ pub fn fsck(store: &Store) -> Result<Report> {
     check_records(store, &mut report)?;
     check_digest_names(store.session(), SNAPSHOTS, NOTE, &mut report)?;
     check_digest_names(store.session(), REPOSITORIES, "", &mut report)?;
+    check_containers(store, &mut report)?;
     find_leftovers(store, &mut report)?;
     Ok(report)
+}
+
+fn check_containers(store: &Store, report: &mut Report) -> Result<()> {
+    check_digest_names(store.session(), CONTAINERS, "", report)?;
+    for entry in store.containers().list()? {
+        let id = entry.id;
+        match entry.record {
+            Err(reason) => report.problems.push(Problem::ContainerDamaged { id, reason }),
+            Ok(facts) if !store.blobs().contains(&facts.image.digest)? => {
+                report.problems.push(Problem::ContainerDangling { id, digest: facts.image.digest });
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Finds what killed processes left: scratch that belongs to nobody, and notes of snapshots that never came.
@@ -248,7 +281,9 @@ fn mend_one(store: &Store, problem: &Problem) -> Result<bool> {
         })?,
         Problem::RecordDamaged(damage) => move_away(store, damage.path.clone())?,
         Problem::RecordDangling { kind, key, .. } => store.records().remove(kind, key)?,
-        Problem::Unchecked(_) => return Ok(false),
+        Problem::ContainerDamaged { id, .. } => move_away(store, path_of(store.session(), id))?,
+        // The image is to be pulled again, or the container removed: that is the user's to say.
+        Problem::Unchecked(_) | Problem::ContainerDangling { .. } => return Ok(false),
     }
     Ok(true)
 }

@@ -17,6 +17,7 @@
 //! cachemounts/<hash>/<slot>/                   directories of RUN --mount=type=cache
 //! cachemounts/<hash>/<slot>.seen, .shown       what the steps that used one saw, and copies of files that they saw
 //! repositories/<hash>/                         what was fetched of git repositories, a cache
+//! containers/<id>/                             working containers: a record, and what was changed in each
 //! scratch/<lease>.<n>.<what>                   what is being made; nothing here is referred to
 //! leases/<lease>  leases/locks/<name>          who is alive, and what they use
 //! damaged/                                     what fsck moved away
@@ -42,6 +43,12 @@ pub use store::{FORMAT, Store};
 
 mod noted;
 pub use noted::{Left, Noted, Room};
+
+mod containers;
+pub use containers::{
+    CONTAINER_RECORD_BYTES_MAX, ContainerEntry, ContainerFacts, ContainerId, ContainerUse, Containers,
+    HeldContainer, NewContainer,
+};
 
 mod repositories;
 pub use repositories::Repository;

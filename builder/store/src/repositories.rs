@@ -14,7 +14,7 @@ use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, named_lock_path, try_lock};
-use crate::scratch::Scratch;
+use crate::scratch::bury;
 
 /// Folder of repositories below the store.
 pub(crate) const REPOSITORIES: &str = "repositories";
@@ -109,19 +109,4 @@ fn try_hold(session: &Session, name: &Digest) -> Result<Option<LockGuard>> {
 /// Returns the file that whoever holds a repository has locked.
 pub(crate) fn lock_path(session: &Session, name: &Digest) -> PathBuf {
     named_lock_path(session.root(), &format!("repository {}", name.hex()))
-}
-
-/// Moves a directory out of sight by one rename, and then removes it.
-fn bury(session: &Arc<Session>, path: &Path) -> Result<()> {
-    let Ok(grave) = Scratch::new(session, "repository") else {
-        // On a full disk there may be no room for a name in scratch; removing in place takes longer, and works.
-        return crate::remove::remove_tree(path);
-    };
-    if optional(session.disk().rename(path, &grave.path().join("repository")))
-        .on("move away", path)?
-        .is_some()
-    {
-        grave.close()?;
-    }
-    Ok(())
 }

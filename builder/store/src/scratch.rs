@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::{plain_name, write_all};
-use crate::error::{IoContext, Result};
+use crate::error::{IoContext, Result, optional};
 use crate::leases::{LEASES, Liveness, Session, lease_ids, liveness};
 use crate::lock::LockGuard;
 use crate::remove::remove_tree;
@@ -40,6 +41,10 @@ impl Scratch {
     /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Removes the directory now.
@@ -128,6 +133,23 @@ pub(crate) fn replace_file(session: &Arc<Session>, to: &Path, bytes: &[u8]) -> R
     file.publish(to)?;
     let folder = to.parent().unwrap_or(Path::new("."));
     session.disk().sync_directory(folder).on("sync", folder)
+}
+
+/// Lets nobody but its owner into a folder.
+pub(crate) fn close_to_others(path: &Path) -> Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).on("close to others", path)
+}
+
+/// Moves a directory out of sight by one rename, and then removes it.
+pub(crate) fn bury(session: &Arc<Session>, path: &Path) -> Result<()> {
+    let Ok(grave) = Scratch::new(session, "grave") else {
+        // On a full disk there may be no room for a name in scratch; removing in place takes longer, and works.
+        return remove_tree(path);
+    };
+    if optional(session.disk().rename(path, &grave.path().join("buried"))).on("move away", path)?.is_some() {
+        grave.close()?;
+    }
+    Ok(())
 }
 
 fn free_path(session: &Session, suffix: &str) -> Result<PathBuf> {

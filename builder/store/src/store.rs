@@ -8,7 +8,6 @@
 //! | good, but no `oci-layout` or no place for scratch and locks | – | making it was interrupted, or a copy left out what was empty: the rest is made |
 //! | good | – | opened: one small read and three stats |
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use serde_json::Value;
 
 use crate::blobs::Blobs;
 use crate::cachemounts::{self, CACHE_MOUNTS, CacheMount, Sharing};
+use crate::containers::Containers;
 use crate::disk::{Disk, LockMode, RealDisk, make_directories};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::flights::{self, Turn};
@@ -29,7 +29,7 @@ use crate::noted::{self, Left, Noted, Room};
 use crate::partial::PARTIAL;
 use crate::records::{RECORDS, Records};
 use crate::repositories::{self, REPOSITORIES, Repository};
-use crate::scratch::{Leftovers, SCRATCH, Scratch, collect_dead, replace_file};
+use crate::scratch::{Leftovers, SCRATCH, Scratch, close_to_others, collect_dead, replace_file};
 use crate::snapshots::{SNAPSHOTS, Snapshots};
 
 /// The store format this version reads and writes.
@@ -61,6 +61,7 @@ pub struct Store {
     records: Records,
     snapshots: Snapshots,
     logs: Logs,
+    containers: Containers,
 }
 
 impl Store {
@@ -103,6 +104,7 @@ impl Store {
             records: Records::new(&session, &blobs),
             snapshots: Snapshots::new(&session),
             logs: Logs::new(&session),
+            containers: Containers::new(&session),
             blobs,
             session,
         }
@@ -136,6 +138,11 @@ impl Store {
     /// Returns the logs.
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// Returns the working containers.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
     }
 
     /// Makes a directory for anything, with `prefix` in its name, removed when the answer is dropped.
@@ -331,9 +338,7 @@ fn make(session: &Arc<Session>) -> Result<()> {
         make_directories(disk, &session.path(folder))?;
     }
     for folder in CLOSED_FOLDERS {
-        let path = session.path(folder);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))
-            .on("close to others", &path)?;
+        close_to_others(&session.path(folder))?;
     }
     let index = session.path(layout::INDEX_FILE);
     if optional(std::fs::symlink_metadata(&index)).on("inspect", &index)?.is_none() {

@@ -75,7 +75,8 @@ pub(crate) fn read(path: &Path) -> Layer {
     }
 }
 
-fn read_tar(reader: impl Read) -> Layer {
+/// Reads a layer that is not compressed.
+pub(crate) fn read_tar(reader: impl Read) -> Layer {
     let mut reader = Hashing::new(reader);
     let mut archive = tar::Archive::new(&mut reader);
     let entries = archive.entries().unwrap().map(|entry| read_entry(entry.unwrap())).collect();

@@ -9,6 +9,7 @@ use super::census::{Census, Stamp, needs, stamp_of};
 use super::item::{Fate, Item, Kind, Verdict};
 use super::{Expand, Report};
 use crate::cachemounts;
+use crate::containers;
 use crate::disk::LockMode;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::{Pin, pinned_by_the_living};
@@ -120,6 +121,7 @@ fn remove_alone(store: &Store, item: &Item) -> Result<bool> {
         Item::Blob(_) | Item::Snapshot(_) | Item::Image(_) | Item::Record { .. } => Ok(true),
         Item::Repository(name) => repositories::remove(session, name),
         Item::CacheMount { id, slot } => cachemounts::remove_slot(session, id, *slot),
+        Item::Container(id) => containers::remove(session, id),
         Item::Log(build) => store.logs().remove(build),
         Item::Partial(_) => {
             let paths = item.paths(store);
@@ -188,6 +190,9 @@ impl Wanted {
         }
         let mut known = census.needs.clone();
         for (descriptor, _) in store.names().entries()? {
+            wanted.blobs.extend(needs(store, &descriptor, expand, &mut known)?);
+        }
+        for descriptor in containers::images(store.session())? {
             wanted.blobs.extend(needs(store, &descriptor, expand, &mut known)?);
         }
         for kind in store.records().kinds()? {

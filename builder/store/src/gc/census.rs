@@ -12,6 +12,7 @@ use kiln_oci::{Descriptor, Digest};
 use super::Expand;
 use super::item::{Item, Kind};
 use crate::cachemounts;
+use crate::containers;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::fsck::DAMAGED;
 use crate::leases::{Liveness, Pin, liveness, pinned_by_the_living};
@@ -28,7 +29,7 @@ pub(super) struct Census {
     pub(super) blobs: BTreeMap<Digest, Bytes>,
     /// What living processes use.
     pub(super) pins: BTreeSet<Pin>,
-    /// Blobs that images with a name need, with that name.
+    /// Blobs that images with a name need, with that name, and those that images of containers need.
     pub(super) named: BTreeMap<Digest, Option<String>>,
     /// Everything else.
     pub(super) found: Vec<Found>,
@@ -73,6 +74,11 @@ pub(super) fn take(
         needs: BTreeMap::new(),
     };
     images(store, expand, &mut census)?;
+    for descriptor in containers::images(store.session())? {
+        for needed in needs(store, &descriptor, expand, &mut census.needs)? {
+            census.named.entry(needed).or_insert(None);
+        }
+    }
     for kind in store.records().kinds()? {
         records(store, &kind, &mut census)?;
     }
@@ -95,6 +101,11 @@ pub(super) fn take(
     }
     if wanted(Kind::CacheMount) {
         cache_mounts(&mut weigh)?;
+    }
+    if wanted(Kind::Container) {
+        for entry in store.containers().list()? {
+            weigh.add(Item::Container(entry.id), entry.changed, entry.is_in_use)?;
+        }
     }
     if wanted(Kind::Log) {
         for build in store.logs().builds()? {

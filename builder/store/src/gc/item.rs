@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use kiln_oci::{DiffId, Digest};
 
 use crate::cachemounts::CACHE_MOUNTS;
+use crate::containers::{self, ContainerId};
 use crate::fsck::DAMAGED;
 use crate::logs::LOGS;
 use crate::memory;
@@ -39,11 +40,27 @@ pub enum Kind {
     Scratch,
     /// What fsck moved away.
     Damaged,
+    /// A working container.
+    Container,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Blob,
+        Self::Image,
+        Self::Record,
+        Self::Snapshot,
+        Self::Repository,
+        Self::CacheMount,
+        Self::Log,
+        Self::Partial,
+        Self::Scratch,
+        Self::Damaged,
+        Self::Container,
+    ];
+    /// All kinds but containers, which nobody can make again: they go only when they are named.
+    pub const ALL_BUT_CONTAINERS: [Self; 10] = [
         Self::Blob,
         Self::Image,
         Self::Record,
@@ -90,6 +107,8 @@ pub enum Item {
     Scratch(OsString),
     /// Something in `damaged`.
     Damaged(OsString),
+    /// A working container.
+    Container(ContainerId),
 }
 
 impl Item {
@@ -106,6 +125,7 @@ impl Item {
             Self::Partial(_) => Kind::Partial,
             Self::Scratch(_) => Kind::Scratch,
             Self::Damaged(_) => Kind::Damaged,
+            Self::Container(_) => Kind::Container,
         }
     }
 
@@ -128,6 +148,7 @@ impl Item {
             Self::Partial(name) => vec![below(PARTIAL).join(name)],
             Self::Scratch(name) => vec![below(SCRATCH).join(name)],
             Self::Damaged(name) => vec![below(DAMAGED).join(name)],
+            Self::Container(id) => vec![containers::path_of(store.session(), id)],
         }
     }
 }
@@ -156,7 +177,7 @@ pub enum Fate {
     Unused,
     /// It stays: a process that is alive uses it.
     InUse,
-    /// It stays: an image needs it. The image's name, if it has one.
+    /// It stays: an image needs it, or a container of one. The image's name, if it has one.
     Image(Option<String>),
     /// It stays: records that stay name it.
     Recorded,

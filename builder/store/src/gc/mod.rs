@@ -2,9 +2,9 @@
 //!
 //! | Kept | Because of |
 //! |---|---|
-//! | a blob | an image needs it; a kept record names it; a living process holds it |
+//! | a blob | an image or the image of a container needs it; a kept record names it; a living process holds it |
 //! | a record | its key is a blob that an image needs or a living process holds: it may say where the blob can be had |
-//! | an image without a name, a record, a snapshot, a repository, a cache mount, a log, a partial blob | nobody asked for this kind; it was used lately; what may go fits without it; a living process uses it |
+//! | an image without a name, a record, a snapshot, a repository, a cache mount, a log, a partial blob, a container | nobody asked for this kind; it was used lately; what may go fits without it; a living process uses it |
 //! | scratch | its process is alive |
 //!
 //! Only the caller can tell what a manifest needs, so the store parses nothing. Everything is looked at and weighed first, while

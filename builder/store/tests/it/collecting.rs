@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use kiln_oci::{DiffId, Digest};
 use kiln_store::gc::{Fate, Item, Kind, Policy, gc, survey};
-use kiln_store::{Partial, Sharing, SnapshotEntry, Store, StoreError};
+use kiln_store::{ContainerFacts, Partial, Sharing, SnapshotEntry, Store, StoreError};
+use serde_json::Value;
 
 use crate::parts::{name, space};
 use crate::scenario::descriptor;
@@ -140,6 +141,10 @@ fn filled(store: Store) -> Store {
     store.publish_snapshot(unpacked, &DiffId(blobs[0])).unwrap();
     store.publish_snapshot(second, &DiffId(blobs[1])).unwrap();
     drop(store.try_repository("far").unwrap());
+    let container = store.containers().begin().unwrap();
+    std::fs::write(container.changes().join("a"), [1; 5000]).unwrap();
+    let facts = ContainerFacts { image: descriptor(b"named"), details: Value::Null };
+    drop(container.publish(&facts).unwrap());
     drop(store.cache_mount("/cache", Sharing::Shared, &mut |_| Ok(())).unwrap());
     store.logs().writer("1-2", "0001").unwrap().write_all(b"said").unwrap();
     assert!(matches!(store.blobs().partial(&Digest::of(b"far"), 3).unwrap(), Partial::Resume(_)));

@@ -28,11 +28,16 @@ struct Fate {
     other_names_kept: bool,
 }
 
+/// Which file each path leads to.
+type Names = BTreeMap<PathBuf, usize>;
+
 #[derive(Debug, Default)]
 struct Memory {
     files: Vec<Contents>,
-    names: BTreeMap<PathBuf, usize>,
-    synced_names: BTreeMap<PathBuf, usize>,
+    names: Names,
+    synced_names: Names,
+    /// Directories that were renamed: from where, and to where.
+    moved: Vec<(PathBuf, PathBuf)>,
     directories: BTreeSet<PathBuf>,
     promised: BTreeSet<&'static str>,
 }
@@ -57,7 +62,8 @@ impl Memory {
                 file.synced = file.now.clone();
             }
             Done::SyncDirectory(folder) => self.sync_directory(folder),
-            // The renames of directories (snapshots, cache mounts) are not followed: their files were not recorded.
+            // Of most directories (snapshots, cache mounts) no files were recorded.
+            Done::Rename(from, to) if self.directories.contains(from) => self.rename_directory(from, to),
             Done::Rename(from, to) => {
                 if let Some(file) = self.names.remove(from) {
                     self.names.insert(to.clone(), file);
@@ -79,7 +85,17 @@ impl Memory {
         &mut self.files[self.names[path]]
     }
 
+    /// A directory goes with the files in it. Until the folder that it came to is synced, a power cut may leave it where it was.
+    fn rename_directory(&mut self, from: &Path, to: &Path) {
+        self.directories.retain(|path| !path.starts_with(from));
+        self.names = moved(&self.names, from, to);
+        self.moved.push((from.to_owned(), to.to_owned()));
+    }
+
     fn sync_directory(&mut self, folder: &Path) {
+        for (from, to) in self.moved.iter().filter(|(_, to)| to.parent() == Some(folder)) {
+            self.synced_names = moved(&self.synced_names, from, to);
+        }
         let is_in = |path: &Path| path.parent() == Some(folder);
         self.synced_names.retain(|path, _| !is_in(path));
         let now = self.names.iter().filter(|(path, _)| is_in(path)).map(|(path, file)| (path.clone(), *file));
@@ -99,9 +115,18 @@ impl Memory {
         let synced = self.synced_names.iter().filter(|(path, _)| !is_kept(path));
         for (path, file) in kept.chain(synced) {
             let place = to.join(path.strip_prefix(from).unwrap());
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
             std::fs::write(place, survivor(&self.files[*file], fate.contents)).unwrap();
         }
     }
+}
+
+fn moved(names: &Names, from: &Path, to: &Path) -> Names {
+    let place = |path: &PathBuf| match path.strip_prefix(from) {
+        Ok(below) => to.join(below),
+        Err(_) => path.clone(),
+    };
+    names.iter().map(|(path, file)| (place(path), *file)).collect()
 }
 
 fn survivor(file: &Contents, fate: Uncertain) -> Vec<u8> {

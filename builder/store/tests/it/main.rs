@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod collecting;
+mod containers;
 mod crash;
 mod disks;
 mod faults;

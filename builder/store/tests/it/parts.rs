@@ -438,6 +438,7 @@ fn kind_of(problem: &Problem) -> &'static str {
         Problem::ManifestMissing { .. } => "manifest",
         Problem::RecordDamaged(_) => "record",
         Problem::RecordDangling { .. } => "dangling",
+        Problem::ContainerDamaged { .. } | Problem::ContainerDangling { .. } => "container",
     }
 }
 

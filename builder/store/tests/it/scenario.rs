@@ -8,7 +8,8 @@ use std::time::Duration;
 use kiln_oci::{Descriptor, DiffId, Digest, MediaType, Reference};
 use kiln_store::disk::Disk;
 use kiln_store::gc::{Kind, Policy, gc};
-use kiln_store::{Left, Partial, Result, Sharing, Store};
+use kiln_store::{ContainerFacts, Left, Partial, Result, Sharing, Store};
+use serde_json::Value;
 
 pub(crate) const MANIFEST: &[u8] = b"{\"manifest\":1}";
 pub(crate) const LAYER: &[u8] = b"a layer, written in two pieces";
@@ -38,6 +39,7 @@ pub(crate) fn run(root: &Path, disk: Arc<dyn Disk>, promised: &dyn Fn(&'static s
     store.names().set(&reference(), &descriptor(MANIFEST))?;
     promised("name");
     store.records().get("steps", &key())?;
+    work_in_a_container(&store)?;
     unpack(&store)?;
     store.logs().writer("build", "step")?.write_all(b"output\n").map_err(from_io)?;
     store.cache_mount("cache", Sharing::Private, &mut |path| std::fs::write(path.join("seed"), "x"))?;
@@ -83,6 +85,15 @@ fn pull(store: &Store) -> Result<()> {
         partial.commit()?;
     }
     Ok(())
+}
+
+fn work_in_a_container(store: &Store) -> Result<()> {
+    let facts = ContainerFacts { image: descriptor(MANIFEST), details: Value::Null };
+    let held = store.containers().begin()?.publish(&facts)?;
+    std::fs::write(held.changes().join("file"), "changed").unwrap();
+    held.write(&ContainerFacts { details: "ended".into(), ..facts })?;
+    held.sync()?;
+    store.containers().begin()?.publish(&held.facts()?)?.remove()
 }
 
 fn unpack(store: &Store) -> Result<()> {

@@ -13,7 +13,7 @@ use super::image::{Asked, check_layout};
 use crate::support::sha256;
 
 /// Everything that may stand directly below a store.
-const TOP: [&str; 14] = [
+const TOP: [&str; 15] = [
     "blobs",
     "records",
     "snapshots",
@@ -21,6 +21,7 @@ const TOP: [&str; 14] = [
     "logs",
     "cachemounts",
     "repositories",
+    "containers",
     "scratch",
     "leases",
     "kiln.json",

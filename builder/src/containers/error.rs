@@ -1,0 +1,231 @@
+//! Why something could not be done with a container.
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_layer::{
+    ArchiveError, ArchivePath, CommitError, CopyError, MaterializeError, ResolveError, TreeError, WalkError,
+};
+use kiln_store::{ContainerId, StoreError};
+
+use crate::catalog::CatalogError;
+use crate::export::ExportError;
+use crate::layers::LayerError;
+use crate::lower::ChangeError;
+use crate::recording::Lack;
+use crate::source::image::ImageError;
+use crate::transform::StepError;
+
+/// Why something could not be done with a container.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// No container has this name or id.
+    #[error("no such container: `{container}`{}", suggestion.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)")))]
+    NotFound {
+        /// What was asked for.
+        container: String,
+        /// A name that is much like it.
+        suggestion: Option<String>,
+    },
+    /// Several containers have ids that begin so.
+    #[error("`{container}` is ambiguous: it may be {}", candidates.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        container: String,
+        /// The containers, by id and name.
+        candidates: Vec<String>,
+    },
+    /// A name that no container may have.
+    #[error("invalid container name `{name}`: only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// Another container has the name.
+    #[error(
+        "conflict: the container name `{name}` is already in use by container {id}; remove that container, or choose another name"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: ContainerId,
+    },
+    /// Somebody else has the container.
+    #[error("container `{name}` is in use by another kiln")]
+    InUse {
+        /// Its name.
+        name: String,
+    },
+    /// A container that runs is to be removed.
+    #[error("cannot remove container `{name}`: it is running; end its command first")]
+    Running {
+        /// Its name.
+        name: String,
+    },
+    /// The record of a container cannot be read.
+    #[error("the record of container `{id}` is damaged: {reason}")]
+    Damaged {
+        /// The container.
+        id: ContainerId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The files of a container were made in another way than this process has.
+    #[error("container `{name}` cannot be opened here: {reason}")]
+    OtherManner {
+        /// Its name.
+        name: String,
+        /// What is needed.
+        reason: String,
+    },
+    /// Neither the image nor anybody says what is to run.
+    #[error("no command specified: image `{image}` names none")]
+    NoCommand {
+        /// The image.
+        image: String,
+    },
+    /// What is mounted cannot be had.
+    #[error("cannot mount `{target}`: {reason}")]
+    Mount {
+        /// Where.
+        target: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is nothing at a path of a container.
+    #[error("could not find the file `{path}` in container `{container}`")]
+    NoFile {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+    },
+    /// There is nothing at a path of the host.
+    #[error("no such file or directory: `{}`", path.display())]
+    NoHostFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file cannot be put where it is to go.
+    #[error("cannot copy to `{path}`: {reason}")]
+    Place {
+        /// Where.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Owners of files of the host cannot be set.
+    #[error("only root can keep the owners of files that leave a container; copy without `--archive`")]
+    Owners,
+    /// A path of a container that leads nowhere.
+    #[error("path `{path}` of container `{container}` leads nowhere")]
+    Resolve {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+        /// Why.
+        source: ResolveError,
+    },
+    /// A file or directory of the host cannot be read.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] MaterializeError),
+    /// A file cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: ArchivePath,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something of the host cannot be used.
+    #[error("{what}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An archive is damaged or hostile.
+    #[error("cannot read the archive")]
+    Archive(#[from] ArchiveError),
+    /// A name that could be stored, and never unpacked.
+    #[error(transparent)]
+    Name(#[from] CopyError),
+    /// Files do not fit together.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A layer cannot be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A change of the configuration cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// A layer cannot be used.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The ids of this user do not reach.
+    #[error(transparent)]
+    Lack(#[from] Lack),
+    /// The process could not be run, or its root not be made.
+    #[error(transparent)]
+    Step(Box<StepError>),
+    /// The image could not be found or changed.
+    #[error(transparent)]
+    Catalog(Box<CatalogError>),
+    /// The image could not be had.
+    #[error(transparent)]
+    Image(Box<ImageError>),
+    /// An image could not be read or written.
+    #[error(transparent)]
+    Export(Box<ExportError>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<StepError> for ContainerError {
+    fn from(error: StepError) -> Self {
+        Self::Step(Box::new(error))
+    }
+}
+
+impl From<CatalogError> for ContainerError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(Box::new(error))
+    }
+}
+
+impl From<ImageError> for ContainerError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(Box::new(error))
+    }
+}
+
+impl From<ExportError> for ContainerError {
+    fn from(error: ExportError) -> Self {
+        Self::Export(Box::new(error))
+    }
+}
+
+impl ContainerError {
+    /// Returns the exit code by which a shell says that a command could not be started; `None` for every other failure.
+    pub fn shell_code(&self) -> Option<u8> {
+        match self {
+            Self::Step(error) => match &**error {
+                StepError::Exec(error) => error.shell_code().and_then(|code| u8::try_from(code).ok()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether no container has the name that was asked for.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Store(StoreError::ContainerMissing { .. }))
+    }
+}

@@ -1,0 +1,136 @@
+//! `kiln run` and `kiln start`: a command in a container, which kiln stays with until it ends.
+//!
+//! | Exit code | When |
+//! |---|---|
+//! | the command's own | it ran; 128 + N when signal N ended it |
+//! | 125 | kiln could not make or keep the container |
+//! | 126 | the command is there, and cannot be run |
+//! | 127 | there is no such command |
+
+use std::sync::Arc;
+
+use kiln_builder::Workshop;
+use kiln_builder::containers::{Attendance, ContainerUse, OpenContainer, open};
+use kiln_builder::interrupt::Interrupt;
+use kiln_builder::plan::Origin;
+use kiln_builder::progress::{Progress, ProgressEvent, ShellReason};
+use kiln_sandbox::ExitStatus;
+
+use super::create::made;
+use super::failed;
+use crate::cli::{RunArgs, StartArgs};
+use crate::commands::attended::{self, Wanted};
+use crate::commands::{Context, interrupt, transfer_display, with_display};
+use crate::failure::{Failure, Kind};
+use crate::request;
+use crate::settings::Settings;
+use crate::ui::{Display, Mode, show_failure, stderr_style};
+
+/// Exit code of a container that could not be run: Docker's.
+const NOT_RUN: u8 = 125;
+
+/// Runs a command in a new container; returns its exit code.
+pub(crate) async fn run(args: &RunArgs, context: Context) -> Result<u8, Failure> {
+    let request = request::container::container(&args.container, &context.settings)?;
+    let wanted = Wanted { input: args.interactive, terminal: args.tty };
+    let attended = attended::container(wanted, &context.settings)?;
+    let settings = context.settings.clone();
+    let display = transfer_display(args.container.quiet, &settings)?;
+    let progress: Arc<dyn Progress> = display.clone();
+    let prepared = async {
+        let (workshop, _) = context.open_telling(1, &progress)?;
+        let interrupt = interrupt()?;
+        let open = made(&workshop, &request, &display, &interrupt).await?;
+        Ok((open, interrupt))
+    };
+    match prepared.await {
+        Ok((open, interrupt)) => attend(open, attended, args.rm, &settings, &interrupt).await,
+        Err(failure) => ended(failure, NOT_RUN, &settings),
+    }
+}
+
+/// Runs the command of a container again; returns its exit code.
+pub(crate) async fn start(args: &StartArgs, context: Context) -> Result<u8, Failure> {
+    if !args.attach && !args.interactive {
+        return Err(Failure::usage("kiln has no daemon that could stay with the container")
+            .with_hint("`kiln start --attach CONTAINER` stays until its command ends"));
+    }
+    let attended =
+        attended::container(Wanted { input: args.interactive, terminal: false }, &context.settings)?;
+    let settings = context.settings.clone();
+    let display = transfer_display(false, &settings)?;
+    let progress: Arc<dyn Progress> = display.clone();
+    let prepared = async {
+        let (workshop, _): (Arc<Workshop>, Settings) = context.open_telling(1, &progress)?;
+        let interrupt = interrupt()?;
+        let work = async {
+            open(&workshop, &args.container, ContainerUse::Changing, &progress).await.map_err(failed)
+        };
+        let open = with_display(&display, &interrupt, work).await?;
+        display.finish(None);
+        Ok((open, interrupt))
+    };
+    match prepared.await {
+        Ok((open, interrupt)) => attend(open, attended, false, &settings, &interrupt).await,
+        Err(failure) => ended(failure, NOT_RUN, &settings),
+    }
+}
+
+/// Runs the command of a container, and keeps or removes what is left.
+async fn attend(
+    mut open: OpenContainer,
+    attended: attended::Attended,
+    removes: bool,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<u8, Failure> {
+    let display = Display::new(Mode::Quiet, settings);
+    let attended::Attended { attendant, has_terminal, shown } = attended;
+    let streams = attendant.streams.clone();
+    if has_terminal {
+        // Gives the terminal back however kiln ends.
+        let (origin, reason) =
+            (Origin::default(), ShellReason::Entered { is_command: true, has_changed: false });
+        display.on(&ProgressEvent::ShellOpened { origin: &origin, argv: &[], reason, streams: &streams });
+    }
+    drop(streams);
+    let work = async {
+        let attendance = Attendance { attendant, has_terminal };
+        // What it writes is shown until nobody can write any more.
+        let (outcome, ()) = tokio::join!(open.run(attendance, interrupt), shown);
+        let after = match removes {
+            true => open.remove(),
+            false => open.settle(),
+        };
+        Ok((outcome, after))
+    };
+    let (outcome, after) = with_display(&display, interrupt, work).await?;
+    display.on(&ProgressEvent::ShellClosed);
+    let code = match outcome {
+        Ok(status) => code(status),
+        Err(_) if interrupt.is_raised() => return Err(Failure::interrupted()),
+        Err(error) => {
+            let code = error.shell_code().unwrap_or(NOT_RUN);
+            return ended(failed(error), code, settings);
+        }
+    };
+    match after {
+        Ok(()) => Ok(code),
+        Err(error) => ended(failed(error), NOT_RUN, settings),
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
+}
+
+/// Shows a failure, and ends with Docker's exit code for it.
+fn ended(failure: Failure, code: u8, settings: &Settings) -> Result<u8, Failure> {
+    if matches!(failure.kind, Kind::Interrupted | Kind::Usage) {
+        return Err(failure);
+    }
+    if !failure.is_shown {
+        show_failure(&failure, stderr_style(settings));
+    }
+    Ok(code)
+}

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use kiln_oci::{Descriptor, Digest};
 use serde_json::{Value, json};
 
-use crate::disk::{LockMode, make_directories, write_all};
+use crate::disk::{LockMode, write_all};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::Session;
 use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
@@ -182,7 +182,7 @@ impl NewContainer {
         disk.sync_directory(self.scratch.path()).on("sync", self.scratch.path())?;
         let folder = session.path(CONTAINERS);
         if optional(std::fs::symlink_metadata(&folder)).on("inspect", &folder)?.is_none() {
-            make_directories(disk, &folder)?;
+            session.make_directories(&folder)?;
             close_to_others(&folder)?;
         }
         let place = path_of(&session, &self.id);

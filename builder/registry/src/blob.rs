@@ -40,6 +40,12 @@ pub struct BlobStream {
     resumes: u32,
     /// The offset at which the last source was opened.
     opened_at: u64,
+    /// Whether the server refuses to send a part.
+    wants_all: bool,
+    /// Whether the first bytes are those of an earlier transfer, and may not be of this blob at all.
+    is_resumed: bool,
+    /// Whether wrong bytes of the last source were forgiven.
+    is_second: bool,
     progress: Option<ProgressSink>,
 }
 
@@ -83,6 +89,9 @@ impl Client {
             attempts: self.attempts(),
             resumes: 0,
             opened_at: 0,
+            wants_all: false,
+            is_resumed: false,
+            is_second: false,
             progress: None,
         })
     }
@@ -106,6 +115,7 @@ impl BlobStream {
     pub fn resume(mut self, offset: u64, hasher: Hasher) -> Self {
         self.offset = offset;
         self.opened_at = offset;
+        self.is_resumed = offset > 0;
         self.hasher = Some(hasher);
         self
     }
@@ -139,6 +149,31 @@ impl BlobStream {
             }
         }
         Ok(None)
+    }
+
+    /// After `error`: begins again with the first byte, if the error is that the bytes were wrong and there is hope for others: from
+    /// the next source; where it was the last, once more, since they may have been changed on the way.
+    ///
+    /// # Errors
+    /// `error`, where there is no such hope.
+    pub async fn start_over(&mut self, error: Error) -> Result<(), Error> {
+        if !matches!(error, Error::Verify { .. }) {
+            return Err(error);
+        }
+        self.open = None;
+        self.offset = 0;
+        self.opened_at = 0;
+        self.hasher = Some(Hasher::new());
+        if std::mem::take(&mut self.is_resumed) {
+            return Ok(());
+        }
+        if self.sources[0].endpoint.is_mirror {
+            return self.next_source(error);
+        }
+        if std::mem::replace(&mut self.is_second, true) {
+            return Err(error);
+        }
+        self.client.wait_once(&mut self.attempts, error).await
     }
 
     /// Returns this as a stream of chunks.
@@ -206,7 +241,7 @@ impl BlobStream {
         let mut call = source.call.clone();
         // The digest is of the bytes as they are stored.
         call.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.offset > 0 {
+        if self.offset > 0 && !self.wants_all {
             let range = format!("bytes={}-{}", self.offset, self.descriptor.size.saturating_sub(1));
             call.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits fit in a header"));
         }
@@ -249,21 +284,30 @@ impl BlobStream {
     /// Makes another attempt possible, at the same source or the next, or gives the error back.
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
         self.open = None;
-        let has_moved = self.offset > self.opened_at;
+        let moved = self.offset - self.opened_at;
         self.opened_at = self.offset;
-        if has_moved {
-            self.resumes += 1;
+        if moved > 0 {
+            self.resumes += u32::from(moved < limit::RESUME_BYTES);
             self.attempts.progress();
         }
         if self.resumes > limit::RESUMES_MAX {
             return Err(error);
         }
-        if self.sources[0].endpoint.is_mirror && !(has_moved && error.is_retryable()) {
-            self.client.pass_over(&self.sources[0].endpoint, &self.registry, error)?;
-            self.sources.pop_front();
+        if matches!(error, Error::Status { status: 416, .. }) && self.offset > 0 && !self.wants_all {
+            self.wants_all = true;
             return Ok(());
         }
+        if self.sources[0].endpoint.is_mirror && !(moved > 0 && error.is_retryable()) {
+            return self.next_source(error);
+        }
         self.client.wait(&mut self.attempts, error).await
+    }
+
+    fn next_source(&mut self, error: Error) -> Result<(), Error> {
+        self.client.pass_over(&self.sources[0].endpoint, &self.registry, error)?;
+        self.sources.pop_front();
+        self.wants_all = false;
+        Ok(())
     }
 
     fn broken(&self, source: TransportError) -> Error {

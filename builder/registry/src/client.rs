@@ -14,13 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
 use crate::bucket_place::BegunUpload;
+use crate::chunks::Chunks;
 use crate::config::{ByteStream, ClientConfig};
 use crate::credential_file::Credential;
 use crate::error::Error;
 use crate::http::{Http, Payload, Peer, Request, lock};
 use crate::limit;
 use crate::mirror::{self, Endpoint, Transport};
-use crate::retry::{Attempts, Jitter};
+use crate::retry::{Attempts, Jitter, Outlook};
 use crate::route::{
     Origin, Target, address, is_host_of, is_safe_redirect, is_same_host, is_same_place, location, name_of,
 };
@@ -41,6 +42,7 @@ struct Shared {
     permits: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     mirrors_down: Mutex<BTreeSet<String>>,
     begun_uploads: Mutex<BTreeSet<BegunUpload>>,
+    chunks: Mutex<BTreeMap<String, Chunks>>,
     seeds: AtomicU64,
 }
 
@@ -88,6 +90,7 @@ impl Client {
             permits: Mutex::default(),
             mirrors_down: Mutex::default(),
             begun_uploads: Mutex::default(),
+            chunks: Mutex::default(),
             seeds: AtomicU64::new(config.jitter_seed),
             config,
         };
@@ -125,10 +128,19 @@ impl Client {
 
     /// Waits before another attempt, after telling so, or gives the error back where there is none.
     pub(crate) async fn wait(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
-        let Some(delay) = attempts.next(error.outlook()) else { return Err(error) };
+        self.wait_as(attempts, error.outlook(), error).await
+    }
+
+    async fn wait_as(&self, attempts: &mut Attempts, outlook: Outlook, error: Error) -> Result<(), Error> {
+        let Some(delay) = attempts.next(outlook) else { return Err(error) };
         self.config().warn(&Warning::Retry { error, delay, attempts: attempts.made() });
         tokio::time::sleep(delay).await;
         Ok(())
+    }
+
+    /// Waits before another attempt, after telling so, where that is worth one whatever the error.
+    pub(crate) async fn wait_once(&self, attempts: &mut Attempts, error: Error) -> Result<(), Error> {
+        self.wait_as(attempts, Outlook { is_retryable: true, ..Outlook::default() }, error).await
     }
 
     /// Waits for one of the transfers that a host allows at a time.
@@ -140,6 +152,16 @@ impl Client {
             Arc::clone(entry.or_insert_with(|| Arc::new(Semaphore::new(count))))
         };
         semaphore.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Returns how much of a blob a request to this host carries.
+    pub(crate) fn chunks(&self, endpoint: &Endpoint) -> Chunks {
+        lock(&self.shared.chunks).get(&endpoint.authority).copied().unwrap_or_default()
+    }
+
+    /// Remembers how much of a blob a request to this host should carry.
+    pub(crate) fn prefer_chunks(&self, endpoint: &Endpoint, chunks: Chunks) {
+        lock(&self.shared.chunks).insert(endpoint.authority.clone(), chunks);
     }
 
     /// Returns the hosts to read `registry`'s content from, without the mirrors that did not answer before.
@@ -270,7 +292,8 @@ impl Client {
         Err(answer::status_error(response, &endpoint.name, &call.subject, stall).await)
     }
 
-    /// Sends one request and follows redirects of those that have no body. What proves who we are stays at home.
+    /// Sends one request and follows redirects, unless what was sent cannot be sent again, or would have to be sent by another
+    /// method. What proves who we are stays at home.
     async fn follow(
         &self,
         host: Host<'_>,
@@ -279,7 +302,8 @@ impl Client {
         mut headers: HeaderMap,
         stream: Option<(ByteStream, u64)>,
     ) -> Result<Response, Error> {
-        let may_follow = stream.is_none() && call.body.is_none() && call.method != Method::POST;
+        let has_stream = stream.is_some();
+        let is_question = call.body.is_none() && call.method != Method::POST;
         let mut payload = match (stream, &call.body) {
             (Some((stream, size)), _) => Payload::Stream(stream, size),
             (None, Some(bytes)) => Payload::Bytes(bytes.clone()),
@@ -292,8 +316,12 @@ impl Client {
             let response = self.shared.http.send(self.peer(host, &url).as_peer(), request).await;
             let response =
                 response.map_err(|problem| problem.at(&name_of(&url, host.endpoint), &call.subject))?;
-            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            if !is_redirect || !may_follow {
+            let is_followed = match response.status().as_u16() {
+                307 | 308 => !has_stream,
+                301..=303 => !has_stream && is_question,
+                _ => false,
+            };
+            if !is_followed {
                 return Ok(response);
             }
             let next = location(&url, response.headers());
@@ -311,7 +339,7 @@ impl Client {
                 headers.remove(AUTHORIZATION);
             }
             url = next;
-            payload = Payload::Empty;
+            payload = call.body.clone().map_or(Payload::Empty, Payload::Bytes);
         }
         Err(protocol(host.endpoint, call, "more redirects than are followed"))
     }

@@ -120,7 +120,7 @@ impl Default for ClientConfig {
             registries: BTreeMap::new(),
             credentials: CredentialFiles::default(),
             aws: AwsSettings::default(),
-            max_connections_per_registry: 4,
+            max_connections_per_registry: 5,
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             root_certificates: Vec::new(),
             proxy: ProxyConfig::default(),

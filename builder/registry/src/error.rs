@@ -184,6 +184,11 @@ impl Error {
         }
     }
 
+    /// Whether the registry says that what it was sent has another digest.
+    pub(crate) fn is_wrong_digest(&self) -> bool {
+        matches!(self, Self::Status { status: 400, code: Some(code), .. } if code == "DIGEST_INVALID")
+    }
+
     /// Whether credentials are missing, refused, or not enough.
     pub fn is_unauthorized(&self) -> bool {
         match self {

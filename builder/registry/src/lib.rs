@@ -35,9 +35,13 @@ mod bucket_content;
 pub use bucket_content::ObjectUpload;
 
 mod session;
-pub use session::{Opener, Upload};
+pub use session::{KeepAddress, Opener, Upload};
 
 mod tags;
+
+mod referrers;
+
+mod pages;
 
 mod login;
 pub use login::Login;
@@ -56,6 +60,8 @@ pub use web_request::{Authorization, WebRequest};
 
 mod client;
 pub use client::Client;
+
+mod chunks;
 
 mod route;
 

@@ -12,12 +12,16 @@ pub(crate) const ERROR_MESSAGE_CHARS_MAX: usize = 400;
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 1 << 20;
 /// Most redirects that one request follows.
 pub(crate) const REDIRECTS_MAX: usize = 10;
-/// Longest page of a list of tags.
-pub(crate) const TAGS_PAGE_BYTES_MAX: usize = 4 << 20;
-/// Most pages of a list of tags.
-pub(crate) const TAGS_PAGES_MAX: usize = 1000;
-/// Most times one blob is continued after its connection dropped, however much came each time.
+/// Longest page of a list, such as that of tags.
+pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
+/// Most pages of a list.
+pub(crate) const PAGES_MAX: usize = 1000;
+/// Longest list, all its pages together.
+pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
+/// Most times one blob is continued after its connection dropped when hardly anything had come or gone.
 pub(crate) const RESUMES_MAX: u32 = 50;
+/// What moved more than this before it dropped is continued as often as it takes: so large a step brings the end nearer.
+pub(crate) const RESUME_BYTES: u64 = 1 << 20;
 /// Most `WWW-Authenticate` challenges of one answer that are looked at.
 pub(crate) const CHALLENGES_MAX: usize = 16;
 /// Longest `WWW-Authenticate` header that is looked at.
@@ -30,6 +34,10 @@ pub(crate) const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// Blobs up to this size are uploaded in one request; larger ones in a session that can be continued.
 pub(crate) const MONOLITHIC_BYTES_MAX: u64 = 1 << 20;
+/// What one request of an upload carries.
+pub(crate) const CHUNK_BYTES: u64 = 64 << 20;
+/// What one request carries at least, however little a registry wants.
+pub(crate) const CHUNK_BYTES_MIN: u64 = 1 << 20;
 /// Longest certificate or key file.
 pub(crate) const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
 /// Objects up to this size are written in one request; of larger ones so much can be lost to a broken connection.

@@ -58,7 +58,8 @@ impl Client {
         Ok(false)
     }
 
-    /// Uploads a blob. A transfer that breaks is continued where the registry says it stands, or starts over.
+    /// Uploads a blob. A transfer that breaks is continued where the registry says it stands, or starts over; so is one that an
+    /// earlier process left, where its address was kept.
     ///
     /// # Errors
     /// The registry cannot be reached, does not let us write, or refuses the content; or this cannot be read.
@@ -66,14 +67,18 @@ impl Client {
         let endpoint = Endpoint::upstream(upload.to.registry());
         let _permit = self.permit(&endpoint.authority).await;
         let mut attempts = self.attempts();
-        let mut resumes = 0;
+        let mut resumes = 0u32;
         let mut session = Session::new(self, &endpoint, &upload, subject(upload.to, &upload.blob.digest));
         loop {
             let before = session.furthest();
-            let Err(error) = session.run().await else { return Ok(()) };
-            if session.furthest() > before {
+            let Err(error) = session.run().await else {
+                upload.keep.inspect(|keep| keep(None));
+                return Ok(());
+            };
+            let moved = session.furthest() - before;
+            if moved > 0 {
                 attempts.progress();
-                resumes += 1;
+                resumes += u32::from(moved < limit::RESUME_BYTES);
             }
             if resumes > limit::RESUMES_MAX {
                 return Err(error);

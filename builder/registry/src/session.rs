@@ -3,9 +3,13 @@
 //! ```text
 //!            ┌── small: PUT with the content ──────────────────────────────┐
 //! POST ──────┤                                                             ├──► there
-//!            └── PATCH from 0 ── breaks ──► GET ──► PATCH from N ──► PUT ──┘
-//!                                            └── unknown ──► is it there? ──► POST again
+//!            └── PATCH from 0 ── PATCH from N … ─────────────────── PUT ────┘
+//!                     └── breaks ──► GET ──► PATCH from N …
+//! kept address ──────────────────►    └── unknown ──► is it there? ──► POST again
 //! ```
+//!
+//! The address at which a session goes on is told to whoever keeps it, so that another process can go on, too: it asks first
+//! how much arrived. Where it is not at the registry's own host it is not told: an address elsewhere may be a key by itself.
 //!
 //! `docker-registry` 2.8 forgets a session whose `PATCH` broke in the middle (`BLOB_UPLOAD_INVALID`: the offset in its
 //! own address no longer fits the file), so that there the second attempt starts over. Others continue.
@@ -23,15 +27,19 @@ use kiln_oci::{Descriptor, Reference};
 use reqwest::Url;
 
 use crate::auth::Access;
+use crate::chunks::{Chunks, minimum};
 use crate::client::{Call, Client, protocol};
 use crate::config::{ByteStream, ProgressSink};
 use crate::error::Error;
 use crate::limit;
 use crate::mirror::Endpoint;
-use crate::route::{Target, location};
+use crate::route::{Target, is_host_of, location};
 
 /// Opens the content of a blob at an offset. Called again when a transfer is continued or starts over.
 pub type Opener<'a> = dyn Fn(u64) -> BoxFuture<'static, io::Result<ByteStream>> + Send + Sync + 'a;
+
+/// Is told where an upload goes on, each time that changes; `None` once it is over, or the registry has forgotten it.
+pub type KeepAddress<'a> = dyn Fn(Option<&str>) + Send + Sync + 'a;
 
 /// A blob on its way to a registry.
 pub struct Upload<'a> {
@@ -43,6 +51,17 @@ pub struct Upload<'a> {
     pub open: &'a Opener<'a>,
     /// Is told how far it is.
     pub progress: Option<ProgressSink>,
+    /// Where an earlier process left this upload.
+    pub earlier: Option<String>,
+    /// Keeps for later where it goes on.
+    pub keep: Option<&'a KeepAddress<'a>>,
+}
+
+impl<'a> Upload<'a> {
+    /// Returns an upload that tells nobody of itself.
+    pub fn new(to: &'a Reference, blob: &'a Descriptor, open: &'a Opener<'a>) -> Self {
+        Self { to, blob, open, progress: None, earlier: None, keep: None }
+    }
 }
 
 impl fmt::Debug for Upload<'_> {
@@ -67,10 +86,16 @@ pub(crate) struct Session<'a, 'b> {
     offset: u64,
     /// How much it ever had.
     furthest: u64,
+    /// The smallest part that it takes.
+    chunk_min: u64,
+    /// How much the last request carried.
+    sent: u64,
     /// Whether an attempt failed since the registry was last asked where it stands.
     is_unsure: bool,
-    /// Whether the last failure was forgiven without a wait.
+    /// Whether a failure was forgiven without a wait since the upload last moved.
     is_forgiven: bool,
+    /// Whether it was sent again because the registry found another digest.
+    is_second: bool,
 }
 
 impl<'a, 'b> Session<'a, 'b> {
@@ -80,16 +105,21 @@ impl<'a, 'b> Session<'a, 'b> {
         upload: &'a Upload<'b>,
         subject: String,
     ) -> Self {
+        let earlier = upload.earlier.as_deref().and_then(|address| Url::parse(address).ok());
+        let address = earlier.filter(|address| is_host_of(address, endpoint));
         Self {
             client,
             endpoint,
             upload,
             subject,
-            address: None,
+            is_unsure: address.is_some(),
+            address,
             offset: 0,
             furthest: 0,
-            is_unsure: false,
+            chunk_min: 0,
+            sent: 0,
             is_forgiven: false,
+            is_second: false,
         }
     }
 
@@ -98,15 +128,44 @@ impl<'a, 'b> Session<'a, 'b> {
         self.furthest
     }
 
-    /// Whether the next attempt may follow at once: a token ran out on the way, or the registry forgot the session.
-    /// Each is forgiven once.
+    /// Whether the next attempt may follow at once, since it will be another one.
+    ///
+    /// | The last failed with | The next |
+    /// |---|---|
+    /// | a token that ran out on the way | has a new one |
+    /// | a session that the registry forgot | begins a new one |
+    /// | another digest: bytes were changed on the way, or the registry read its own file too early (2.8 of docker's does) | sends all again, once |
+    /// | 413 | carries less at a time |
+    /// | another refusal, after only a part was sent | carries everything |
     pub(crate) fn may_go_on(&mut self, error: &Error) -> bool {
-        let is_forgivable = match error {
-            Error::Unauthorized { .. } => self.address.is_some(),
-            Error::Status { status: 404 | 416, .. } => self.address.take().is_some(),
+        let is_part = self.sent > 0 && self.sent < self.upload.blob.size;
+        let chunks = self.client.chunks(self.endpoint);
+        match error {
+            _ if self.address.is_none() => false,
+            Error::Unauthorized { .. } => first_time(&mut self.is_forgiven),
+            error if error.is_wrong_digest() => {
+                self.forget();
+                // It may also have put the parts together wrongly.
+                self.prefer(chunks.whole().filter(|_| is_part));
+                first_time(&mut self.is_second)
+            }
+            Error::Status { status: 404 | 416, .. } if first_time(&mut self.is_forgiven) => {
+                self.forget();
+                true
+            }
+            Error::Status { status: 401 | 403 | 408 | 429, .. } => false,
+            Error::Status { status: 413, .. } => self.prefer(chunks.smaller(self.sent, self.chunk_min)),
+            Error::Status { status: 400..=499, .. } if is_part => {
+                self.forget();
+                self.prefer(chunks.whole())
+            }
             _ => false,
-        };
-        is_forgivable && !std::mem::replace(&mut self.is_forgiven, true)
+        }
+    }
+
+    /// Has later requests carry another amount. Returns whether there is one.
+    fn prefer(&self, chunks: Option<Chunks>) -> bool {
+        chunks.inspect(|chunks| self.client.prefer_chunks(self.endpoint, *chunks)).is_some()
     }
 
     /// Makes one attempt to bring the blob there, from wherever the last one came to.
@@ -115,14 +174,13 @@ impl<'a, 'b> Session<'a, 'b> {
             return Ok(());
         }
         let size = self.upload.blob.size;
-        let address = match self.address.clone() {
+        let mut address = match self.address.clone() {
             Some(address) => address,
             None => self.open().await?,
         };
         if size <= limit::MONOLITHIC_BYTES_MAX {
             return self.put_whole(address).await;
         }
-        let mut address = address;
         while self.offset < size {
             address = self.patch(address).await?;
         }
@@ -130,21 +188,20 @@ impl<'a, 'b> Session<'a, 'b> {
         self.client.send(self.endpoint, &call, None).await.map(drop)
     }
 
-    /// After a failure: finds out what arrived. Returns whether all is done.
+    /// After a failure, or another process: finds out what arrived. Returns whether all is done.
     async fn catch_up(&mut self) -> Result<bool, Error> {
-        let known = match self.address.take() {
+        let known = match self.address.clone() {
             Some(address) if self.upload.blob.size > limit::MONOLITHIC_BYTES_MAX => self.ask(address).await?,
             _ => None,
         };
         match known {
             Some((address, offset)) => {
-                self.address = Some(address);
-                self.reached(offset);
+                self.stands_at(address, offset);
                 Ok(false)
             }
             None => {
                 // The answer to the last request may have been lost, not the request.
-                self.offset = 0;
+                self.forget();
                 self.client.blob_exists(self.upload.to, &self.upload.blob.digest).await
             }
         }
@@ -170,8 +227,8 @@ impl<'a, 'b> Session<'a, 'b> {
         let response = self.client.send(self.endpoint, &call, None).await?;
         let address = location(response.url(), response.headers())
             .ok_or_else(|| protocol(self.endpoint, &call, "an upload without a usable address"))?;
-        self.offset = 0;
-        self.address = Some(address.clone());
+        self.chunk_min = minimum(response.headers());
+        self.stands_at(address.clone(), 0);
         Ok(address)
     }
 
@@ -183,24 +240,27 @@ impl<'a, 'b> Session<'a, 'b> {
         self.client.send(self.endpoint, &call, Some((stream, size))).await.map(drop)
     }
 
-    /// Sends everything from the current offset on. Returns where the session goes on.
+    /// Sends what comes next. Returns where the session goes on.
     async fn patch(&mut self, address: Url) -> Result<Url, Error> {
-        let size = self.upload.blob.size;
-        let offset = self.offset;
+        let (size, offset) = (self.upload.blob.size, self.offset);
+        let length = self.client.chunks(self.endpoint).length(size - offset, self.chunk_min);
+        let end = offset + length;
+        self.sent = length;
         let mut call = self.call(Method::PATCH, Target::Address(address));
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let range = HeaderValue::try_from(format!("{offset}-{}", size - 1)).expect("digits fit in a header");
+        let range = HeaderValue::try_from(format!("{offset}-{}", end - 1)).expect("digits fit in a header");
         call.headers.insert(CONTENT_RANGE, range);
         let stream = self.content(offset).await?;
-        let response = self.client.send(self.endpoint, &call, Some((stream, size - offset))).await?;
+        // The last part is not cut off: that there is more than the blob's size would be an error.
+        let stream = if end < size { first_of(stream, length) } else { stream };
+        let response = self.client.send(self.endpoint, &call, Some((stream, length))).await?;
         let address = location(response.url(), response.headers())
             .ok_or_else(|| protocol(self.endpoint, &call, "an upload without a usable address"))?;
-        let reached = range_end(response.headers()).map_or(size, |end| end.saturating_add(1));
-        if response.status() == StatusCode::OK || reached <= offset || reached > size {
+        let reached = range_end(response.headers()).map_or(end, |end| end.saturating_add(1));
+        if response.status() == StatusCode::OK || reached <= offset || reached > end {
             return Err(protocol(self.endpoint, &call, "it does not say how much of the upload it has"));
         }
-        self.reached(reached);
-        self.address = Some(address.clone());
+        self.stands_at(address.clone(), reached);
         Ok(address)
     }
 
@@ -213,9 +273,29 @@ impl<'a, 'b> Session<'a, 'b> {
         })
     }
 
-    fn reached(&mut self, offset: u64) {
+    fn stands_at(&mut self, address: Url, offset: u64) {
         self.offset = offset;
-        self.furthest = self.furthest.max(offset);
+        if offset > self.furthest {
+            self.furthest = offset;
+            self.is_forgiven = false;
+        }
+        if self.upload.blob.size > limit::MONOLITHIC_BYTES_MAX {
+            self.keep(Some(&address).filter(|address| is_host_of(address, self.endpoint)));
+        }
+        self.address = Some(address);
+    }
+
+    fn forget(&mut self) {
+        self.offset = 0;
+        if self.address.take().is_some() {
+            self.keep(None);
+        }
+    }
+
+    fn keep(&self, address: Option<&Url>) {
+        if let Some(keep) = self.upload.keep {
+            keep(address.map(Url::as_str));
+        }
     }
 
     fn with_digest(&self, mut address: Url) -> Url {
@@ -240,6 +320,24 @@ fn range_end(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RANGE)?.to_str().ok()?;
     let text = text.trim().trim_start_matches("bytes").trim_start_matches(['=', ' ']);
     text.split_once('-').filter(|(start, _)| *start == "0").and_then(|(_, end)| end.parse().ok())
+}
+
+/// Whether something happens for the first time; from then on it has happened.
+fn first_time(has_happened: &mut bool) -> bool {
+    !std::mem::replace(has_happened, true)
+}
+
+/// Returns the first `length` bytes of a stream.
+fn first_of(stream: ByteStream, length: u64) -> ByteStream {
+    Box::pin(futures_util::stream::try_unfold((stream, length), |(mut stream, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(mut chunk) = stream.next().await.transpose()? else { return Ok(None) };
+        chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - chunk.len() as u64;
+        Ok(Some((chunk, (stream, left))))
+    }))
 }
 
 /// Returns a stream that tells `progress` of the bytes that pass.

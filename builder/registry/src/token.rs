@@ -1,4 +1,5 @@
-//! Fetching a bearer token: Docker's `GET` with a password or nothing, OAuth2's `POST` with a refresh token.
+//! Fetching a bearer token: Docker's `GET` with a password or nothing, OAuth2's `POST` with a refresh token, or with a password
+//! where a server knows no `GET`.
 
 use std::time::Duration;
 
@@ -60,14 +61,24 @@ pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Err
         reason,
     };
     let peer = Peer { name: realm, is_checked: wanted.is_checked };
-    let mut response = match http.send(peer, request(wanted)).await {
-        Ok(response) => response,
-        Err(problem) => {
-            return Err(match problem.at(wanted.registry, realm) {
-                Error::Transport { source, .. } => failed(source.into()),
-                other => other,
-            });
+    let send = async |request| {
+        http.send(peer, request).await.map_err(|problem| match problem.at(wanted.registry, realm) {
+            Error::Transport { source, .. } => failed(source.into()),
+            other => other,
+        })
+    };
+    let mut response = match wanted.credential {
+        Some(Credential::IdentityToken(token)) => send(form(wanted, &refresh_grant(token))).await?,
+        Some(Credential::Password { username, password }) => {
+            let response = send(question(wanted)).await?;
+            match response.status() {
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                    send(form(wanted, &password_grant(username, password))).await?
+                }
+                _ => response,
+            }
         }
+        Some(Credential::RegistryToken(_)) | None => send(question(wanted)).await?,
     };
     let status = response.status();
     if status != StatusCode::OK {
@@ -83,14 +94,9 @@ pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Err
     parse(&body).ok_or_else(|| failed(TokenProblem::NoToken))
 }
 
-fn request(wanted: &Wanted<'_>) -> Request {
+fn question(wanted: &Wanted<'_>) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    if let Some(Credential::IdentityToken(token)) = wanted.credential {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let payload = Payload::Bytes(Bytes::from(form(wanted, token)));
-        return Request { method: Method::POST, url: wanted.realm.clone(), headers, payload };
-    }
     let mut url = wanted.realm.clone();
     {
         let mut query = url.query_pairs_mut();
@@ -108,15 +114,29 @@ fn request(wanted: &Wanted<'_>) -> Request {
     Request { method: Method::GET, url, headers, payload: Payload::Empty }
 }
 
-fn form(wanted: &Wanted<'_>, token: &Secret) -> String {
-    let mut url = Url::parse("http://form.invalid/").expect("a constant address");
-    url.query_pairs_mut()
-        .append_pair("grant_type", "refresh_token")
+/// What proves who asks, as fields of a form.
+type Grant<'a> = [(&'static str, &'a str)];
+
+fn refresh_grant(token: &Secret) -> [(&'static str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", token.reveal())]
+}
+
+fn password_grant<'a>(username: &'a str, password: &'a Secret) -> [(&'static str, &'a str); 3] {
+    [("grant_type", "password"), ("username", username), ("password", password.reveal())]
+}
+
+fn form(wanted: &Wanted<'_>, grant: &Grant<'_>) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let mut form = Url::parse("http://form.invalid/").expect("a constant address");
+    form.query_pairs_mut()
+        .extend_pairs(grant)
         .append_pair("client_id", CLIENT_ID)
         .append_pair("service", wanted.service.unwrap_or_default())
-        .append_pair("scope", &wanted.scopes.join(" "))
-        .append_pair("refresh_token", token.reveal());
-    url.query().unwrap_or_default().to_owned()
+        .append_pair("scope", &wanted.scopes.join(" "));
+    let payload = Payload::Bytes(Bytes::from(form.query().unwrap_or_default().to_owned()));
+    Request { method: Method::POST, url: wanted.realm.clone(), headers, payload }
 }
 
 fn parse(body: &[u8]) -> Option<Token> {

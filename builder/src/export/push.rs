@@ -8,12 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kiln_oci::validate::DOCUMENT_SIZE_MAX;
 use kiln_oci::{Descriptor, Digest, Reference};
-use kiln_registry::Upload;
 
 use super::ExportError;
 use super::whole::{Whole, gather};
 use crate::blobs;
-use crate::far::{open_at, sink};
+use crate::far::{push_blob, sink};
 use crate::lanes::blocking;
 use crate::progress::{Progress, ProgressEvent};
 use crate::workshop::Workshop;
@@ -74,12 +73,9 @@ impl Pusher<'_> {
         }
         // Takes a transfer of its own, so it must not hold one.
         blobs::fetch(workshop, blob, self.progress).await?;
-        let store = workshop.store.blobs().clone();
-        let digest = blob.digest;
-        let open = move |offset| open_at(store.clone(), digest, offset);
         let sink = sink(&self.name.familiar_name(), blob.digest, self.progress);
-        let upload = Upload { to: self.name, blob, open: &open, progress: Some(sink) };
-        workshop.lanes.net(workshop.registry.push_blob(upload)).await.map_err(|error| self.failed(error))
+        let upload = push_blob(workshop, self.name, blob, sink);
+        workshop.lanes.net(upload).await.map_err(|error| self.failed(error))
     }
 
     /// Whether the repository has a blob, perhaps after mounting it.

@@ -15,9 +15,10 @@ mod outgoing;
 mod registry;
 mod s3;
 mod seal;
+mod upload;
 
-pub use outgoing::open_at;
 pub use registry::{ReceiveError, receive};
+pub use upload::push_blob;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,7 +14,11 @@ use crate::lanes::blocking;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Opens a blob of the store at an offset, as a stream of chunks read on blocking threads.
-pub fn open_at(blobs: Blobs, digest: Digest, offset: u64) -> BoxFuture<'static, io::Result<ByteStream>> {
+pub(super) fn open_at(
+    blobs: Blobs,
+    digest: Digest,
+    offset: u64,
+) -> BoxFuture<'static, io::Result<ByteStream>> {
     Box::pin(async move {
         let file = blocking(move || {
             let mut file = blobs.open(&digest).map_err(io::Error::other)?;

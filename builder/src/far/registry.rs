@@ -10,7 +10,8 @@ use kiln_oci::{Descriptor, Digest, Document, Manifest, MediaType, Reference};
 use kiln_registry::{ProgressSink, Upload};
 use kiln_store::{Partial, StoreError};
 
-use super::outgoing::{open_at, open_bytes};
+use super::outgoing::open_bytes;
+use super::upload::push_blob;
 use super::{ENTRY_BYTES_MAX, FarError};
 use crate::lanes::blocking;
 use crate::request::RepositoryCache;
@@ -75,8 +76,7 @@ pub(super) async fn put(
 ) -> Result<(), FarError> {
     let mut config = Descriptor::new(MediaType::new(ENTRY), Digest::of(&document), document.len() as u64);
     let open = |offset| open_bytes(&document, offset);
-    let upload = Upload { to: cache.repository(), blob: &config, open: &open, progress: None };
-    workshop.registry.push_blob(upload).await?;
+    workshop.registry.push_blob(Upload::new(cache.repository(), &config, &open)).await?;
     if document.len() <= EMBEDDED_BYTES_MAX {
         config.data = Some(STANDARD.encode(&document));
     }
@@ -130,10 +130,7 @@ pub(super) async fn send(
     blob: &Descriptor,
     sink: ProgressSink,
 ) -> Result<(), FarError> {
-    let (blobs, digest) = (workshop.store.blobs().clone(), blob.digest);
-    let open = move |offset| open_at(blobs.clone(), digest, offset);
-    let upload = Upload { to: cache.repository(), blob, open: &open, progress: Some(sink) };
-    Ok(workshop.registry.push_blob(upload).await?)
+    Ok(push_blob(workshop, cache.repository(), blob, sink).await?)
 }
 
 /// Why a registry's blob did not come into the store.
@@ -182,24 +179,18 @@ pub async fn receive(
         Partial::There => return Ok(()),
         Partial::Resume(partial) => partial,
     };
+    let stream = workshop.registry.blob(reference, blob)?;
+    let mut stream = stream.resume(partial.len_bytes(), partial.hasher()).on_progress(sink);
     loop {
-        let offset = partial.len_bytes();
-        let stream = workshop.registry.blob(reference, blob)?;
-        let mut stream = stream.resume(offset, partial.hasher()).on_progress(sink.clone());
-        let outcome = loop {
-            match stream.next_chunk().await {
-                Ok(Some(chunk)) => partial.append(&chunk)?,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+        match stream.next_chunk().await {
+            Ok(Some(chunk)) => partial.append(&chunk)?,
+            Ok(None) => break,
+            Err(error) => {
+                if matches!(error, kiln_registry::Error::Verify { .. }) {
+                    partial.restart()?;
+                }
+                stream.start_over(error).await?;
             }
-        };
-        match outcome {
-            Ok(()) => break,
-            // What an earlier attempt left was not the beginning of this blob: start over, once.
-            Err(error) if offset > 0 && matches!(error, kiln_registry::Error::Verify { .. }) => {
-                partial.restart()?
-            }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(blocking(move || partial.commit()).await?)

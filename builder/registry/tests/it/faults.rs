@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kiln_oci::{Digest, Hasher, MediaType};
-use kiln_registry::{Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
+use kiln_registry::{BlobStream, Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
 
 use crate::fake::{Fake, cut, reply};
 use crate::support::{client_with_warnings, config, config_for, content, layer, manifest, read, reference};
@@ -67,6 +67,80 @@ async fn wrong_bytes_never_reach_the_end_of_a_blob() {
         let error = read(client.blob(&from, &layer(&right)).unwrap()).await.unwrap_err();
         assert!(matches!(error, Error::Verify { .. }) && error.to_string().contains(says), "{name}: {error}");
         assert_eq!(fake.seen().len(), 1, "{name}: it makes no sense to try again");
+    }
+}
+
+/// Reads a blob to its end, from the start again where that is offered.
+async fn read_to_the_end(mut blob: BlobStream) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    loop {
+        match blob.next_chunk().await {
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes),
+            Err(error) => {
+                bytes.clear();
+                blob.start_over(error).await?;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_replaced_from_the_next_source_or_once_from_the_last() {
+    let right = content(1000);
+    let wrong: Vec<u8> = right.iter().map(|byte| byte ^ 1).collect();
+    // How often the mirror, if there is one, and the registry lie; what is asked of each.
+    for (mirror, registry, asked, is_ok) in
+        [(None, 1, 2, true), (None, 2, 2, false), (Some(1), 0, 1, true), (Some(1), 1, 2, true)]
+    {
+        let lying = |times: usize| {
+            let (right, wrong) = (right.clone(), wrong.clone());
+            Fake::start(move |_, before| reply(200, &[], if before < times { &wrong } else { &right }))
+        };
+        let (mirror, registry) = (mirror.map(lying), lying(registry));
+        let mirrors = mirror.iter().map(|mirror| mirror.address.clone()).collect();
+        let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
+        let client = Client::new(config_for(&registry.address, table));
+        let name = reference(format!("{}/a:1", registry.address));
+        let result = read_to_the_end(client.blob(&name, &layer(&right)).unwrap()).await;
+        assert_eq!(result.is_ok(), is_ok);
+        assert!(result.is_err() || result.is_ok_and(|bytes| bytes == right));
+        assert_eq!((mirror.map_or(1, |mirror| mirror.seen().len()), registry.seen().len()), (1, asked));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_sends_no_parts_is_asked_for_all_of_it() {
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |seen, _| match seen.header("range") {
+        Some(_) => reply(416, &[], b""),
+        None => reply(200, &[], &whole),
+    });
+    let mut hasher = Hasher::new();
+    hasher.update(&bytes[..400]);
+    let name = reference(format!("{}/a:1", fake.address));
+    let blob = Client::new(config()).blob(&name, &layer(&bytes)).unwrap().resume(400, hasher);
+    assert_eq!(read(blob).await.unwrap(), bytes[400..]);
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_in_many_pieces_is_borne_with_unless_they_are_tiny() {
+    for (piece, pieces, is_ok) in [(1 << 20, 60, true), (1000, 60, false)] {
+        let bytes = bytes::Bytes::from(vec![7; piece * pieces]);
+        let whole = bytes.clone();
+        let fake = Fake::start(move |_, before| {
+            let (start, size) = (before * piece, whole.len());
+            let range = format!("bytes {start}-{}/{size}", size - 1);
+            let headers =
+                [("Content-Range", range.as_str()), ("Content-Length", &(size - start).to_string())];
+            let status = if start == 0 { 200 } else { 206 };
+            reply(status, &headers, &whole[start..start + piece]).without_last(0)
+        });
+        let name = reference(format!("{}/a:1", fake.address));
+        let blob = Client::new(config()).blob(&name, &layer(&bytes)).unwrap();
+        assert_eq!(read(blob).await.is_ok(), is_ok, "{} requests", fake.seen().len());
     }
 }
 
@@ -207,6 +281,83 @@ async fn tags_are_collected_over_pages() {
     });
     let tags = Client::new(config()).tags(&reference(format!("{}/a", fake.address))).await.unwrap();
     assert_eq!(tags, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_list_of_tags_without_an_end_or_with_other_names_is_refused() {
+    for (next, tags, says, requests) in [
+        ("/v2/a/tags/list?last=a", r#"["a"]"#, "its list has no end", 3),
+        ("", r#"["a","b\u001b[2J"]"#, "holds what is no tag", 1),
+        ("", r#"["a","b/../c"]"#, "holds what is no tag", 1),
+        ("", "7", "is not what it should be", 1),
+        ("gopher://x", r#"["a"]"#, "the address of the next page is malformed", 1),
+    ] {
+        let body = format!(r#"{{"tags":{tags}}}"#);
+        let fake = Fake::start(move |_, _| match next {
+            "" => reply(200, &[], body.as_bytes()),
+            next => reply(200, &[("Link", &format!("<{next}>; rel=next"))], body.as_bytes()),
+        });
+        let error = Client::new(config()).tags(&reference(format!("{}/a", fake.address))).await.unwrap_err();
+        assert!(error.to_string().ends_with(says), "{error}");
+        // The first has another address than the one that comes again and again.
+        assert_eq!(fake.seen().len(), requests.min(2), "{says}");
+    }
+}
+
+#[tokio::test]
+async fn what_refers_to_an_image_is_listed_by_the_registry_or_under_a_tag() {
+    let subject = Digest::of(b"image");
+    let index = |types: &[&str]| {
+        let entry = |kind: &&str| {
+            let (media_type, digest) = (MediaType::OCI_MANIFEST, Digest::of(kind.as_bytes()));
+            format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":1,"artifactType":"{kind}"}}"#)
+        };
+        let entries: Vec<_> = types.iter().map(entry).collect();
+        let media_type = MediaType::OCI_INDEX;
+        format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[{}]}}"#, entries.join(","))
+    };
+    let (one, two, both) = (index(&["a/sig"]), index(&["a+b/sbom"]), index(&["a/sig", "a+b/sbom"]));
+    let listing = Fake::start(move |seen, _| match seen.path.split_once("last=") {
+        None => reply(200, &[("Link", "<?last=1>; rel=\"next\"")], one.as_bytes()),
+        Some(_) => reply(200, &[], two.as_bytes()),
+    });
+    let tag = format!("/v2/a/manifests/sha256-{}", subject.hex());
+    let tagging = Fake::start(move |seen, _| match seen.path == tag {
+        true => reply(200, &[], both.as_bytes()),
+        false => reply(404, &[], b"404 page not found"),
+    });
+    let neither = Fake::start(|_, _| reply(404, &[], b""));
+    for (fake, wanted, expected) in [
+        (&listing, None, vec!["a/sig", "a+b/sbom"]),
+        (&listing, Some("a+b/sbom"), vec!["a+b/sbom"]),
+        (&tagging, None, vec!["a/sig", "a+b/sbom"]),
+        (&tagging, Some("a/sig"), vec!["a/sig"]),
+        (&neither, None, vec![]),
+    ] {
+        let repository = reference(format!("{}/a", fake.address));
+        let found = Client::new(config()).referrers(&repository, &subject, wanted).await.unwrap();
+        let types: Vec<_> = found.iter().filter_map(|one| one.artifact_type.as_deref()).collect();
+        assert_eq!(types, expected, "{:?}", fake.lines());
+    }
+    let asked = listing.lines();
+    assert_eq!(asked[2], format!("GET /v2/a/referrers/{subject}?artifactType=a%2Bb%2Fsbom"));
+}
+
+#[tokio::test]
+async fn a_document_is_sent_again_to_where_the_registry_says_without_what_proves_who_we_are() {
+    let elsewhere = Fake::start_raw(|_, _| reply(201, &[], b""));
+    for (status, is_followed) in [(307, true), (308, true), (302, false)] {
+        let target = format!("http://{}/kept", elsewhere.address);
+        let fake = Fake::start(move |_, _| reply(status, &[("Location", &target)], b""));
+        let before = elsewhere.seen().len();
+        let (to, body) = (reference(format!("{}/a:1", fake.address)), manifest(b"{}", b"x"));
+        let result = Client::new(config()).push_manifest(&to, &MediaType::OCI_MANIFEST, body.clone()).await;
+        assert_eq!(
+            (result.is_ok(), elsewhere.seen().len() - before),
+            (is_followed, usize::from(is_followed))
+        );
+        assert!(elsewhere.seen().iter().all(|seen| seen.method == "PUT" && seen.body == body));
+    }
 }
 
 #[tokio::test]

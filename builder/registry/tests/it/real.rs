@@ -16,7 +16,7 @@ async fn push(client: &Client, name: &str, config: &Bytes, blob: &Bytes) -> Resu
     let to = reference(name);
     for bytes in [config, blob] {
         let open = opener(bytes.clone());
-        client.push_blob(Upload { to: &to, blob: &layer(bytes), open: &open, progress: None }).await?;
+        client.push_blob(Upload::new(&to, &layer(bytes), &open)).await?;
     }
     client.push_manifest(&to, &MediaType::OCI_MANIFEST, manifest(config, blob)).await
 }
@@ -156,7 +156,8 @@ async fn broken_transfers_to_and_from_a_real_registry_end_well() {
         offsets.lock().unwrap().push(offset);
         inner(offset)
     };
-    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    let blob = layer(&bytes);
+    let upload = Upload::new(&to, &blob, &open);
     client.push_blob(upload).await.unwrap();
     // This registry forgets a session that broke; see `session.rs`.
     assert_eq!(offsets.into_inner().unwrap(), [0, 0]);

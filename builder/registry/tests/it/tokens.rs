@@ -97,7 +97,8 @@ async fn an_upload_whose_token_ran_out_is_continued_with_a_new_one() {
     );
     let to = reference(format!("{}/a", fake.address));
     let open = opener(bytes.clone());
-    let upload = Upload { to: &to, blob: &layer(&bytes), open: &open, progress: None };
+    let blob = layer(&bytes);
+    let upload = Upload::new(&to, &blob, &open);
     Client::new(config()).push_blob(upload).await.unwrap();
     let methods: Vec<_> = fake.seen().iter().map(|seen| seen.method.clone()).collect();
     assert_eq!(methods, ["POST", "PATCH", "GET", "PATCH", "PUT"]);
@@ -116,7 +117,7 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
         (
             Credential::IdentityToken(Secret::new("canary refresh")),
             "POST /token",
-            "grant_type=refresh_token&client_id=kiln&service=test&scope=repository%3Aa%3Apull&refresh_token=canary+refresh",
+            "grant_type=refresh_token&refresh_token=canary+refresh&client_id=kiln&service=test&scope=repository%3Aa%3Apull",
         ),
     ] {
         let tokens = token_server();
@@ -132,6 +133,48 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
             .map_or_else(|| String::from_utf8_lossy(&seen.body).into(), str::to_owned);
         assert_eq!(shown, proof);
     }
+}
+
+#[tokio::test]
+async fn a_token_server_that_knows_no_get_is_sent_the_password_in_a_form() {
+    let tokens = Fake::start(|seen, _| match seen.method.as_str() {
+        "GET" => reply(405, &[], b""),
+        _ => reply(200, &[], br#"{"access_token":"canary-token-1"}"#),
+    });
+    let document = manifest(b"{}", b"x");
+    let fake = registry(&tokens, |_| "1", move |_| reply(200, &[], &document));
+    let client = Client::new(config());
+    client.assume(&fake.address, Some(Credential::password("me", "canary &password")));
+    client.resolve(&reference(format!("{}/a:1", fake.address))).await.unwrap();
+    let form = "grant_type=password&username=me&password=canary+%26password&client_id=kiln&service=test&scope=repository%3Aa%3Apull";
+    assert_eq!(tokens.seen()[1].body, form.as_bytes());
+}
+
+#[tokio::test]
+async fn a_long_upload_outlives_any_number_of_tokens() {
+    let tokens = token_server();
+    let bytes = content(12 << 20);
+    let given = Arc::new(Mutex::new((0, 1)));
+    // Each token is good for one part of what is left, and the registry takes a third of it.
+    let address = tokens.address.clone();
+    let fake = Fake::start_raw(move |seen, _| {
+        let mut given = given.lock().unwrap();
+        let expected = format!("Bearer canary-token-{}", given.1);
+        if seen.header("authorization") != Some(&expected) {
+            return challenge(&address, "repository:a:pull");
+        }
+        if seen.method == "PATCH" {
+            let rest = seen.body.len();
+            *given = (given.0 + if rest > 1000 { rest / 3 } else { rest }, given.1 + 1);
+        }
+        let range = format!("0-{}", given.0.max(1) - 1);
+        let status = if seen.method == "PUT" { 201 } else { 202 };
+        reply(status, &[("Location", "/up/1"), ("Range", &range)], b"")
+    });
+    let to = reference(format!("{}/a", fake.address));
+    let (open, blob) = (opener(bytes.clone()), layer(&bytes));
+    Client::new(config()).push_blob(Upload::new(&to, &blob, &open)).await.unwrap();
+    assert!(tokens.seen().len() > 10, "{}", tokens.seen().len());
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! Uploads to a server that misbehaves.
 
 use std::io;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use kiln_oci::Digest;
+use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{ByteStream, Client, Error, Upload};
 
 use crate::fake::{Fake, cut, reply};
@@ -13,11 +14,13 @@ use crate::support::{config, content, layer, opener, reference};
 const LARGE: usize = 2 << 20;
 
 async fn upload(fake: &Fake, bytes: &Bytes) -> Result<(), Error> {
+    upload_blob(fake, &layer(bytes), bytes).await
+}
+
+async fn upload_blob(fake: &Fake, blob: &Descriptor, bytes: &Bytes) -> Result<(), Error> {
     let to = reference(format!("{}/a", fake.address));
     let open = opener(bytes.clone());
-    Client::new(config())
-        .push_blob(Upload { to: &to, blob: &layer(bytes), open: &open, progress: None })
-        .await
+    Client::new(config()).push_blob(Upload::new(&to, blob, &open)).await
 }
 
 #[tokio::test]
@@ -96,7 +99,7 @@ async fn content_that_cannot_be_read_or_has_another_size_is_not_the_registry_s_f
         ("long", vec![Ok(Bytes::from_static(b"abcdef"))], "more of it than its size"),
     ] {
         let fake = Fake::start(|_, _| reply(202, &[("Location", "/up/1")], b""));
-        let pieces = std::sync::Mutex::new(Some(pieces));
+        let pieces = Mutex::new(Some(pieces));
         let open = move |_| {
             let pieces = pieces.lock().unwrap().take().expect("it is not opened again");
             let stream = futures_util::stream::iter(pieces).boxed() as ByteStream;
@@ -104,23 +107,135 @@ async fn content_that_cannot_be_read_or_has_another_size_is_not_the_registry_s_f
         };
         let to = reference(format!("{}/a", fake.address));
         let blob = layer(b"abcd");
-        let error = Client::new(config())
-            .push_blob(Upload { to: &to, blob: &blob, open: &open, progress: None })
-            .await
-            .unwrap_err();
+        let error = Client::new(config()).push_blob(Upload::new(&to, &blob, &open)).await.unwrap_err();
         assert!(matches!(error, Error::Source { .. }) && error.to_string().contains(says), "{name}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_refused_upload_is_not_tried_again() {
-    let fake = Fake::start(|seen, _| match seen.method.as_str() {
-        "POST" => reply(202, &[("Location", "/up/1")], b""),
-        _ => reply(400, &[], br#"{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}"#),
+async fn a_refused_upload_is_not_tried_again_unless_its_bytes_were_changed_on_the_way() {
+    for (code, requests) in [("NAME_INVALID", 2), ("DIGEST_INVALID", 5)] {
+        let body = format!(r#"{{"errors":[{{"code":"{code}","message":"no"}}]}}"#);
+        let fake = Fake::start(move |seen, _| match seen.method.as_str() {
+            "POST" => reply(202, &[("Location", "/up/1")], b""),
+            "HEAD" => reply(404, &[], b""),
+            _ => reply(400, &[], body.as_bytes()),
+        });
+        let error = upload(&fake, &content(1000)).await.unwrap_err();
+        assert!(error.to_string().ends_with(&format!("{code}: no")), "{error}");
+        assert_eq!(fake.seen().len(), requests, "{:?}", fake.lines());
+    }
+}
+
+/// A registry that keeps what it is sent, and says so.
+struct Keeping {
+    /// Parts that are longer are refused.
+    part_max: usize,
+    /// Whether a second part is refused.
+    wants_all: bool,
+    minimum: &'static str,
+}
+
+impl Keeping {
+    fn start(self) -> Fake {
+        let kept = Mutex::new(0);
+        Fake::start(move |seen, _| {
+            let mut kept = kept.lock().unwrap();
+            let stands = |kept: usize| format!("0-{}", kept.saturating_sub(1));
+            let place =
+                [("Location", "/up/1"), ("Range", &stands(*kept)), ("OCI-Chunk-Min-Length", self.minimum)];
+            match seen.method.as_str() {
+                "POST" => {
+                    *kept = 0;
+                    reply(202, &[("Location", "/up/1"), ("OCI-Chunk-Min-Length", self.minimum)], b"")
+                }
+                "GET" => reply(204, &place, b""),
+                "HEAD" => reply(404, &[], b""),
+                "PATCH" if seen.body.len() > self.part_max => reply(413, &[], b""),
+                "PATCH" if self.wants_all && *kept > 0 => reply(400, &[], b""),
+                "PATCH" => {
+                    *kept += seen.body.len();
+                    reply(202, &[("Location", "/up/1"), ("Range", &stands(*kept))], b"")
+                }
+                _ => reply(201, &[], b""),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn parts_are_as_long_as_the_registry_likes_them() {
+    const MIB: usize = 1 << 20;
+    let usual = || Keeping { part_max: usize::MAX, wants_all: false, minimum: "" };
+    let bytes = Bytes::from(vec![7; 65 * MIB]);
+    let blob = layer(&bytes);
+    for (registry, expected) in [
+        (usual(), vec![64, 1]),
+        (Keeping { minimum: "70000000", ..usual() }, vec![65]),
+        (Keeping { part_max: 20 * MIB, ..usual() }, vec![64, 16, 16, 16, 16, 1]),
+        (Keeping { wants_all: true, ..usual() }, vec![64, 1, 65]),
+    ] {
+        let fake = registry.start();
+        upload_blob(&fake, &blob, &bytes).await.unwrap();
+        let parts: Vec<_> = fake.seen().into_iter().filter(|seen| seen.method == "PATCH").collect();
+        let lengths: Vec<_> = parts.iter().map(|seen| seen.body.len() / MIB).collect();
+        assert_eq!(lengths, expected, "{:?}", fake.lines());
+    }
+}
+
+#[tokio::test]
+async fn an_upload_of_an_earlier_process_is_continued_and_its_address_kept_until_it_is_over() {
+    let bytes = content(LARGE);
+    for (range, is_continued) in [("0-999999", true), ("0-0", false), ("0-99999999", false)] {
+        let fake = Fake::start(move |seen, _| match (seen.method.as_str(), seen.path.as_str()) {
+            ("GET", "/up/old?state=1") => reply(204, &[("Location", "/up/2"), ("Range", range)], b""),
+            ("POST", _) => reply(202, &[("Location", "/up/new")], b""),
+            ("PATCH", _) => reply(202, &[("Location", "/up/3"), ("Range", "0-2097151")], b""),
+            ("HEAD", _) => reply(404, &[], b""),
+            ("PUT", _) => reply(201, &[], b""),
+            other => panic!("{other:?}"),
+        });
+        let kept = Mutex::new(Vec::new());
+        let keep = |address: Option<&str>| kept.lock().unwrap().push(address.map(str::to_owned));
+        let (to, blob, open) =
+            (reference(format!("{}/a", fake.address)), layer(&bytes), opener(bytes.clone()));
+        let at = |path: &str| Some(format!("http://{}{path}", fake.address));
+        let earlier = at("/up/old?state=1");
+        let upload = Upload { earlier, keep: Some(&keep), ..Upload::new(&to, &blob, &open) };
+        Client::new(config()).push_blob(upload).await.unwrap();
+        let sent = fake.seen().into_iter().find(|seen| seen.method == "PATCH").unwrap().body;
+        let kept = kept.into_inner().unwrap();
+        match is_continued {
+            true => {
+                assert_eq!(sent, bytes[1_000_000..]);
+                assert_eq!(kept, [at("/up/2"), at("/up/3"), None]);
+            }
+            false => {
+                assert_eq!(sent, bytes);
+                assert_eq!(kept, [None, at("/up/new"), at("/up/3"), None]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_at_another_host_is_neither_kept_nor_taken_from_what_was_kept() {
+    let bytes = content(LARGE);
+    let elsewhere = Fake::start_raw(|seen, _| match seen.method.as_str() {
+        "PATCH" => reply(202, &[("Location", "/up?key=canary"), ("Range", "0-2097151")], b""),
+        _ => reply(201, &[], b""),
     });
-    let error = upload(&fake, &content(1000)).await.unwrap_err();
-    assert!(error.to_string().contains("DIGEST_INVALID: no"), "{error}");
-    assert_eq!(fake.seen().len(), 2);
+    let target = format!("http://{}/up?key=canary", elsewhere.address);
+    let fake = Fake::start(move |_, _| reply(202, &[("Location", &target)], b""));
+    let kept = Mutex::new(Vec::new());
+    let keep = |address: Option<&str>| kept.lock().unwrap().push(address.map(str::to_owned));
+    let (to, blob, open) = (reference(format!("{}/a", fake.address)), layer(&bytes), opener(bytes.clone()));
+    let earlier = Some(format!("http://{}/old", elsewhere.address));
+    let upload = Upload { earlier, keep: Some(&keep), ..Upload::new(&to, &blob, &open) };
+    Client::new(config()).push_blob(upload).await.unwrap();
+    assert!(kept.into_inner().unwrap().into_iter().all(|address| address.is_none()));
+    let methods: Vec<_> = elsewhere.seen().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(methods, ["PATCH", "PUT"]);
 }
 
 #[tokio::test]

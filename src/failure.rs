@@ -26,6 +26,7 @@ use kiln_frontend::source::{Source, Span};
 use kiln_frontend::suggest::nearest;
 use kiln_registry::WebError;
 use kiln_sandbox::{ExecError, ExitStatus, Operation, is_foreign};
+use kiln_template::{ExecuteError, Reason};
 
 use crate::settings::{ConfigError, SettingsError};
 
@@ -183,6 +184,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         let of_web = error.downcast_ref().and_then(hint_of_web);
         let of_mounts = error.downcast_ref().and_then(hint_of_mounts);
         let of_store = hint_of_store(error);
+        let of_template = error.downcast_ref().and_then(hint_of_template);
         hint = error
             .downcast_ref::<io::Error>()
             .and_then(hint_of_io)
@@ -190,6 +192,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
             .or(of_mounts)
             .or(of_registry)
             .or(of_web)
+            .or(of_template)
             .or(hint);
         next = error.source();
     }
@@ -260,6 +263,15 @@ fn hint_of_web(error: &WebError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn hint_of_template(error: &ExecuteError) -> Option<String> {
+    let Reason::NoField { field, known, .. } = &error.reason else { return None };
+    match nearest(field, known.iter().copied()) {
+        Some(meant) => Some(format!("did you mean `.{meant}`?")),
+        None if known.is_empty() => None,
+        None => Some(format!("the fields are .{}", known.join(", ."))),
+    }
 }
 
 fn hint_of_store(error: &(dyn Error + 'static)) -> Option<String> {

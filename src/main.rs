@@ -8,6 +8,8 @@
 
 mod commands;
 
+mod listing;
+
 mod findings;
 
 mod request;

@@ -25,7 +25,11 @@ pub(super) fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-/// Reads the value of `inspect --format`.
+/// What templates can be read about.
+const TEMPLATES: &str =
+    "How to print: `table`, `json` for one object a line, or a template, perhaps after `table`";
+
+/// Reads the value of `diff --format`.
 fn json_only(text: &str) -> Result<Format, String> {
     match format(text)? {
         Format::Json => Ok(Format::Json),
@@ -36,7 +40,7 @@ fn json_only(text: &str) -> Result<Format, String> {
 /// Flags and operands of `kiln images`.
 #[derive(Debug, Args)]
 pub(crate) struct ImagesArgs {
-    /// Show only this repository, or this name
+    /// Show only this repository, or this name; `*` and `?` match anything but `/`
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub(crate) name: Option<String>,
     /// Show the digests of manifests
@@ -46,11 +50,17 @@ pub(crate) struct ImagesArgs {
     #[arg(long)]
     pub(crate) no_trunc: bool,
     /// Print ids and nothing else
-    #[arg(short, long, conflicts_with_all = ["digests", "format"])]
+    #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// How to print: `table`, or `json` for one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    /// Show all images; they are shown without it too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show only images for which this holds: `dangling=true`, `label=KEY[=VALUE]`, `before=IMAGE`, `since=IMAGE` or
+    /// `reference=PATTERN`
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    #[arg(long, value_name = "FORMAT", help = TEMPLATES)]
+    pub(crate) format: Option<String>,
 }
 
 /// Flags and operands of `kiln inspect`.
@@ -62,9 +72,12 @@ pub(crate) struct InspectArgs {
     /// Platform to show, of an image for several
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// How to print: `json`
-    #[arg(short, long, value_name = "FORMAT", value_parser = json_only)]
-    pub(crate) format: Option<Format>,
+    /// How to print: `json` for one line, or a template for each image
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// What to look for: `image`, of which there is everything here
+    #[arg(long, value_name = "TYPE", value_parser = ["image"])]
+    pub(crate) r#type: Option<String>,
 }
 
 /// Flags and operands of `kiln diff`.
@@ -97,7 +110,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     pub(crate) no_trunc: bool,
     /// Print ids and nothing else
-    #[arg(short, long, conflicts_with = "format")]
+    #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Print sizes and times for people
     #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -107,9 +120,8 @@ pub(crate) struct HistoryArgs {
     /// Platform to show, of an image for several
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// How to print: `table`, or `json` for one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    #[arg(long, value_name = "FORMAT", help = TEMPLATES)]
+    pub(crate) format: Option<String>,
 }
 
 /// Flags and operands of `kiln tag`.

@@ -1,23 +1,64 @@
 //! `kiln images`.
 
 use kiln_oci::Reference;
-use serde::Serialize;
+use kiln_template::{Struct, Value};
 
 use super::{Context, print};
-use crate::cli::{Format, ImagesArgs};
+use crate::cli::ImagesArgs;
 use crate::failure::{Failure, Kind};
+use crate::listing::{Listing, render};
 use crate::settings::now_seconds;
-use crate::ui::{human, short, table};
-use kiln_builder::catalog::{self, ImageRow};
+use crate::ui::{human, short};
+use kiln_builder::catalog::{self, CatalogError, Filter, Filters, ImageRow};
 
 /// Lists images.
 pub(super) fn run(args: &ImagesArgs, context: Context) -> Result<(), Failure> {
-    let wanted = args.name.as_deref().map(super::reference).transpose()?;
+    let filters = filters(&args.filter)?;
+    let wanted = args.name.as_deref().map(Wanted::read).transpose()?;
     let (workshop, _) = context.open(1)?;
-    let mut rows = catalog::list(&workshop).map_err(|error| Failure::of(Kind::Failed, &error))?;
-    rows.retain(|row| wanted.as_ref().is_none_or(|wanted| is_wanted(row.reference.as_ref(), wanted)));
+    let failed = |error: CatalogError| Failure::of(Kind::Failed, &error);
+    let when = |image: &str| {
+        catalog::inspect(&workshop, image, None).map(|details| seconds(details.config.created.as_deref()))
+    };
+    let filters = Filters::new(filters, when).map_err(failed)?;
+    let mut rows = catalog::list(&workshop).map_err(failed)?;
+    rows.retain(|row| {
+        wanted.as_ref().is_none_or(|wanted| wanted.has(row)) && filters.wants(row, created(row))
+    });
     sort(&mut rows);
-    print(&render(&rows, args, now_seconds()))
+    print(&listed(&rows, args, now_seconds())?)
+}
+
+fn filters(texts: &[String]) -> Result<Vec<Filter>, Failure> {
+    let filters: Result<_, catalog::FilterError> = texts.iter().map(|text| text.parse()).collect();
+    filters.map_err(|error| Failure::of(Kind::Usage, &error))
+}
+
+/// What the operand says.
+enum Wanted {
+    /// A name, or all names of a repository.
+    Name(Reference),
+    /// All names that fit.
+    Pattern(Filters),
+}
+
+impl Wanted {
+    fn read(text: &str) -> Result<Self, Failure> {
+        if !text.contains(['*', '?', '[']) {
+            return super::reference(text).map(Self::Name);
+        }
+        let pattern = Filter::reference(text).map_err(|error| Failure::of(Kind::Usage, &error))?;
+        let never = |_: &str| Ok::<_, std::convert::Infallible>(None);
+        let Ok(filters) = Filters::new(vec![pattern], never);
+        Ok(Self::Pattern(filters))
+    }
+
+    fn has(&self, row: &ImageRow) -> bool {
+        match self {
+            Self::Name(wanted) => is_wanted(row.reference.as_ref(), wanted),
+            Self::Pattern(filters) => filters.wants(row, created(row)),
+        }
+    }
 }
 
 /// Whether a name is the one wanted, or of the repository wanted.
@@ -35,69 +76,67 @@ fn sort(rows: &mut [ImageRow]) {
 }
 
 fn created(row: &ImageRow) -> Option<i64> {
-    row.created.as_deref().and_then(human::parse_rfc3339)
+    seconds(row.created.as_deref())
 }
 
-/// One image as JSON. The format is number 1; a new field is no new format.
-#[derive(Serialize)]
-struct Json<'a> {
-    format: u32,
-    repository: Option<String>,
-    tag: Option<&'a str>,
-    id: String,
-    digest: String,
-    created: Option<&'a str>,
-    size_bytes: u64,
-    platform: String,
+fn seconds(time: Option<&str>) -> Option<i64> {
+    time.and_then(human::parse_rfc3339)
 }
 
-fn render(rows: &[ImageRow], args: &ImagesArgs, now: i64) -> String {
-    let id = |row: &ImageRow| if args.no_trunc { row.id.to_string() } else { short(row.id) };
-    if args.quiet {
-        return rows.iter().map(|row| format!("{}\n", id(row))).collect();
-    }
-    if args.format == Some(Format::Json) {
-        return rows.iter().map(json).collect();
-    }
-    let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
-    if args.digests {
-        header.insert(2, "DIGEST");
-    }
-    let none = || "<none>".to_owned();
-    let cells = |row: &ImageRow| {
-        let name = row.reference.as_ref();
-        let mut cells = vec![
-            name.map_or_else(none, Reference::familiar_name),
-            name.and_then(Reference::tag).map_or_else(none, str::to_owned),
-            id(row),
-            created(row).map_or_else(|| "N/A".to_owned(), |then| human::ago(then, now)),
-            human::size(row.size_bytes),
-        ];
-        if args.digests {
-            cells.insert(2, row.manifest.to_string());
-        }
-        cells
-    };
-    table::render(&header, &rows.iter().map(cells).collect::<Vec<_>>())
+/// Docker's table, and with `--digests`.
+const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const TABLE_OF_DIGESTS: &str =
+    "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
+/// Docker's headings.
+const HEADINGS: [(&str, &str); 11] = [
+    ("Containers", "CONTAINERS"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedSince", "CREATED"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("Repository", "REPOSITORY"),
+    ("SharedSize", "SHARED SIZE"),
+    ("Size", "SIZE"),
+    ("Tag", "TAG"),
+    ("UniqueSize", "UNIQUE SIZE"),
+    ("VirtualSize", "SIZE"),
+];
+
+fn listed(rows: &[ImageRow], args: &ImagesArgs, now: i64) -> Result<String, Failure> {
+    let format = args.format.as_deref().filter(|format| !format.is_empty()).unwrap_or("table");
+    // A template of one's own says what to print; `--quiet` speaks of the table only.
+    let format = if args.quiet && format == "table" { "{{.ID}}" } else { format };
+    let table = if args.digests { TABLE_OF_DIGESTS } else { TABLE };
+    let rows: Vec<Value> = rows.iter().map(|row| value(row, args, now)).collect();
+    render(format, &Listing { table, headings: &HEADINGS }, &rows)
 }
 
-fn json(row: &ImageRow) -> String {
+/// Returns a row under Docker's names. What it would take a look at all images to know is `N/A`, as in its list.
+fn value(row: &ImageRow, args: &ImagesArgs, now: i64) -> Value {
     let name = row.reference.as_ref();
-    let line = Json {
-        format: 1,
-        repository: name.map(Reference::familiar_name),
-        tag: name.and_then(Reference::tag),
-        id: row.id.to_string(),
-        digest: row.manifest.to_string(),
-        created: row.created.as_deref(),
-        size_bytes: row.size_bytes,
-        platform: row.platform.to_string(),
-    };
-    format!("{}\n", serde_json::to_string(&line).expect("this type always serializes"))
+    let none = || "<none>".to_owned();
+    let unknown = || "N/A".to_owned();
+    let created = created(row);
+    Struct::new("image")
+        .field("Containers", "N/A")
+        .field("CreatedAt", created.map_or_else(unknown, human::go_time))
+        .field("CreatedSince", created.map_or_else(unknown, |then| human::ago(then, now)))
+        .field("Digest", row.manifest.to_string())
+        .field("ID", if args.no_trunc { row.id.to_string() } else { short(row.id) })
+        .field("Repository", name.map_or_else(none, Reference::familiar_name))
+        .field("SharedSize", "N/A")
+        .field("Size", human::size(row.size_bytes))
+        .field("Tag", name.and_then(Reference::tag).map_or_else(none, str::to_owned))
+        .field("UniqueSize", "N/A")
+        .field("VirtualSize", human::size_of_digits(row.size_bytes, 4))
+        .into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kiln_oci::{Digest, Platform};
 
     use super::*;
@@ -110,6 +149,7 @@ mod tests {
             created: created.map(str::to_owned),
             size_bytes,
             platform: Platform::linux("amd64"),
+            labels: BTreeMap::new(),
         };
         let mut rows = vec![
             row(None, None, 5),
@@ -140,17 +180,34 @@ localhost:5000/debian   bookworm-slim   b79606fb3afe   3 weeks ago    74.8MB
 app                     latest          b79606fb3afe   44 years ago   4.27MB
 <none>                  <none>          b79606fb3afe   N/A            5B
 ";
-        assert_eq!(render(&rows(), &args(""), now), expected);
+        assert_eq!(listed(&rows(), &args(""), now).unwrap(), expected);
         let id = Digest::of(b"config");
-        assert_eq!(render(&rows()[..1], &args("-q"), now), "b79606fb3afe\n");
-        assert_eq!(render(&rows()[..1], &args("-q --no-trunc"), now), format!("{id}\n"));
+        assert_eq!(listed(&rows()[..1], &args("-q"), now).unwrap(), "b79606fb3afe\n");
+        assert_eq!(listed(&rows()[..1], &args("-q --no-trunc"), now).unwrap(), format!("{id}\n"));
         let digest = Digest::of(b"manifest");
-        let digests = render(&rows()[..1], &args("--digests"), now);
+        let digests = listed(&rows()[..1], &args("--digests"), now).unwrap();
         assert!(digests.contains(&format!("bookworm-slim   {digest}   b79606fb3afe")), "{digests}");
+    }
+
+    #[test]
+    fn fields_have_the_names_of_docker() {
+        let args = |format: &str| {
+            let mut args = args("");
+            args.format = Some(format.to_owned());
+            args
+        };
+        let now = human::parse_rfc3339("2024-05-22T00:00:00Z").unwrap();
+        let digest = Digest::of(b"manifest");
         let json = format!(
-            r#"{{"format":1,"repository":"app","tag":"latest","id":"{id}","digest":"{digest}","created":"1980-01-01T00:00:00Z","size_bytes":4270000,"platform":"linux/amd64"}}"#
+            r#"{{"Containers":"N/A","CreatedAt":"1980-01-01 00:00:00 +0000 UTC","CreatedSince":"44 years ago","Digest":"{digest}","ID":"b79606fb3afe","Repository":"app","SharedSize":"N/A","Size":"4.27MB","Tag":"latest","UniqueSize":"N/A","VirtualSize":"4.27MB"}}"#
         );
-        assert_eq!(render(&rows()[1..2], &args("--format json"), now), format!("{json}\n"));
+        assert_eq!(listed(&rows()[1..2], &args("json"), now).unwrap(), format!("{json}\n"));
+        let names: Vec<String> = HEADINGS.iter().map(|(field, _)| format!("{{{{.{field}}}}}")).collect();
+        for row in rows() {
+            listed(&[row], &args(&names.concat()), now).unwrap();
+        }
+        let failure = listed(&rows(), &args("{{.Tga}}"), now).unwrap_err();
+        assert_eq!(failure.hints, ["did you mean `.Tag`?"]);
     }
 
     #[test]

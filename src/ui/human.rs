@@ -6,20 +6,27 @@ const SIZE_UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "Y
 
 /// Returns a size in decimal units with three significant digits: `4.27MB`, `124MB`, `0B`.
 pub(crate) fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    size_of_digits(bytes, 3)
+}
+
+/// Returns a size in decimal units with so many significant digits.
+pub(crate) fn size_of_digits(bytes: u64, digits: usize) -> String {
+    // Where so many digits would round to 1000, the next unit is taken.
+    let decimals_max = digits.saturating_sub(3);
+    let rounded_up = 1000.0 - 0.5 / 10_f64.powi(i32::try_from(decimals_max).unwrap_or(0));
+    #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
     let mut value = bytes as f64;
     let mut unit = 0;
-    // From 999.5 on, three digits would round to 1000.
-    while value >= 999.5 && unit + 1 < SIZE_UNITS.len() {
+    while value >= rounded_up && unit + 1 < SIZE_UNITS.len() {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = match value {
-        value if value >= 99.95 => 0,
-        value if value >= 9.995 => 1,
-        _ => 2,
+    let decimals = match value {
+        value if value >= 100.0 - 0.1 * (1000.0 - rounded_up) => decimals_max,
+        value if value >= 10.0 - 0.01 * (1000.0 - rounded_up) => decimals_max + 1,
+        _ => decimals_max + 2,
     };
-    let text = format!("{value:.digits$}");
+    let text = format!("{value:.decimals$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{}", SIZE_UNITS[unit])
 }
@@ -69,6 +76,12 @@ pub(crate) fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Returns an instant as `2024-05-06 07:08:09 +0000 UTC`, as Go prints one.
+pub(crate) fn go_time(seconds: i64) -> String {
+    let text = rfc3339(seconds).replace('T', " ");
+    format!("{} +0000 UTC", text.trim_end_matches('Z'))
 }
 
 /// Returns the instant of an RFC 3339 text in seconds since 1970; parts of seconds are dropped.
@@ -162,6 +175,15 @@ mod tests {
             (u64::MAX, "18.4EB"),
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn sizes_can_have_more_digits() {
+        for (bytes, text) in
+            [(999, "999B"), (1_234_567, "1.235MB"), (12_345_678, "12.35MB"), (123_456_789, "123.5MB")]
+        {
+            assert_eq!(size_of_digits(bytes, 4), text);
         }
     }
 

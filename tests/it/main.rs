@@ -23,6 +23,7 @@ mod conformance;
 mod containers;
 mod copying;
 mod debian;
+mod docker_formats;
 mod doctor;
 mod documents;
 mod entering;

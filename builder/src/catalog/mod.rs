@@ -27,6 +27,9 @@ pub use remove::{Removed, needs, remove};
 mod tag;
 pub use tag::{assign, tag};
 
+mod filter;
+pub use filter::{Filter, FilterError, Filters};
+
 mod show;
 pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
 

@@ -1,5 +1,7 @@
 //! What there is: lists, details, histories.
 
+use std::collections::BTreeMap;
+
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
 use super::CatalogError;
@@ -22,6 +24,8 @@ pub struct ImageRow {
     pub size_bytes: u64,
     /// What it runs on.
     pub platform: Platform,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Everything about one image.
@@ -69,6 +73,7 @@ pub fn list(workshop: &Workshop) -> Result<Vec<ImageRow>, CatalogError> {
             created: chosen.config.created.clone(),
             size_bytes: size(workshop, &chosen),
             platform: chosen.platform(),
+            labels: chosen.config.config.labels,
         },
         // Whoever lists images wants to see the others, and this one in order to remove it.
         Err(_) => ImageRow {
@@ -78,6 +83,7 @@ pub fn list(workshop: &Workshop) -> Result<Vec<ImageRow>, CatalogError> {
             created: None,
             size_bytes: 0,
             platform: named.descriptor.platform.unwrap_or_else(Platform::host),
+            labels: BTreeMap::new(),
         },
     });
     Ok(rows.collect())

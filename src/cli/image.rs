@@ -30,7 +30,7 @@ const TEMPLATES: &str =
     "How to print: `table`, `json` for one object a line, or a template, perhaps after `table`";
 
 /// Reads the value of `diff --format`.
-fn json_only(text: &str) -> Result<Format, String> {
+pub(super) fn json_only(text: &str) -> Result<Format, String> {
     match format(text)? {
         Format::Json => Ok(Format::Json),
         Format::Table => Err("the only format here is `json`".to_owned()),

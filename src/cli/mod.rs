@@ -13,6 +13,7 @@ mod fsck;
 mod image;
 mod lint;
 mod log;
+mod look;
 pub(crate) mod not_yet;
 mod prune;
 
@@ -36,6 +37,7 @@ pub(crate) use image::{
 };
 pub(crate) use lint::{LintArgs, LintFormat};
 pub(crate) use log::LogArgs;
+pub(crate) use look::{CatArgs, LsArgs};
 pub(crate) use prune::PruneArgs;
 
 use crate::failure::Failure;
@@ -82,6 +84,10 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show what differs between two images, and why
     Diff(DiffArgs),
+    /// List the files of an image
+    Ls(LsArgs),
+    /// Print files of an image
+    Cat(CatArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names and images

@@ -96,7 +96,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("buildah", "write `kiln build`"),
     ("bud", "write `kiln build`"),
     ("bake", "call `kiln build` for each target"),
-    ("ls", "write `kiln images`"),
     ("rm", "write `kiln rmi`"),
     ("run", "kiln builds images; run them with podman, docker or `umoci unpack` and crun"),
     ("exec", "`kiln enter` opens a shell in a step of the last build; run images with podman or docker"),

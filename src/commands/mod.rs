@@ -6,6 +6,7 @@ mod attended;
 mod build;
 mod cache;
 mod call;
+mod cat;
 mod df;
 mod diff;
 mod doctor;
@@ -20,6 +21,7 @@ mod lint;
 mod load;
 mod log;
 mod login;
+mod ls;
 mod place;
 mod plan;
 mod prune;
@@ -79,6 +81,8 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Rmi(args) => rmi::run(&args, context)?,
         Command::Pull(args) => pull::run(args, context).await?,
         Command::Push(args) => push::run(args, context).await?,
+        Command::Ls(args) => ls::run(&args, context).await?,
+        Command::Cat(args) => cat::run(&args, context).await?,
         Command::Save(args) => save::run(&args, context).await?,
         Command::Load(args) => load::run(&args, context).await?,
         Command::Import(args) => import::run(&args, context).await?,
@@ -241,6 +245,22 @@ async fn with_display<T>(
         display.finish(Some(&failure));
         Failure { is_shown: display.shows_failures(), ..failure }
     })
+}
+
+/// Does work under a display that may be given up at any moment, and is when it is interrupted.
+async fn with_display_abandoning<T>(
+    display: &Arc<Display>,
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let abandoned = async {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = interrupt.raised() => Err(Failure::interrupted()),
+        }
+    };
+    with_display(display, interrupt, abandoned).await
 }
 
 fn interrupt() -> Result<Interrupt, Failure> {

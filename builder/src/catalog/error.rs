@@ -3,7 +3,7 @@
 use std::io;
 
 use kiln_layer::tar::read::ReadError;
-use kiln_layer::{ArchiveError, CommitError, CopyError};
+use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::StoreError;
 
@@ -55,6 +55,32 @@ pub enum CatalogError {
     NamesDigest {
         /// The name.
         reference: Reference,
+    },
+    /// An image has no such file.
+    #[error("image `{image}` has no `{path}`")]
+    NoFile {
+        /// The image.
+        image: String,
+        /// The path, as it was given.
+        path: String,
+    },
+    /// A path of an image cannot be followed.
+    #[error("cannot look into image `{image}`")]
+    Path {
+        /// The image.
+        image: String,
+        /// What is in the way.
+        source: ResolveError,
+    },
+    /// What is at a path of an image is something else than was asked for.
+    #[error("`{path}` of image `{image}` is a {noun}")]
+    WrongKind {
+        /// The image.
+        image: String,
+        /// The path, as it was given.
+        path: String,
+        /// What it is.
+        noun: &'static str,
     },
     /// An archive or layout cannot be read.
     #[error("cannot read {what}")]

@@ -9,6 +9,12 @@
 mod transfer;
 pub use transfer::{Pulled, pull, push};
 
+mod files;
+pub use files::{FileRow, LookRequest, Reach, look};
+
+mod contents;
+pub use contents::{ContentError, FoundFile, find_files};
+
 mod import;
 pub use import::{ImportRequest, import};
 
@@ -32,6 +38,8 @@ pub use filter::{Filter, FilterError, Filters};
 
 mod show;
 pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
+
+mod paths;
 
 mod find;
 

@@ -1,0 +1,3 @@
+//! Commands that look into images: `ls`, `cat`.
+
+mod looking;

@@ -52,6 +52,8 @@ pub mod upkeep;
 
 pub mod catalog;
 
+pub mod remote;
+
 pub mod mounts;
 
 pub mod export;

@@ -155,6 +155,9 @@ pub(crate) struct PullArgs {
     /// Platform to fetch, of an image for several
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
+    /// Fetch all tags of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print the name and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -166,6 +169,9 @@ pub(crate) struct PushArgs {
     /// Name of an image of this store
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: String,
+    /// Send all tags of the repository that this store has
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print the name and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,

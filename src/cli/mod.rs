@@ -16,6 +16,7 @@ mod log;
 mod look;
 pub(crate) mod not_yet;
 mod prune;
+mod remote;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,10 @@ pub(crate) use lint::{LintArgs, LintFormat};
 pub(crate) use log::LogArgs;
 pub(crate) use look::{CatArgs, LsArgs};
 pub(crate) use prune::PruneArgs;
+pub(crate) use remote::{
+    CopyArgs, ManifestAnnotateArgs, ManifestArgs, ManifestCommand, ManifestInspectArgs, ManifestPushArgs,
+    SearchArgs, TagSort, TagsArgs,
+};
 
 use crate::failure::Failure;
 
@@ -96,6 +101,14 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Send an image to a registry
     Push(PushArgs),
+    /// List the tags of a repository at a registry
+    Tags(TagsArgs),
+    /// Look for repositories at a registry
+    Search(SearchArgs),
+    /// Copy an image from one registry to another, without this store
+    Copy(CopyArgs),
+    /// Make and look at lists of images for several platforms
+    Manifest(ManifestArgs),
     /// Write images into an archive
     Save(SaveArgs),
     /// Read images from an archive
@@ -129,6 +142,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Df(_)
             | Self::Fsck(_) => true,
+            Self::Manifest(args) => args.command.removes(),
             // In the background it is in the namespace of the build that started it.
             Self::Prune(args) => args.in_background.is_none(),
             _ => false,

@@ -2,11 +2,13 @@
 //!
 //! What is printed comes from pure functions over plain rows, so that it is tested without a store.
 
+mod all_tags;
 mod attended;
 mod build;
 mod cache;
 mod call;
 mod cat;
+mod copy;
 mod df;
 mod diff;
 mod doctor;
@@ -22,6 +24,7 @@ mod load;
 mod log;
 mod login;
 mod ls;
+mod manifest;
 mod place;
 mod plan;
 mod prune;
@@ -30,7 +33,9 @@ mod push;
 mod rewrite;
 mod rmi;
 mod save;
+mod search;
 mod tag;
+mod tags;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -83,6 +88,10 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Push(args) => push::run(args, context).await?,
         Command::Ls(args) => ls::run(&args, context).await?,
         Command::Cat(args) => cat::run(&args, context).await?,
+        Command::Tags(args) => tags::run(&args, context).await?,
+        Command::Search(args) => search::run(&args, context).await?,
+        Command::Copy(args) => copy::run(args, context).await?,
+        Command::Manifest(args) => manifest::run(args.command, context).await?,
         Command::Save(args) => save::run(&args, context).await?,
         Command::Load(args) => load::run(&args, context).await?,
         Command::Import(args) => import::run(&args, context).await?,
@@ -111,13 +120,9 @@ impl Context {
         progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<Workshop>, Settings), Failure> {
         let Self { settings, identity } = self;
-        let progress = Arc::clone(progress);
-        let on_warning = move |warning: &kiln_registry::Warning| {
-            progress.on(&ProgressEvent::Warning { message: &warning.to_string() });
-        };
         let options = WorkshopOptions {
             store: settings.store.clone(),
-            registry: ClientConfig { on_warning: Some(Arc::new(on_warning)), ..client_config(&settings) },
+            registry: client_config_telling(&settings, progress),
             identity,
             // Without the file, steps have no names to look up; the ones that try say so.
             resolv_conf: fs_err::read("/etc/resolv.conf").ok(),
@@ -133,6 +138,15 @@ impl Context {
         let workshop = Workshop::open(options).map_err(|error| Failure::of(Kind::Failed, &error))?;
         Ok((Arc::new(workshop), settings))
     }
+}
+
+/// Returns what the registry client needs to know, and whom it tells what registries did wrong without failing a call.
+fn client_config_telling(settings: &Settings, progress: &Arc<dyn Progress>) -> ClientConfig {
+    let progress = Arc::clone(progress);
+    let on_warning = move |warning: &kiln_registry::Warning| {
+        progress.on(&ProgressEvent::Warning { message: &warning.to_string() });
+    };
+    ClientConfig { on_warning: Some(Arc::new(on_warning)), ..client_config(settings) }
 }
 
 /// Returns what the registry client needs to know.

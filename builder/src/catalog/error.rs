@@ -10,6 +10,7 @@ use kiln_store::StoreError;
 use crate::export::ExportError;
 use crate::layers::LayerError;
 use crate::lower::ChangeError;
+use crate::remote::RemoteError;
 use crate::source::image::ImageError;
 use crate::source::layout::LayoutError;
 
@@ -82,6 +83,31 @@ pub enum CatalogError {
         /// What it is.
         noun: &'static str,
     },
+    /// There is a list of this name already.
+    #[error("there is a list `{name}` already")]
+    ListExists {
+        /// Its name.
+        name: String,
+    },
+    /// There is no list of this name.
+    #[error("{} `{name}`", if *is_image { "no list but a single image is" } else { "there is no list" })]
+    NoList {
+        /// The name.
+        name: String,
+        /// Whether an image that is no list has the name.
+        is_image: bool,
+    },
+    /// A list does not have an image.
+    #[error("list `{name}` has no image `{image}`")]
+    NotInList {
+        /// What was asked for.
+        image: String,
+        /// The list.
+        name: String,
+    },
+    /// A registry does not give an image.
+    #[error(transparent)]
+    Remote(Box<RemoteError>),
     /// An archive or layout cannot be read.
     #[error("cannot read {what}")]
     Read {
@@ -143,6 +169,12 @@ pub enum CatalogError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RemoteError> for CatalogError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(Box::new(error))
+    }
 }
 
 impl From<ImageError> for CatalogError {

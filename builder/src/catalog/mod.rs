@@ -9,6 +9,11 @@
 mod transfer;
 pub use transfer::{Pulled, pull, push};
 
+mod lists;
+pub use lists::{
+    Annotation, Existing, annotate, extend_list, list_document, member_document, push_list, remove_list,
+};
+
 mod files;
 pub use files::{FileRow, LookRequest, Reach, look};
 
@@ -40,6 +45,9 @@ mod show;
 pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
 
 mod paths;
+
+mod named;
+pub use named::{descriptor, tags_of};
 
 mod find;
 

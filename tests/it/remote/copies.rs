@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{closed_registry, push, raw};
@@ -117,6 +118,25 @@ fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
+/// A registry with an image of one layer, which is sent in parts.
+fn serve_noise() -> HttpServer {
+    let noise = noise(5 << 20);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(noise.len() as u64);
+    archive.append_data(&mut header, "noise", noise.as_slice()).unwrap();
+    let archive = archive.into_inner().unwrap();
+    let mut served = Served::default();
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {}});
+    served.add_archives("team/app:1", config, &[archive]);
+    served.start()
+}
+
+/// Lets this space's kiln reach servers without TLS.
+fn reach(space: &TestSpace, servers: [&HttpServer; 2]) {
+    space.config(&servers.map(|server| format!("[registry.\"{}\"]\nhttp = true\n", server.host())).concat());
+}
+
 /// What a registry took.
 #[derive(Default)]
 struct Taken {
@@ -173,21 +193,8 @@ fn take(taken: &mut Taken, request: &Request) -> Response {
 #[test]
 fn an_upload_that_has_to_go_back_gets_the_same_bytes_again() {
     let space = TestSpace::new();
-    let noise = noise(5 << 20);
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(noise.len() as u64);
-    archive.append_data(&mut header, "noise", noise.as_slice()).unwrap();
-    let archive = archive.into_inner().unwrap();
-    let mut served = Served::default();
-    served.add_archives(
-        "team/app:1",
-        json!({"architecture": "amd64", "os": "linux", "config": {}}),
-        &[archive],
-    );
-    let (from, (to, taken)) = (served.start(), forgetful());
-    let table = |server: &HttpServer| format!("[registry.\"{}\"]\nhttp = true\n", server.host());
-    space.config(&(table(&from) + &table(&to)));
+    let (from, (to, taken)) = (serve_noise(), forgetful());
+    reach(&space, [&from, &to]);
     let (source, destination) =
         (format!("{}/team/app:1", from.host()), format!("{}/copied/app:1", to.host()));
     space.kiln(["copy", &source, &destination]).run().success();
@@ -197,4 +204,30 @@ fn an_upload_that_has_to_go_back_gets_the_same_bytes_again() {
     // A part that came twice is all that was asked for twice.
     let layers = from.asked().iter().filter(|asked| asked.contains("/blobs/")).count();
     assert!(layers <= 4, "{:?}", from.asked());
+}
+
+#[test]
+fn a_copy_that_is_interrupted_ends_at_once_and_makes_no_name() {
+    let space = TestSpace::new();
+    let from = serve_noise();
+    let (begun, begins) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (begun, released) = (Mutex::new(begun), Mutex::new(released));
+    let to = HttpServer::start(move |request| {
+        if request.method == "PATCH" {
+            begun.lock().unwrap().send(()).unwrap();
+            // Until the test ends.
+            assert!(released.lock().unwrap().recv().is_err());
+        }
+        take(&mut Taken::default(), request)
+    });
+    reach(&space, [&from, &to]);
+    let (source, destination) =
+        (format!("{}/team/app:1", from.host()), format!("{}/copied/app:1", to.host()));
+    let running = space.kiln(["copy", &source, &destination]).start();
+    begins.recv().unwrap();
+    kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+    running.wait().fails_with(130).says(&["interrupted"]);
+    assert!(!to.asked().iter().any(|asked| asked.contains("/manifests/") && asked.starts_with("PUT")));
+    drop(release);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kiln_oci::validate::DOCUMENT_SIZE_MAX;
 use kiln_oci::{Descriptor, Digest, Document, Index, MediaType, Platform, Reference};
+use kiln_store::StoreError;
 
 use super::find::{choose_all, locate};
 use super::{CatalogError, Removed, assign, remove};
@@ -192,7 +193,14 @@ fn write(workshop: &Workshop, name: &Reference, index: &Index) -> Result<Descrip
     let bytes = kiln_oci::json::to_bytes(index);
     let digest = workshop.store.blobs().put_bytes(&bytes)?;
     let descriptor = Descriptor::new(MediaType::OCI_INDEX, digest, bytes.len() as u64);
-    assign(&workshop.store, name, &descriptor)?;
+    let previous = assign(&workshop.store, name, &descriptor)?;
+    // A list that was changed is no image of its own, as one whose name was taken away is.
+    if let Some(previous) = previous.filter(|previous| previous.media_type.is_index()) {
+        workshop.store.names().edit(|names| {
+            names.remove_untagged(&previous.digest);
+            Ok::<_, StoreError>(())
+        })?;
+    }
     image::forget(workshop, name)?;
     Ok(descriptor)
 }

@@ -29,6 +29,7 @@ bench:
 	python3 benches/run_overhead.py target/release/kiln
 	python3 benches/store_scale.py target/release/kiln
 	python3 benches/shared_cache.py target/release/kiln
+	python3 benches/transfers.py target/release/kiln
 
 # `build -t app .` is `kiln build -t app .`: one program, told by its name.
 install:

@@ -183,6 +183,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
         let of_web = error.downcast_ref().and_then(hint_of_web);
         let of_mounts = error.downcast_ref().and_then(hint_of_mounts);
+        let of_list = error.downcast_ref().and_then(hint_of_list);
         let of_store = hint_of_store(error);
         let of_template = error.downcast_ref().and_then(hint_of_template);
         hint = error
@@ -190,6 +191,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
             .and_then(hint_of_io)
             .or(of_store)
             .or(of_mounts)
+            .or(of_list)
             .or(of_registry)
             .or(of_web)
             .or(of_template)
@@ -260,6 +262,16 @@ fn hint_of_web(error: &WebError) -> Option<String> {
             "with `ADD --checksum=sha256:…` it does not matter where the bytes come from; or name the http address itself"
         }
         _ if error.is_unreachable() => "a proxy is taken from HTTP_PROXY and HTTPS_PROXY",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn hint_of_list(error: &CatalogError) -> Option<String> {
+    let hint = match error {
+        CatalogError::ListExists { .. } => "`kiln manifest create --amend` adds to it",
+        CatalogError::NoList { is_image: false, .. } => "`kiln manifest create` makes one",
+        CatalogError::NotInList { .. } => "`kiln manifest inspect` shows what is in a list",
         _ => return None,
     };
     Some(hint.to_owned())

@@ -372,7 +372,11 @@ pub fn devices(workshop: &Workshop) -> Devices {
     }
 }
 
-fn plain(workshop: &Workshop, layer: &Layer) -> Result<Box<dyn std::io::Read + Send>, LayerError> {
+/// Opens the plain tar of a layer whose blob is in the store; the end is given only where the blob's digest is right.
+///
+/// # Errors
+/// [`LayerError`] when there is no such blob, or its compression is not known.
+pub fn plain(workshop: &Workshop, layer: &Layer) -> Result<Box<dyn std::io::Read + Send>, LayerError> {
     let blob = workshop.store.blobs().open_verified(&layer.blob.digest)?;
     let reader = BufReader::with_capacity(READ_BYTES, blob);
     decompress_layer(reader, layer.blob.media_type.layer_compression())

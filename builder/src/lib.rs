@@ -54,6 +54,8 @@ pub mod containers;
 
 pub mod catalog;
 
+pub mod remote;
+
 pub mod container_record;
 
 pub mod export;

@@ -30,7 +30,7 @@ const TEMPLATES: &str =
     "How to print: `table`, `json` for one object a line, or a template, perhaps after `table`";
 
 /// Reads the value of `diff --format`.
-fn json_only(text: &str) -> Result<Format, String> {
+pub(super) fn json_only(text: &str) -> Result<Format, String> {
     match format(text)? {
         Format::Json => Ok(Format::Json),
         Format::Table => Err("the only format here is `json`".to_owned()),
@@ -155,6 +155,9 @@ pub(crate) struct PullArgs {
     /// Platform to fetch, of an image for several
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
+    /// Fetch all tags of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print the name and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -166,6 +169,9 @@ pub(crate) struct PushArgs {
     /// Name of an image of this store
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: String,
+    /// Send all tags of the repository that this store has
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print the name and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,

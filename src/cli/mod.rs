@@ -14,8 +14,10 @@ mod fsck;
 mod image;
 mod lint;
 mod log;
+mod look;
 pub(crate) mod not_yet;
 mod prune;
+mod remote;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -41,7 +43,12 @@ pub(crate) use image::{
 };
 pub(crate) use lint::{LintArgs, LintFormat};
 pub(crate) use log::LogArgs;
+pub(crate) use look::{CatArgs, LsArgs};
 pub(crate) use prune::PruneArgs;
+pub(crate) use remote::{
+    CopyArgs, ManifestAnnotateArgs, ManifestArgs, ManifestCommand, ManifestInspectArgs, ManifestPushArgs,
+    SearchArgs, TagSort, TagsArgs,
+};
 
 use crate::failure::Failure;
 
@@ -87,6 +94,10 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show what was changed in a container, or what differs between two images, and why
     Diff(DiffArgs),
+    /// List the files of an image
+    Ls(LsArgs),
+    /// Print files of an image
+    Cat(CatArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names and images
@@ -95,6 +106,14 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Send an image to a registry
     Push(PushArgs),
+    /// List the tags of a repository at a registry
+    Tags(TagsArgs),
+    /// Look for repositories at a registry
+    Search(SearchArgs),
+    /// Copy an image from one registry to another, without this store
+    Copy(CopyArgs),
+    /// Make and look at lists of images for several platforms
+    Manifest(ManifestArgs),
     /// Write images into an archive
     Save(SaveArgs),
     /// Read images from an archive
@@ -156,6 +175,7 @@ impl Command {
             | Self::Cp(_)
             | Self::Container(_) => true,
             Self::Diff(args) => args.after.is_none(),
+            Self::Manifest(args) => args.command.removes(),
             // In the background it is in the namespace of the build that started it.
             Self::Prune(args) => args.in_background.is_none(),
             _ => false,

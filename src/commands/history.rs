@@ -78,7 +78,7 @@ fn in_cell(text: &str, is_table: bool) -> String {
 }
 
 /// Returns what of a text fits into so many columns, with an ellipsis where that is not all.
-fn shortened(text: &str, width_max: usize) -> String {
+pub(super) fn shortened(text: &str, width_max: usize) -> String {
     if text.width() <= width_max {
         return text.to_owned();
     }

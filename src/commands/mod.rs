@@ -2,11 +2,14 @@
 //!
 //! What is printed comes from pure functions over plain rows, so that it is tested without a store.
 
+mod all_tags;
 mod attended;
 mod build;
 mod cache;
 mod call;
+mod cat;
 mod container;
+mod copy;
 mod df;
 mod diff;
 mod doctor;
@@ -21,6 +24,8 @@ mod lint;
 mod load;
 mod log;
 mod login;
+mod ls;
+mod manifest;
 mod place;
 mod plan;
 mod prune;
@@ -29,7 +34,9 @@ mod push;
 mod rewrite;
 mod rmi;
 mod save;
+mod search;
 mod tag;
+mod tags;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -89,6 +96,12 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Rmi(args) => rmi::run(&args, context)?,
         Command::Pull(args) => pull::run(args, context).await?,
         Command::Push(args) => push::run(args, context).await?,
+        Command::Ls(args) => ls::run(&args, context).await?,
+        Command::Cat(args) => cat::run(&args, context).await?,
+        Command::Tags(args) => tags::run(&args, context).await?,
+        Command::Search(args) => search::run(&args, context).await?,
+        Command::Copy(args) => copy::run(args, context).await?,
+        Command::Manifest(args) => manifest::run(args.command, context).await?,
         Command::Save(args) => save::run(&args, context).await?,
         Command::Load(args) => load::run(&args, context).await?,
         Command::Import(args) => import::run(&args, context).await?,
@@ -117,13 +130,9 @@ impl Context {
         progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<Workshop>, Settings), Failure> {
         let Self { settings, identity } = self;
-        let progress = Arc::clone(progress);
-        let on_warning = move |warning: &kiln_registry::Warning| {
-            progress.on(&ProgressEvent::Warning { message: &warning.to_string() });
-        };
         let options = WorkshopOptions {
             store: settings.store.clone(),
-            registry: ClientConfig { on_warning: Some(Arc::new(on_warning)), ..client_config(&settings) },
+            registry: client_config_telling(&settings, progress),
             identity,
             // Without the file, steps have no names to look up; the ones that try say so.
             resolv_conf: fs_err::read("/etc/resolv.conf").ok(),
@@ -139,6 +148,15 @@ impl Context {
         let workshop = Workshop::open(options).map_err(|error| Failure::of(Kind::Failed, &error))?;
         Ok((Arc::new(workshop), settings))
     }
+}
+
+/// Returns what the registry client needs to know, and whom it tells what registries did wrong without failing a call.
+fn client_config_telling(settings: &Settings, progress: &Arc<dyn Progress>) -> ClientConfig {
+    let progress = Arc::clone(progress);
+    let on_warning = move |warning: &kiln_registry::Warning| {
+        progress.on(&ProgressEvent::Warning { message: &warning.to_string() });
+    };
+    ClientConfig { on_warning: Some(Arc::new(on_warning)), ..client_config(settings) }
 }
 
 /// Returns what the registry client needs to know.
@@ -251,6 +269,22 @@ async fn with_display<T>(
         display.finish(Some(&failure));
         Failure { is_shown: display.shows_failures(), ..failure }
     })
+}
+
+/// Does work under a display that may be given up at any moment, and is when it is interrupted.
+async fn with_display_abandoning<T>(
+    display: &Arc<Display>,
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let abandoned = async {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = interrupt.raised() => Err(Failure::interrupted()),
+        }
+    };
+    with_display(display, interrupt, abandoned).await
 }
 
 fn interrupt() -> Result<Interrupt, Failure> {

@@ -4,7 +4,7 @@ use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
 use std::sync::Arc;
 
-use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
+use super::{Context, all_tags, interrupt, name, platform, print, transfer_display, with_display};
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::show_text;
@@ -12,6 +12,9 @@ use kiln_builder::catalog::{Pulled, pull};
 
 /// Fetches an image.
 pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure> {
+    if args.all_tags {
+        return all_tags::pull(args, context).await;
+    }
     let name = name(&args.name)?;
     let platform = platform(args.platform.as_ref())?;
     let display = transfer_display(args.quiet, &context.settings)?;

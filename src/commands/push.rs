@@ -4,7 +4,7 @@ use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
 use std::sync::Arc;
 
-use super::{Context, interrupt, name, print, transfer_display, with_display};
+use super::{Context, all_tags, interrupt, name, print, transfer_display, with_display};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::show_text;
@@ -13,6 +13,9 @@ use kiln_builder::export::Pushed;
 
 /// Sends an image.
 pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure> {
+    if args.all_tags {
+        return all_tags::push(args, context).await;
+    }
     let name = name(&args.name)?;
     if name.tag().is_none() {
         return Err(Failure::usage(format!("`{}` names no tag to push to", args.name)));

@@ -44,6 +44,7 @@ mod pragmas;
 mod random_edits;
 mod readers;
 mod registries;
+mod remote;
 mod reproducible;
 mod roots;
 mod rungs;

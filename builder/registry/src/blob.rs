@@ -127,6 +127,12 @@ impl BlobStream {
         self
     }
 
+    /// Returns a place to which [`BlobStream::resume`] of another stream of the blob can go back, and what was read up to there;
+    /// none after the end.
+    pub fn checkpoint(&self) -> Option<(u64, Hasher)> {
+        self.hasher.clone().map(|hasher| (self.offset, hasher))
+    }
+
     /// Returns how many bytes of the blob have come, earlier ones included.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -39,6 +39,9 @@ pub use session::{KeepAddress, Opener, Upload};
 
 mod tags;
 
+mod search;
+pub use search::SearchHit;
+
 mod referrers;
 
 mod pages;

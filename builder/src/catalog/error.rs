@@ -3,13 +3,14 @@
 use std::io;
 
 use kiln_layer::tar::read::ReadError;
-use kiln_layer::{ArchiveError, CommitError, CopyError};
+use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::{ContainerId, StoreError};
 
 use crate::export::ExportError;
 use crate::layers::LayerError;
 use crate::lower::ChangeError;
+use crate::remote::RemoteError;
 use crate::source::image::ImageError;
 use crate::source::layout::LayoutError;
 
@@ -85,6 +86,57 @@ pub enum CatalogError {
         /// The name.
         reference: Reference,
     },
+    /// An image has no such file.
+    #[error("image `{image}` has no `{path}`")]
+    NoFile {
+        /// The image.
+        image: String,
+        /// The path, as it was given.
+        path: String,
+    },
+    /// A path of an image cannot be followed.
+    #[error("cannot look into image `{image}`")]
+    Path {
+        /// The image.
+        image: String,
+        /// What is in the way.
+        source: ResolveError,
+    },
+    /// What is at a path of an image is something else than was asked for.
+    #[error("`{path}` of image `{image}` is a {noun}")]
+    WrongKind {
+        /// The image.
+        image: String,
+        /// The path, as it was given.
+        path: String,
+        /// What it is.
+        noun: &'static str,
+    },
+    /// There is a list of this name already.
+    #[error("there is a list `{name}` already")]
+    ListExists {
+        /// Its name.
+        name: String,
+    },
+    /// There is no list of this name.
+    #[error("{} `{name}`", if *is_image { "no list but a single image is" } else { "there is no list" })]
+    NoList {
+        /// The name.
+        name: String,
+        /// Whether an image that is no list has the name.
+        is_image: bool,
+    },
+    /// A list does not have an image.
+    #[error("list `{name}` has no image `{image}`")]
+    NotInList {
+        /// What was asked for.
+        image: String,
+        /// The list.
+        name: String,
+    },
+    /// A registry does not give an image.
+    #[error(transparent)]
+    Remote(Box<RemoteError>),
     /// An archive or layout cannot be read.
     #[error("cannot read {what}")]
     Read {
@@ -146,6 +198,12 @@ pub enum CatalogError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RemoteError> for CatalogError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(Box::new(error))
+    }
 }
 
 impl From<ImageError> for CatalogError {

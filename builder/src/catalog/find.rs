@@ -121,12 +121,7 @@ pub(crate) fn choose(
     descriptor: &Descriptor,
     platform: Option<&Platform>,
 ) -> Result<Chosen, CatalogError> {
-    let whole = gather_present(store, descriptor)?;
-    let mut images = Vec::new();
-    for image in whole.images {
-        let config = document::<ImageConfig>(store, &image.manifest.config.digest)?.into_value();
-        images.push(Chosen { image, config });
-    }
+    let mut images = choose_all(store, descriptor)?;
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     let mut best: Option<(u32, usize)> = None;
     for (position, chosen) in images.iter().enumerate() {
@@ -145,6 +140,16 @@ pub(crate) fn choose(
     let available: Vec<String> = images.iter().map(|chosen| chosen.platform().to_string()).collect();
     let available = if available.is_empty() { "no image".to_owned() } else { available.join(", ") };
     Err(CatalogError::Platform { image: text.to_owned(), wanted: Box::new(wanted), available })
+}
+
+/// Returns all images that are here.
+pub(super) fn choose_all(store: &Store, descriptor: &Descriptor) -> Result<Vec<Chosen>, CatalogError> {
+    let mut images = Vec::new();
+    for image in gather_present(store, descriptor)?.images {
+        let config = document::<ImageConfig>(store, &image.manifest.config.digest)?.into_value();
+        images.push(Chosen { image, config });
+    }
+    Ok(images)
 }
 
 impl Chosen {

@@ -9,6 +9,17 @@
 mod transfer;
 pub use transfer::{Pulled, pull, push};
 
+mod lists;
+pub use lists::{
+    Annotation, Existing, annotate, extend_list, list_document, member_document, push_list, remove_list,
+};
+
+mod files;
+pub use files::{FileRow, LookRequest, Reach, look};
+
+mod contents;
+pub use contents::{ContentError, FoundFile, find_files};
+
 mod import;
 pub use import::{ImportRequest, import};
 
@@ -34,6 +45,11 @@ pub use filter::{Filter, FilterError, Filters};
 
 mod show;
 pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
+
+mod paths;
+
+mod named;
+pub use named::{descriptor, tags_of};
 
 pub(crate) mod find;
 

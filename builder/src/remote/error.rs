@@ -1,0 +1,75 @@
+//! Why a registry's images could not be looked at or copied.
+
+use kiln_oci::{DocumentError, Platform, Reference};
+
+/// Why a registry's images could not be looked at or copied.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The registry does not have it, or failed.
+    #[error("cannot read `{}`", reference.familiar())]
+    Read {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// What the registry says.
+        source: Box<kiln_registry::Error>,
+    },
+    /// The registry does not take it.
+    #[error("cannot write `{}`", reference.familiar())]
+    Write {
+        /// Where it was sent.
+        reference: Box<Reference>,
+        /// What the registry says.
+        source: Box<kiln_registry::Error>,
+    },
+    /// A document of the image is malformed.
+    #[error("image `{image}`: {source}")]
+    Document {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        source: DocumentError,
+    },
+    /// The image has no manifest for the platform.
+    #[error("image `{image}` is not available for {wanted}: it has {available}")]
+    Platform {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        wanted: Box<Platform>,
+        /// What there is.
+        available: String,
+    },
+    /// The image is larger than an image can sensibly be.
+    #[error("image `{image}` {reason}")]
+    TooLarge {
+        /// The image.
+        image: String,
+        /// What there is too much of.
+        reason: String,
+    },
+    /// A name leads to another image than it should.
+    #[error("`{}` cannot be written: it names another digest than `{}` has", to.familiar(), from.familiar())]
+    OtherDigest {
+        /// What was to be copied.
+        from: Box<Reference>,
+        /// Where to.
+        to: Box<Reference>,
+    },
+}
+
+impl RemoteError {
+    pub(super) fn read(reference: &Reference) -> impl FnOnce(kiln_registry::Error) -> Self + use<> {
+        let reference = Box::new(reference.clone());
+        |source| Self::Read { reference, source: Box::new(source) }
+    }
+
+    /// Whether what came had another digest.
+    pub(super) fn is_wrong_content(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if matches!(**source, kiln_registry::Error::Verify { .. }))
+    }
+
+    pub(super) fn write(reference: &Reference) -> impl FnOnce(kiln_registry::Error) -> Self + use<> {
+        let reference = Box::new(reference.clone());
+        |source| Self::Write { reference, source: Box::new(source) }
+    }
+}

@@ -1,0 +1,145 @@
+//! A blob that passes through: what comes from one registry is sent to another while it comes. Nothing is kept but a chunk.
+//!
+//! The end of a blob is passed on only when its digest was right, so that wrong bytes never make a whole upload. Uploads go in parts,
+//! each of which asks for the content at its offset: mostly that is where the download stands. Where an upload has to go back, the
+//! download begins again at the last checkpoint before, of which one is kept every [`CHECKPOINT_BYTES`].
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use kiln_oci::{Descriptor, Hasher, Reference};
+use kiln_registry::{BlobStream, ByteStream, Client, Error};
+use tokio::sync::Mutex;
+
+/// How far the places lie apart to which a download can go back.
+const CHECKPOINT_BYTES: u64 = 32 << 20;
+
+/// A blob on its way from a registry, to be read at any offset.
+#[derive(Clone)]
+pub(super) struct Passage {
+    client: Client,
+    from: Reference,
+    blob: Descriptor,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    stream: Option<BlobStream>,
+    /// What came last, and was perhaps not taken.
+    last: Bytes,
+    /// Where `last` ends.
+    position: u64,
+    /// The next chunk: the last of all is given only when the end was right.
+    ahead: Option<Bytes>,
+    checkpoints: Vec<(u64, Hasher)>,
+    /// Why it cannot go on.
+    failure: Option<Error>,
+}
+
+impl Passage {
+    pub(super) fn new(client: &Client, from: &Reference, blob: &Descriptor) -> Self {
+        let (client, from, blob) = (client.clone(), from.clone(), blob.clone());
+        Self { client, from, blob, state: Arc::default() }
+    }
+
+    /// Opens the content at an offset. The stream that was opened before gives nothing from then on.
+    pub(super) fn open(&self, offset: u64) -> BoxFuture<'static, io::Result<ByteStream>> {
+        let passage = self.clone();
+        Box::pin(async move {
+            let first = passage.go_to(offset).await?;
+            let first = futures_util::stream::iter((!first.is_empty()).then_some(Ok(first)));
+            let rest = futures_util::stream::try_unfold(passage, |passage| async move {
+                let chunk = passage.state.lock().await.next().await?;
+                Ok(chunk.map(|chunk| (chunk, passage)))
+            });
+            Ok(first.chain(rest).boxed() as ByteStream)
+        })
+    }
+
+    /// Returns why the download failed, if it did.
+    pub(super) async fn failure(&self) -> Option<Error> {
+        self.state.lock().await.failure.take()
+    }
+
+    /// Brings the download to `offset`; returns what of it was read beyond.
+    async fn go_to(&self, offset: u64) -> io::Result<Bytes> {
+        let mut state = self.state.lock().await;
+        if state.failure.is_some() {
+            return Err(failed());
+        }
+        let start = state.position - state.last.len() as u64;
+        if state.stream.is_some() && (start..=state.position).contains(&offset) {
+            return Ok(state.last.slice(within(offset - start)..));
+        }
+        state.begin_before(self, offset)?;
+        loop {
+            if state.position >= offset {
+                let beyond = state.position - offset;
+                let last = state.last.clone();
+                return Ok(last.slice(last.len() - within(beyond).min(last.len())..));
+            }
+            if state.next().await?.is_none() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Begins the download at the last checkpoint up to `offset`.
+    fn begin_before(&mut self, passage: &Passage, offset: u64) -> io::Result<()> {
+        let stream = passage.client.blob(&passage.from, &passage.blob).map_err(io::Error::other)?;
+        let checkpoint = self.checkpoints.iter().rev().find(|(at, _)| *at <= offset).cloned();
+        let (at, hasher) = checkpoint.unwrap_or_default();
+        self.stream = Some(stream.resume(at, hasher));
+        self.position = at;
+        self.last = Bytes::new();
+        self.ahead = None;
+        Ok(())
+    }
+
+    /// Returns the next chunk.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = match self.ahead.take() {
+            Some(chunk) => Some(chunk),
+            None => self.read().await?,
+        };
+        let Some(chunk) = chunk else { return Ok(None) };
+        self.ahead = self.read().await?;
+        self.position += chunk.len() as u64;
+        self.last = chunk.clone();
+        Ok(Some(chunk))
+    }
+
+    async fn read(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let chunk = match stream.next_chunk().await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                self.stream = None;
+                self.failure = Some(error);
+                return Err(failed());
+            }
+        };
+        let latest = self.checkpoints.last().map_or(0, |(at, _)| *at);
+        if let Some((offset, hasher)) = stream.checkpoint()
+            && offset >= latest + CHECKPOINT_BYTES
+        {
+            self.checkpoints.push((offset, hasher));
+        }
+        Ok(chunk)
+    }
+}
+
+/// The upload is only told that it ends here; what happened is asked for afterwards.
+fn failed() -> io::Error {
+    io::Error::other("the download failed")
+}
+
+fn within(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

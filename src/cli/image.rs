@@ -132,6 +132,23 @@ pub(crate) struct RmiArgs {
     /// Remove an image by its id although it has several names; do not fail when it does not exist
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Leave the layers that nothing needs any more to `kiln prune`
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+}
+
+/// Flags of `kiln image prune`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePruneArgs {
+    /// Remove all images, not only those without a name
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Remove only what is meant: until=24h (created before), label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
 }
 
 /// Flags and operands of `kiln pull`.

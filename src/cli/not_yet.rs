@@ -6,6 +6,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::image_group::short_command;
 use crate::failure::{Failure, Kind};
 
 /// One flag that a command does not have yet.
@@ -73,7 +74,6 @@ const FLAGS: &[Row] = &[
     row("images", &["--all", "-a"], "every image is shown; leave the flag out"),
     row("images", &["--tree"], "`kiln inspect` shows the platforms of an image"),
     row("inspect", &["--size", "-s", "--type"], "everything here is an image, and its size is shown"),
-    row("rmi", &["--no-prune"], "layers that other images use are kept; leave the flag out"),
     row("rmi", &["--platform"], "remove the whole image"),
     row("rmi", &["--all", "-a"], "`kiln rmi $(kiln images -q)` removes all"),
     row("pull", &["--all-tags", "-a"], "pull each tag by its name"),
@@ -92,7 +92,6 @@ const FLAGS: &[Row] = &[
 
 /// Commands of other tools that kiln does not have.
 const COMMANDS: &[(&str, &str)] = &[
-    ("image", "write `kiln images`, `kiln rmi`, `kiln pull` and so on, without `image`"),
     ("buildx", "write `kiln build`, without `buildx`"),
     ("builder", "write `kiln build`, without `builder`"),
     ("buildah", "write `kiln build`"),
@@ -109,7 +108,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("search", "look at the registry's own pages"),
     ("system", "`kiln df` shows what the store takes, `kiln prune` removes what is not needed"),
     ("manifest", "`kiln build --platform a,b` makes an image for several platforms"),
-    ("help", "write `kiln --help` or `kiln COMMAND --help`"),
 ];
 
 /// Returns the failure for a command line that could not be read.
@@ -130,7 +128,8 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
 
 fn unknown_flag(flag: &str, arguments: &[OsString]) -> Option<Failure> {
     let flag = flag.split('=').next().unwrap_or(flag);
-    let command = arguments.iter().find(|word| FLAGS.iter().any(|row| *word == row.command))?;
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str()).map(short_command);
+    let command = words.find(|word| FLAGS.iter().any(|row| *word == row.command))?;
     let row = FLAGS.iter().find(|row| command == row.command && row.flags.contains(&flag))?;
     let message = format!("`kiln {}` has no flag `{flag}` yet", row.command);
     Some(Failure::usage(message).with_hint(row.instead))
@@ -187,6 +186,7 @@ mod tests {
             (["kiln", "images", "-aq", "x"], "`kiln images` has no flag `-a` yet"),
             (["kiln", "pull", "--all-tags", "build"], "`kiln pull` has no flag `--all-tags` yet"),
             (["kiln", "build", "-m512m", "."], "`kiln build` has no flag `-m` yet"),
+            (["kiln", "image", "ls", "--tree"], "`kiln images` has no flag `--tree` yet"),
         ] {
             assert_eq!(failure(&words).message, message);
         }

@@ -6,6 +6,7 @@ mod attended;
 mod build;
 mod cache;
 mod call;
+mod completions;
 mod df;
 mod diff;
 mod doctor;
@@ -13,6 +14,7 @@ mod enter;
 mod explain;
 mod fsck;
 mod history;
+mod image_prune;
 mod images;
 mod import;
 mod inspect;
@@ -20,6 +22,7 @@ mod lint;
 mod load;
 mod log;
 mod login;
+mod man;
 mod place;
 mod plan;
 mod prune;
@@ -29,6 +32,7 @@ mod rewrite;
 mod rmi;
 mod save;
 mod tag;
+mod version;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -89,6 +93,11 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Prune(args) => prune::run(&args, context)?,
         Command::Fsck(args) => fsck::run(&args, context)?,
         Command::Doctor(args) => doctor::run(&args, context)?,
+        Command::ImagePrune(args) => image_prune::run(&args, context)?,
+        Command::Completions(args) => completions::run(&args)?,
+        Command::Man(args) => man::run(&args, &context)?,
+        Command::Version(args) => version::run(&args)?,
+        Command::Image(_) => unreachable!("the command line has the short command instead"),
     }
     Ok(0)
 }

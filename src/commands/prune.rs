@@ -24,8 +24,7 @@ pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
     let policy = request::upkeep::policy(args, now)?;
     let (workshop, settings) = context.open(1)?;
     if !args.force && !args.dry_run && !is_confirmed(&policy)? {
-        return Err(Failure::new(Kind::Failed, "nothing was removed")
-            .with_hint("`--force` removes without asking, `--dry-run` says what would go"));
+        return Err(not_confirmed("`--force` removes without asking, `--dry-run` says what would go"));
     }
     let report = prune(&workshop.store, &policy).map_err(|error| Failure::of(Kind::Failed, &error))?;
     print(&match args.format {
@@ -56,6 +55,11 @@ fn is_confirmed(policy: &Policy) -> Result<bool, Failure> {
     let mut question = "WARNING! This will remove:\n".to_owned();
     kinds.iter().for_each(|kind| question.push_str(&format!("  - {kind}\n")));
     question.push_str("  - whatever nothing refers to\n\nAre you sure you want to continue? [y/N] ");
+    is_yes(&question)
+}
+
+/// Asks a question on standard error, and says whether the line on standard input is a yes.
+pub(super) fn is_yes(question: &str) -> Result<bool, Failure> {
     let mut out = io::stderr().lock();
     match out.write_all(question.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if !is_broken_pipe(&error) => return Err(Failure::of(Kind::Failed, &error)),
@@ -64,6 +68,11 @@ fn is_confirmed(policy: &Policy) -> Result<bool, Failure> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::of(Kind::Failed, &error))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The failure of a removal to which nobody said yes.
+pub(super) fn not_confirmed(hint: &str) -> Failure {
+    Failure::new(Kind::Failed, "nothing was removed").with_hint(hint)
 }
 
 fn described(kind: ItemKind) -> Option<String> {

@@ -5,6 +5,7 @@ pub(crate) mod call;
 mod compression;
 mod context;
 mod csv;
+pub(crate) mod images;
 mod limits;
 pub(crate) mod lint;
 mod output;

@@ -50,6 +50,7 @@ mod running;
 mod scanning;
 mod second_builder;
 mod sharing;
+mod shells;
 mod step_environment;
 mod support;
 mod upkeep;

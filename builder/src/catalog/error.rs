@@ -43,7 +43,7 @@ pub enum CatalogError {
         available: String,
     },
     /// An image to be removed by its id has several names.
-    #[error("image `{image}` has several names: {}; remove them by name, or force it", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))]
+    #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories: {}", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))]
     Conflict {
         /// What was asked for.
         image: String,

@@ -21,8 +21,11 @@ pub use save::{ArchiveKind, save};
 mod compare;
 pub use compare::{Compared, Comparison, FieldDifference, LayerRow, compare};
 
+mod prune;
+pub use prune::{Candidate, Pruned, prune};
+
 mod remove;
-pub use remove::{Removed, needs, remove};
+pub use remove::{Layers, Removed, needs, remove};
 
 mod tag;
 pub use tag::{assign, tag};

@@ -214,8 +214,8 @@ pub(crate) struct LoadArgs {
 /// Flags and operands of `kiln import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Tar archive of a file system, perhaps compressed; `-` is standard input
-    #[arg(value_name = "FILE")]
+    /// Tar archive of a file system, perhaps compressed: a file, an address of the web, or `-` for standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub(crate) file: PathBuf,
     /// Name of the result
     #[arg(value_name = "NAME[:TAG]")]

@@ -46,7 +46,7 @@ use kiln_sandbox::Identity;
 use crate::cli::Command;
 use crate::failure::{Failure, Kind, is_broken_pipe};
 use crate::settings::{self, Settings};
-use crate::ui::{Display, Mode};
+use crate::ui::{Display, Mode, show_text};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent, Silent};
 use kiln_builder::upkeep::{Bound, may_exceed};
@@ -233,6 +233,14 @@ fn reference(text: &str) -> Result<kiln_oci::Reference, Failure> {
 /// Reads a name; the tag is `latest` where none is given.
 fn name(text: &str) -> Result<kiln_oci::Reference, Failure> {
     crate::request::name(text).map_err(Failure::usage)
+}
+
+/// Says which tag a name means that has none, as Docker does.
+fn say_default_tag(text: &str, name: &kiln_oci::Reference) {
+    let has_none = text.parse().is_ok_and(|given: kiln_oci::Reference| given != *name);
+    if let (true, Some(tag)) = (has_none, name.tag()) {
+        show_text(&format!("Using default tag: {tag}\n"));
+    }
 }
 
 /// Does work under a display, until it ends or is interrupted.

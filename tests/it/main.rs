@@ -53,6 +53,8 @@ mod sharing;
 mod shells;
 mod step_environment;
 mod support;
+mod transfers;
+mod tutorials;
 mod upkeep;
 mod web;
 mod web_contexts;

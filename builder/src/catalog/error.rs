@@ -10,6 +10,7 @@ use kiln_store::StoreError;
 use crate::export::ExportError;
 use crate::layers::LayerError;
 use crate::lower::ChangeError;
+use crate::source::http::HttpError;
 use crate::source::image::ImageError;
 use crate::source::layout::LayoutError;
 
@@ -90,6 +91,9 @@ pub enum CatalogError {
     /// An archive of files cannot be read.
     #[error("cannot import the archive")]
     Import(#[from] ArchiveError),
+    /// An archive of the web cannot be had.
+    #[error(transparent)]
+    Web(Box<HttpError>),
     /// A name that could be stored, and never unpacked.
     #[error(transparent)]
     Name(#[from] CopyError),
@@ -122,6 +126,12 @@ pub enum CatalogError {
 impl From<ImageError> for CatalogError {
     fn from(error: ImageError) -> Self {
         Self::Image(Box::new(error))
+    }
+}
+
+impl From<HttpError> for CatalogError {
+    fn from(error: HttpError) -> Self {
+        Self::Web(Box::new(error))
     }
 }
 

@@ -12,6 +12,9 @@ pub use transfer::{Pulled, pull, push};
 mod import;
 pub use import::{ImportRequest, import};
 
+mod download;
+pub use download::{Download, download};
+
 mod load;
 pub use load::{Loaded, load};
 

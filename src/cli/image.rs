@@ -198,6 +198,9 @@ pub(crate) struct SaveArgs {
     /// Kind of archive
     #[arg(long, value_enum, value_name = "NAME", default_value = "docker")]
     pub(crate) format: ArchiveWord,
+    /// Platform to write, of images for several [default: all of them]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// Flags and operands of `kiln load`.
@@ -206,6 +209,9 @@ pub(crate) struct LoadArgs {
     /// File to read, perhaps compressed [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Platform to read, of images for several [default: all of them]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -86,8 +86,6 @@ const FLAGS: &[Row] = &[
     row("push", &["--disable-content-trust"], "there is no content trust; leave the flag out"),
     row("push", &["--authfile", "--creds"], "name the file in REGISTRY_AUTH_FILE, or use `kiln login`"),
     row("push", &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
-    row("save", &["--platform"], "all platforms of the store are written"),
-    row("load", &["--platform"], "all platforms of the archive are read"),
 ];
 
 /// Commands of other tools that kiln does not have.
@@ -213,6 +211,7 @@ mod tests {
             (["kiln", "build", "--targt=x"], "--target"),
             (["kiln", "buidl", "."], "build"),
             (["kiln", "images", "--digest"], "--digests"),
+            (["kiln", "image", "lst"], "list"),
         ] {
             let failure = failure(&words);
             assert!(failure.message.contains(says), "{words:?}: {}", failure.message);

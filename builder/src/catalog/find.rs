@@ -147,6 +147,19 @@ pub(super) fn choose(
     Err(CatalogError::Platform { image: text.to_owned(), wanted: Box::new(wanted), available })
 }
 
+/// Returns what stands for the image of one platform, where one is named, else for all of them.
+pub(super) fn of_platform(
+    store: &Store,
+    text: &str,
+    descriptor: Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Descriptor, CatalogError> {
+    match platform {
+        None => Ok(descriptor),
+        Some(platform) => Ok(choose(store, text, &descriptor, Some(platform))?.image.descriptor),
+    }
+}
+
 impl Chosen {
     /// Returns the platform it is for.
     pub(super) fn platform(&self) -> Platform {

@@ -19,7 +19,7 @@ mod load;
 pub use load::{Loaded, load};
 
 mod save;
-pub use save::{ArchiveKind, save};
+pub use save::{ArchiveKind, Selection, save};
 
 mod compare;
 pub use compare::{Compared, Comparison, FieldDifference, LayerRow, compare};

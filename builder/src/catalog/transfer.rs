@@ -49,6 +49,8 @@ pub async fn pull(
     let fetches = blobs.iter().map(|blob| pull_layer(workshop, blob, progress));
     let fetched = futures_util::future::try_join_all(fetches).await.map_err(ImageError::from)?;
     let digest = found.top.digest;
+    // Of a tag and a digest the digest decides; what the tag means elsewhere is nothing that was asked for.
+    let name = name.digest().map_or_else(|| name.clone(), |exact| name.with_digest(exact));
     let own = Arc::clone(workshop);
     let previous = blocking(move || assign(&own.store, &name, &found.top)).await?;
     for (blob, _) in blobs.iter().zip(fetched).filter(|(_, is_new)| *is_new) {

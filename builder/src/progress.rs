@@ -155,7 +155,7 @@ pub enum ProgressEvent<'a> {
         /// From a registry or to it.
         direction: Direction,
     },
-    /// A layer of an image on its way has come so far.
+    /// A layer of such an image, or of one that a build pushes, has come so far.
     Layer {
         /// Its blob.
         blob: Digest,

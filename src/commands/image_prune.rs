@@ -33,7 +33,7 @@ fn question(is_all: bool) -> &'static str {
 }
 
 fn is_meant(candidate: &Candidate, is_all: bool, filters: &[ImageFilter]) -> bool {
-    let is_dangling = candidate.names.iter().all(|name| name.tag().is_none());
+    let is_dangling = !candidate.has_foreign_name && candidate.names.iter().all(|name| name.tag().is_none());
     (is_all || is_dangling) && filters.iter().all(|filter| passes(candidate, filter))
 }
 
@@ -98,6 +98,7 @@ mod tests {
         let candidate = |name: &str, label: &str, last_used| Candidate {
             names: (!name.is_empty()).then(|| name.parse().unwrap()).into_iter().collect(),
             created: Some("1970-01-01T00:01:40Z".to_owned()),
+            has_foreign_name: false,
             labels: [("stage".to_owned(), label.to_owned())].into(),
             last_used,
         };
@@ -121,6 +122,8 @@ mod tests {
         }
         assert!(!is_meant(&image, false, &[]));
         assert!(is_meant(&candidate("", "test", None), false, &[]));
+        let of_another_tool = Candidate { has_foreign_name: true, ..candidate("", "test", None) };
+        assert!(!is_meant(&of_another_tool, false, &[]), "another tool knows it by a name");
         let by_digest = format!("app@{}", Digest::of(b"x"));
         assert!(
             is_meant(&candidate(&by_digest, "test", None), false, &[]),

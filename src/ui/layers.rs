@@ -36,6 +36,8 @@ impl Layers {
                 self.known.clear();
                 Shown::Line { text: heading_of(reference, *direction), is_final: true }
             }
+            // A build pushes, too: its transfers are told as all others of it.
+            ProgressEvent::Layer { .. } if self.direction.is_none() => Shown::Nothing,
             ProgressEvent::Layer { blob, stage } => {
                 self.known.insert(*blob);
                 let (text, is_final) = words(stage);
@@ -100,6 +102,8 @@ mod tests {
         let transfer =
             |blob, done| ProgressEvent::Transfer { what: "library/a", blob, done, total: 3_000_000 };
         assert_eq!(layers.on(&transfer(blob, 1)), Shown::Otherwise);
+        let pushed = ProgressEvent::Layer { blob, stage: LayerStage::Pushed };
+        assert_eq!(layers.on(&pushed), Shown::Nothing, "a build's own");
         for (name, direction, expected) in [
             ("nginx:1.27", Direction::Pull, "1.27: Pulling from library/nginx"),
             ("gcr.io/a/b:v3", Direction::Pull, "v3: Pulling from a/b"),

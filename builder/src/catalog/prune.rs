@@ -17,6 +17,8 @@ use crate::workshop::Workshop;
 pub struct Candidate {
     /// All its names.
     pub names: Vec<Reference>,
+    /// Whether another tool calls it by something that is no full name.
+    pub has_foreign_name: bool,
     /// RFC 3339 time of its configuration.
     pub created: Option<String>,
     /// Its labels.
@@ -48,7 +50,10 @@ pub fn prune(workshop: &Workshop, is_meant: &dyn Fn(&Candidate) -> bool) -> Resu
     let mut owned: BTreeSet<Digest> = BTreeSet::new();
     for (digest, descriptor) in descriptors {
         let names = names_of(&images, &digest);
-        let candidate = candidate(workshop, descriptor, names, used.get(&digest).copied());
+        let mut candidate = candidate(workshop, descriptor, names);
+        candidate.last_used = used.get(&digest).copied();
+        candidate.has_foreign_name =
+            images.iter().any(|image| image.descriptor.digest == digest && image.foreign_name.is_some());
         if !is_meant(&candidate) || !untag(workshop, &digest, &candidate.names)? {
             continue;
         }
@@ -69,17 +74,13 @@ pub fn prune(workshop: &Workshop, is_meant: &dyn Fn(&Candidate) -> bool) -> Resu
     Ok(pruned)
 }
 
-fn candidate(
-    workshop: &Workshop,
-    descriptor: &Descriptor,
-    names: Vec<Reference>,
-    last_used: Option<SystemTime>,
-) -> Candidate {
-    // Whoever removes images wants to remove those that are damaged, too: nothing is known of them, and no filter keeps them.
+/// Returns what the documents of an image say.
+fn candidate(workshop: &Workshop, descriptor: &Descriptor, names: Vec<Reference>) -> Candidate {
+    // Whoever removes images wants to remove those that are damaged, too, of which nothing is known.
     let config = choose(&workshop.store, "", descriptor, None).map(|chosen| chosen.config).ok();
     let created = config.as_ref().and_then(|config| config.created.clone());
     let labels = config.map(|config| config.config.labels).unwrap_or_default();
-    Candidate { names, created, labels: labels.into_iter().collect(), last_used }
+    Candidate { names, created, labels, has_foreign_name: false, last_used: None }
 }
 
 /// Takes all names of an image away, and says whether it went: somebody may have given it another name meanwhile.
@@ -91,8 +92,8 @@ fn untag(workshop: &Workshop, digest: &Digest, names: &[Reference]) -> Result<bo
         for name in names {
             edit.remove(name);
         }
-        edit.remove_untagged(digest);
-        Ok(true)
+        // One without a name may have gone meanwhile.
+        Ok(edit.remove_untagged(digest) || !names.is_empty())
     })?;
     if has_gone {
         for name in names {

@@ -2,11 +2,12 @@
 # make test     installs the Debian packages that tests need (as root or by sudo), then runs everything that CI runs
 # make check    the quick part: format, lints, tidy, and the tests that need nothing installed
 # make bench    whole builds, and single steps, against Debian's buildah and plain tools in the same run, as ratios
-# make install  the program, and `build` as its second name, below PREFIX
+# make install  the program, `build` as its second name, its manual and its completions for bash, zsh and fish, below PREFIX
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+SHARE = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: help test check bench install
 help:
@@ -36,3 +37,8 @@ install:
 	$(CARGO) build --release --locked
 	install -D -m 0755 target/release/kiln $(DESTDIR)$(PREFIX)/bin/kiln
 	ln -f $(DESTDIR)$(PREFIX)/bin/kiln $(DESTDIR)$(PREFIX)/bin/build
+	install -d $(addprefix $(SHARE)/,man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	target/release/kiln man $(SHARE)/man/man1
+	target/release/kiln completions bash > $(SHARE)/bash-completion/completions/kiln
+	target/release/kiln completions zsh > $(SHARE)/zsh/site-functions/_kiln
+	target/release/kiln completions fish > $(SHARE)/fish/vendor_completions.d/kiln.fish

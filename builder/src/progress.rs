@@ -148,6 +148,20 @@ pub enum ProgressEvent<'a> {
         /// Bytes in all.
         total: u64,
     },
+    /// An image that somebody asked for by name is on its way; events about its layers follow. A build says nothing of the kind.
+    ImageMoves {
+        /// The name.
+        reference: &'a Reference,
+        /// From a registry or to it.
+        direction: Direction,
+    },
+    /// A layer of such an image, or of one that a build pushes, has come so far.
+    Layer {
+        /// Its blob.
+        blob: Digest,
+        /// How far.
+        stage: LayerStage<'a>,
+    },
     /// Something the user should know, though the build goes on.
     Warning {
         /// One sentence.
@@ -166,6 +180,39 @@ pub enum ProgressEvent<'a> {
         reference: &'a Reference,
         /// Digest of its manifest or index.
         digest: Digest,
+    },
+}
+
+/// Where an image goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It comes here.
+    Pull,
+    /// It goes to a registry.
+    Push,
+}
+
+/// How far a layer of an image on its way has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerStage<'a> {
+    /// It will be fetched.
+    Pulling,
+    /// Its bytes are here, and are those of its digest.
+    Downloaded,
+    /// It is part of an image of this store.
+    Pulled,
+    /// It was in the store before.
+    Exists,
+    /// The registry will be asked whether it has it.
+    Pushing,
+    /// It was sent.
+    Pushed,
+    /// The repository had it before.
+    ExistsThere,
+    /// The registry took it from another of its repositories.
+    Mounted {
+        /// Which.
+        from: &'a str,
     },
 }
 

@@ -144,6 +144,23 @@ pub(crate) struct RmiArgs {
     /// Remove an image by its id although it has several names; do not fail when it does not exist
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Leave the layers that nothing needs any more to `kiln prune`
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+}
+
+/// Flags of `kiln image prune`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePruneArgs {
+    /// Remove all images, not only those without a name
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Remove only what is meant: until=24h (created before), label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
 }
 
 /// Flags and operands of `kiln pull`.
@@ -199,6 +216,9 @@ pub(crate) struct SaveArgs {
     /// Kind of archive
     #[arg(long, value_enum, value_name = "NAME", default_value = "docker")]
     pub(crate) format: ArchiveWord,
+    /// Platform to write, of images for several [default: all of them]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// Flags and operands of `kiln load`.
@@ -207,6 +227,9 @@ pub(crate) struct LoadArgs {
     /// File to read, perhaps compressed [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Platform to read, of images for several [default: all of them]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -215,8 +238,8 @@ pub(crate) struct LoadArgs {
 /// Flags and operands of `kiln import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Tar archive of a file system, perhaps compressed; `-` is standard input
-    #[arg(value_name = "FILE")]
+    /// Tar archive of a file system, perhaps compressed: a file, an address of the web, or `-` for standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub(crate) file: PathBuf,
     /// Name of the result
     #[arg(value_name = "NAME[:TAG]")]

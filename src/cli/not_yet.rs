@@ -6,6 +6,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::image_group::short_command;
 use crate::failure::{Failure, Kind};
 
 /// One flag that a command does not have yet.
@@ -71,7 +72,6 @@ const FLAGS: &[Row] = &[
     row("build", &["--ignore-file"], "name it `Dockerfile.dockerignore`, beside the Dockerfile"),
     row("images", &["--tree"], "`kiln inspect` shows the platforms of an image"),
     row("inspect", &["--size", "-s"], "its size is shown; leave the flag out"),
-    row("rmi", &["--no-prune"], "layers that other images use are kept; leave the flag out"),
     row("rmi", &["--platform"], "remove the whole image"),
     row("rmi", &["--all", "-a"], "`kiln rmi $(kiln images -q)` removes all"),
     row("pull", &["--policy"], "a pull always asks the registry"),
@@ -123,13 +123,10 @@ const FLAGS: &[Row] = &[
     row("rm", &["--link"], "there are no links"),
     row("ps", &["--size", "-s"], "`kiln df -v` shows what each container takes"),
     row("cp", &["--quiet", "-q"], "nothing is said; leave the flag out"),
-    row("save", &["--platform"], "all platforms of the store are written"),
-    row("load", &["--platform"], "all platforms of the archive are read"),
 ];
 
 /// Commands of other tools that kiln does not have.
 const COMMANDS: &[(&str, &str)] = &[
-    ("image", "write `kiln images`, `kiln rmi`, `kiln pull` and so on, without `image`"),
     ("buildx", "write `kiln build`, without `buildx`"),
     ("builder", "write `kiln build`, without `builder`"),
     ("buildah", "write `kiln build`"),
@@ -143,7 +140,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("kill", "a container runs as long as its `kiln run`: end that"),
     ("logs", "write `kiln log`"),
     ("system", "`kiln df` shows what the store takes, `kiln prune` removes what is not needed"),
-    ("help", "write `kiln --help` or `kiln COMMAND --help`"),
 ];
 
 /// Returns the failure for a command line that could not be read.
@@ -164,7 +160,14 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
 
 fn unknown_flag(flag: &str, arguments: &[OsString]) -> Option<Failure> {
     let flag = flag.split('=').next().unwrap_or(flag);
-    let command = arguments.iter().find(|word| FLAGS.iter().any(|row| *word == row.command))?;
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let is_known = |word: &&str| FLAGS.iter().any(|row| *word == row.command);
+    // The words of the group of images are those of other commands elsewhere.
+    let command = words.find_map(|word| match word {
+        "image" => Some("image"),
+        word => Some(word).filter(is_known),
+    })?;
+    let command = if command == "image" { words.map(short_command).find(is_known)? } else { command };
     let row = FLAGS.iter().find(|row| command == row.command && row.flags.contains(&flag))?;
     let message = format!("`kiln {}` has no flag `{flag}` yet", row.command);
     Some(Failure::usage(message).with_hint(row.instead))
@@ -221,6 +224,7 @@ mod tests {
             (["kiln", "rmi", "-fa", "x"], "`kiln rmi` has no flag `-a` yet"),
             (["kiln", "pull", "--policy", "build"], "`kiln pull` has no flag `--policy` yet"),
             (["kiln", "build", "-m512m", "."], "`kiln build` has no flag `-m` yet"),
+            (["kiln", "image", "ls", "--tree"], "`kiln images` has no flag `--tree` yet"),
         ] {
             assert_eq!(failure(&words).message, message);
         }
@@ -247,6 +251,7 @@ mod tests {
             (["kiln", "build", "--targt=x"], "--target"),
             (["kiln", "buidl", "."], "build"),
             (["kiln", "images", "--digest"], "--digests"),
+            (["kiln", "image", "lst"], "list"),
         ] {
             let failure = failure(&words);
             assert!(failure.message.contains(says), "{words:?}: {}", failure.message);

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{Context, interrupt, print, transfer_display, with_display};
+use super::{Context, interrupt, platform, print, transfer_display, with_display};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Kind};
 use kiln_builder::catalog::{self, ArchiveSource, Loaded};
@@ -18,11 +18,12 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
         }
         None => ArchiveSource::Stdin,
     };
+    let platform = platform(args.platform.as_ref())?;
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
     let interrupt = interrupt()?;
     let work = async {
-        let loaded = catalog::load(&workshop, source).await;
+        let loaded = catalog::load(&workshop, source, platform.as_ref()).await;
         loaded.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let loaded = with_display(&display, &interrupt, work).await?;

@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod call;
 mod cat;
+mod completions;
 mod container;
 mod copy;
 mod df;
@@ -17,6 +18,7 @@ mod enter;
 mod explain;
 mod fsck;
 mod history;
+mod image_prune;
 mod images;
 mod import;
 mod inspect;
@@ -25,6 +27,7 @@ mod load;
 mod log;
 mod login;
 mod ls;
+mod man;
 mod manifest;
 mod place;
 mod plan;
@@ -37,6 +40,7 @@ mod save;
 mod search;
 mod tag;
 mod tags;
+mod version;
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -50,7 +54,7 @@ use kiln_sandbox::Identity;
 use crate::cli::Command;
 use crate::failure::{Failure, Kind, is_broken_pipe};
 use crate::settings::{self, Settings};
-use crate::ui::{Display, Mode};
+use crate::ui::{Display, Mode, show_text};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent, Silent};
 use kiln_builder::upkeep::{Bound, may_exceed};
@@ -112,6 +116,11 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Prune(args) => prune::run(&args, context)?,
         Command::Fsck(args) => fsck::run(&args, context)?,
         Command::Doctor(args) => doctor::run(&args, context)?,
+        Command::ImagePrune(args) => image_prune::run(&args, context)?,
+        Command::Completions(args) => completions::run(&args)?,
+        Command::Man(args) => man::run(&args, &context)?,
+        Command::Version(args) => version::run(&args)?,
+        Command::Image(_) => unreachable!("the command line has the short command instead"),
     }
     Ok(0)
 }
@@ -252,6 +261,14 @@ fn reference(text: &str) -> Result<kiln_oci::Reference, Failure> {
 /// Reads a name; the tag is `latest` where none is given.
 fn name(text: &str) -> Result<kiln_oci::Reference, Failure> {
     crate::request::name(text).map_err(Failure::usage)
+}
+
+/// Says which tag a name means that has none, as Docker does.
+fn say_default_tag(text: &str, name: &kiln_oci::Reference) {
+    let has_none = text.parse().is_ok_and(|given: kiln_oci::Reference| given != *name);
+    if let (true, Some(tag)) = (has_none, name.tag()) {
+        show_text(&format!("Using default tag: {tag}\n"));
+    }
 }
 
 /// Does work under a display, until it ends or is interrupted.

@@ -24,8 +24,7 @@ pub(super) fn run(args: &PruneArgs, context: Context) -> Result<(), Failure> {
     let policy = request::upkeep::policy(args, now)?;
     let (workshop, settings) = context.open(1)?;
     if !args.force && !args.dry_run && !is_confirmed(&policy)? {
-        return Err(Failure::new(Kind::Failed, "nothing was removed")
-            .with_hint("`--force` removes without asking, `--dry-run` says what would go"));
+        return Err(not_confirmed("`--force` removes without asking, `--dry-run` says what would go"));
     }
     let report = prune(&workshop.store, &policy).map_err(|error| Failure::of(Kind::Failed, &error))?;
     print(&match args.format {
@@ -69,6 +68,11 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::of(Kind::Failed, &error))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The failure of a removal to which nobody said yes.
+pub(super) fn not_confirmed(hint: &str) -> Failure {
+    Failure::new(Kind::Failed, "nothing was removed").with_hint(hint)
 }
 
 fn described(kind: ItemKind) -> Option<String> {

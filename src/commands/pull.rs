@@ -1,13 +1,14 @@
-//! `kiln pull`: the canonical name on standard output, Docker's other lines on standard error.
+//! `kiln pull`: digest, status and canonical name on standard output, what goes on on standard error; Docker's words.
 
 use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
 use std::sync::Arc;
 
-use super::{Context, all_tags, interrupt, name, platform, print, transfer_display, with_display};
+use super::{
+    Context, all_tags, interrupt, name, platform, print, say_default_tag, transfer_display, with_display,
+};
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Kind};
-use crate::ui::show_text;
 use kiln_builder::catalog::{Pulled, pull};
 
 /// Fetches an image.
@@ -17,6 +18,9 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
     }
     let name = name(&args.name)?;
     let platform = platform(args.platform.as_ref())?;
+    if !args.quiet {
+        say_default_tag(&args.name, &name);
+    }
     let display = transfer_display(args.quiet, &context.settings)?;
     let progress: Arc<dyn Progress> = display.clone();
     let (workshop, _) = context.open_telling(1, &progress)?;
@@ -27,10 +31,8 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
     };
     let pulled = with_display(&display, &interrupt, work).await?;
     display.finish(None);
-    if !args.quiet {
-        show_text(&render(&name, &pulled));
-    }
-    print(&format!("{name}\n"))
+    let outcome = if args.quiet { String::new() } else { render(&name, &pulled) };
+    print(&format!("{outcome}{name}\n"))
 }
 
 fn render(name: &Reference, pulled: &Pulled) -> String {

@@ -1,13 +1,12 @@
-//! `kiln push`: name and digest on standard output, Docker's other lines on standard error.
+//! `kiln push`: tag and digest on standard output, what goes on on standard error; Docker's words.
 
 use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
 use std::sync::Arc;
 
-use super::{Context, all_tags, interrupt, name, print, transfer_display, with_display};
+use super::{Context, all_tags, interrupt, name, print, say_default_tag, transfer_display, with_display};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
-use crate::ui::show_text;
 use kiln_builder::catalog::push;
 use kiln_builder::export::Pushed;
 
@@ -19,6 +18,9 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     let name = name(&args.name)?;
     if name.tag().is_none() {
         return Err(Failure::usage(format!("`{}` names no tag to push to", args.name)));
+    }
+    if !args.quiet {
+        say_default_tag(&args.name, &name);
     }
     let display = transfer_display(args.quiet, &context.settings)?;
     let progress: Arc<dyn Progress> = display.clone();
@@ -33,7 +35,6 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     if args.quiet {
         return print(&format!("{name}\n"));
     }
-    show_text(&format!("The push refers to repository [{}/{}]\n", name.registry(), name.repository()));
     print(&render(&name, &pushed))
 }
 

@@ -4,16 +4,28 @@ use super::{Context, print};
 use crate::cli::RmiArgs;
 use crate::failure::{Failure, Kind};
 use crate::ui::{show_failure, stderr_style};
-use kiln_builder::catalog::{self, Removed};
+use kiln_builder::catalog::{self, Layers, Removed};
 
-/// Removes names and images; goes on where one cannot be removed.
+/// Removes names and images; goes on where one cannot be removed. With force, what is not there is told, and no failure.
 pub(super) fn run(args: &RmiArgs, context: Context) -> Result<(), Failure> {
     let (workshop, settings) = context.open(1)?;
     let style = stderr_style(&settings);
+    let layers = if args.no_prune { Layers::Stay } else { Layers::Go };
     let mut last = None;
+    let mut gone: Vec<&String> = Vec::new();
     for image in &args.images {
-        match catalog::remove(&workshop, image, args.force) {
-            Ok(removed) => print(&render(&removed))?,
+        // `kiln rmi -f $(kiln images -q)` names an image once for each of its names.
+        if gone.contains(&image) {
+            continue;
+        }
+        match catalog::remove(&workshop, image, args.force, layers) {
+            Ok(removed) => {
+                print(&render(&removed))?;
+                gone.push(image);
+            }
+            Err(error) if args.force && error.is_not_found() => {
+                show_failure(&Failure::of(Kind::Failed, &error), style);
+            }
             Err(error) => {
                 if let Some(before) = last.replace(Failure::of(Kind::Failed, &error)) {
                     show_failure(&before, style);

@@ -6,6 +6,7 @@ mod compression;
 pub(crate) mod container;
 mod context;
 mod csv;
+pub(crate) mod images;
 mod limits;
 pub(crate) mod lint;
 mod output;
@@ -161,7 +162,12 @@ fn places(args: &BuildArgs, base: &Path) -> Result<(ContextPlace, DockerfilePlac
 
 /// Returns a reference that names a tag, `latest` where none is given, or says why not.
 pub(crate) fn name(text: &str) -> Result<Reference, String> {
-    text.parse::<Reference>().map(|reference| reference.or_latest()).map_err(|error| error.to_string())
+    let reference = text.parse::<Reference>().map_err(|error| error.to_string())?;
+    match reference.familiar_name().as_str() {
+        // Docker's words: it is what FROM calls the empty image.
+        "scratch" => Err("'scratch' is a reserved name".to_owned()),
+        _ => Ok(reference.or_latest()),
+    }
 }
 
 fn tag(text: &str) -> Result<Reference, SpecError> {

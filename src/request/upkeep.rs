@@ -82,6 +82,19 @@ pub(super) fn age(text: &str, now: i64) -> Option<Duration> {
     duration(text).or_else(|| since(text, now))
 }
 
+/// Reads a moment in seconds since 1970: so long before now, or a time.
+///
+/// # Errors
+/// [`SpecError`] of the flag `flag` with the value `spec`.
+pub(crate) fn moment(flag: &'static str, spec: &str, text: &str, now: i64) -> Result<i64, SpecError> {
+    let ago = duration(text).and_then(|age| i64::try_from(age.as_secs()).ok());
+    let moment = ago.map(|seconds| now.saturating_sub(seconds)).or_else(|| parse_rfc3339(text));
+    moment.ok_or_else(|| {
+        SpecError::new(flag, spec, "it is no time")
+            .with_hint("a time is `90m`, `24h`, `7d`, or `2026-01-31T00:00:00Z`")
+    })
+}
+
 /// Reads a duration as Go has them, with days and weeks besides: `1h30m`, `7d`.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;

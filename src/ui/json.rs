@@ -14,6 +14,8 @@
 //! | `step-done`, `step-failed` | `step`, `name`, `took` |
 //! | `step-repeated` | `step`, `name`, `took`, `verdict`: `same`, `differs` or `failed`; `files`, `count`; `message`, `log` |
 //! | `transfer` | `what`, `blob`, `done`, `total`: bytes |
+//! | `image-moves` | `reference`, `direction`: `pull` or `push` |
+//! | `layer` | `blob`, `stage`, `from`: the repository a layer was mounted from |
 //! | `warning` | `message`; for one about the Dockerfile also what each of `places` has |
 //! | `named` | `reference`, `digest` |
 //! | `failed` | `kind`, `exit_code`, `message`, `causes`, `hints`, `places` |
@@ -29,7 +31,7 @@ use std::time::Duration;
 use kiln_builder::explain::Reason;
 use kiln_builder::lower::notice;
 use kiln_builder::plan::StepId;
-use kiln_builder::progress::{Notice, NoticeEdit, NoticePlace, ProgressEvent};
+use kiln_builder::progress::{Direction, LayerStage, Notice, NoticeEdit, NoticePlace, ProgressEvent};
 use serde::Serialize;
 
 use super::label::Labels;
@@ -66,6 +68,8 @@ enum Event<'a> {
     StepPutOff { step: u32, name: &'a str, took: f64 },
     StepRepeated(Box<RepeatedText<'a>>),
     Transfer { what: &'a str, blob: String, done: u64, total: u64 },
+    ImageMoves { reference: String, direction: &'static str },
+    Layer { blob: String, stage: &'static str, from: Option<&'a str> },
     Warning(Box<Said<'a>>),
     Named { reference: String, digest: String },
     Failed(Box<Failed<'a>>),
@@ -175,6 +179,13 @@ impl<W: Write> Json<W> {
             ProgressEvent::Transfer { what, blob, done, total } => {
                 Event::Transfer { what, blob: blob.to_string(), done: *done, total: *total }
             }
+            ProgressEvent::ImageMoves { reference, direction } => {
+                Event::ImageMoves { reference: reference.to_string(), direction: direction_word(*direction) }
+            }
+            ProgressEvent::Layer { blob, stage } => {
+                let (stage, from) = stage_word(*stage);
+                Event::Layer { blob: blob.to_string(), stage, from }
+            }
             ProgressEvent::Warning { message } => Event::Warning(Box::new(Said::Anywhere { message })),
             ProgressEvent::Noticed { findings, others } => {
                 for notice in others.iter().chain(*findings) {
@@ -234,6 +245,27 @@ impl<W: Write> Json<W> {
         let out = &mut self.out;
         self.running.entry(step).or_default().push(bytes, |line| write_output(out, at, number, line));
     }
+}
+
+fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Pull => "pull",
+        Direction::Push => "push",
+    }
+}
+
+fn stage_word(stage: LayerStage<'_>) -> (&'static str, Option<&str>) {
+    let word = match stage {
+        LayerStage::Pulling => "pulling",
+        LayerStage::Downloaded => "downloaded",
+        LayerStage::Pulled => "pulled",
+        LayerStage::Exists => "exists",
+        LayerStage::Pushing => "pushing",
+        LayerStage::Pushed => "pushed",
+        LayerStage::ExistsThere => "exists-there",
+        LayerStage::Mounted { from } => return ("mounted", Some(from)),
+    };
+    (word, None)
 }
 
 fn places(failure: &Failure) -> Vec<Place> {

@@ -10,6 +10,7 @@ mod frame;
 pub(crate) mod human;
 mod json;
 mod label;
+mod layers;
 mod lines;
 mod plain;
 mod quiet;

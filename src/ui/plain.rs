@@ -23,6 +23,7 @@ use kiln_builder::progress::ProgressEvent;
 use kiln_oci::Digest;
 
 use super::label::Labels;
+use super::layers::{Layers, Shown};
 use super::lines::{Lines, PUT_OFF, clean, heading, waits};
 use super::style::{Paint, Style};
 use super::{Explains, human, repeated, short};
@@ -37,6 +38,7 @@ pub(crate) struct Plain<W> {
     explains: Explains,
     style: Style,
     labels: Labels,
+    layers: Layers,
     /// For each step, whether its operation is a RUN.
     runs: Vec<bool>,
     running: BTreeMap<StepId, Running>,
@@ -61,6 +63,7 @@ impl<W: Write> Plain<W> {
             explains,
             style,
             labels: Labels::default(),
+            layers: Layers::default(),
             runs: Vec::new(),
             running: BTreeMap::new(),
             transfers: BTreeMap::new(),
@@ -70,6 +73,19 @@ impl<W: Write> Plain<W> {
 
     /// Shows an event that happened `at` after the beginning.
     pub(crate) fn on(&mut self, event: &ProgressEvent<'_>, at: Duration) {
+        match self.layers.on(event) {
+            Shown::Otherwise => self.on_build(event, at),
+            Shown::Nothing => {}
+            Shown::Line { text, .. } => self.write(&format!("{text}\n")),
+            Shown::Moving { blob, text } => {
+                if self.is_transfer_due("", blob, false, at) {
+                    self.write(&format!("{text}\n"));
+                }
+            }
+        }
+    }
+
+    fn on_build(&mut self, event: &ProgressEvent<'_>, at: Duration) {
         match event {
             ProgressEvent::Began { task } => {
                 self.labels.task_number(task);
@@ -118,6 +134,8 @@ impl<W: Write> Plain<W> {
             }
             // They are shown at the end, by what holds the display.
             ProgressEvent::Noticed { .. } | ProgressEvent::StepMade { .. } => {}
+            // Those are lines of their own.
+            ProgressEvent::ImageMoves { .. } | ProgressEvent::Layer { .. } => {}
             // The screen is lent meanwhile, by what holds the display.
             ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => {}
             ProgressEvent::Named { reference, digest } => {

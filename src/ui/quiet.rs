@@ -9,8 +9,7 @@ use kiln_builder::progress::ProgressEvent;
 
 use super::label::Labels;
 use super::style::Style;
-use super::transcript::Transcript;
-use super::tty::replay;
+use super::transcript::{Transcript, replay};
 
 /// Keeps what steps print, in case they fail.
 #[derive(Debug)]

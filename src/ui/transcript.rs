@@ -1,9 +1,12 @@
 //! The whole output of a step that is still running, in case it fails. What is large lies in a file without a name.
 
 use std::fmt;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 
 use tempfile::SpooledTempFile;
+
+use super::lines::{Lines, clean};
+use super::style::Style;
 
 /// Output that is kept in memory, in bytes; more goes to a file.
 const MEMORY_MAX: usize = 256 * 1024;
@@ -52,6 +55,22 @@ impl Transcript {
 impl fmt::Debug for Transcript {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Transcript").finish_non_exhaustive()
+    }
+}
+
+/// Writes all that a failed step printed.
+pub(crate) fn replay(out: &mut impl Write, mut transcript: Transcript, name: &str, style: Style) {
+    let mut lines = Lines::default();
+    let mut out = BufWriter::new(out);
+    let mut write = |line: &[u8]| {
+        // Nowhere is left to say that the terminal is gone.
+        writeln!(out, "{}", clean(line, style.is_coloured())).ok();
+    };
+    write(format!("output of {name}:").as_bytes());
+    let outcome = transcript.replay(|bytes| lines.push(bytes, &mut write));
+    lines.finish(&mut write);
+    if let Err(error) = outcome {
+        write(format!("(the output could not be read again: {error})").as_bytes());
     }
 }
 

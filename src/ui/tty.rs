@@ -4,7 +4,7 @@
 //! The view is redrawn at most every [`REDRAW_EVERY`], however much a step prints.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use kiln_builder::plan::StepId;
@@ -13,9 +13,10 @@ use kiln_oci::Digest;
 
 use super::frame::{Item, Size, TAIL_LINES, View, fit, frame};
 use super::label::Labels;
+use super::layers::{Layers, Shown};
 use super::lines::{Lines, PUT_OFF, clean, heading, waits};
 use super::style::{Paint, Style};
-use super::transcript::Transcript;
+use super::transcript::{Transcript, replay};
 use super::{Explains, human, repeated, short};
 
 /// Least time between two drawings.
@@ -28,6 +29,7 @@ pub(crate) struct Tty<W> {
     explains: Explains,
     style: Style,
     labels: Labels,
+    layers: Layers,
     view: View,
     steps: BTreeMap<StepId, Output>,
     /// Lines that will scroll up with the next drawing.
@@ -53,6 +55,7 @@ impl<W: Write> Tty<W> {
             explains,
             style,
             labels: Labels::default(),
+            layers: Layers::default(),
             view: View::default(),
             steps: BTreeMap::new(),
             finished: String::new(),
@@ -63,20 +66,37 @@ impl<W: Write> Tty<W> {
 
     /// Takes an event that happened `at` after the beginning, and draws when it is time.
     pub(crate) fn on(&mut self, event: &ProgressEvent<'_>, at: Duration) {
+        match (self.layers.on(event), event) {
+            (Shown::Otherwise, _) => self.on_build(event, at),
+            (Shown::Line { text, is_final: true }, _) => {
+                let columns = (self.size)().columns;
+                self.finished.push_str(&format!("{}\n", fit(&text, columns)));
+            }
+            (_, ProgressEvent::Transfer { blob, done, total, .. }) if self.layers.is_layer(blob) => {
+                // A bar for each layer; that of a whole one is not drawn.
+                self.view.transfers.entry(short(*blob)).or_default().insert(*blob, (*done, *total));
+            }
+            _ => {}
+        }
+        // Not onto a screen that is lent.
+        if !matches!(event, ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed) {
+            self.tick(at);
+        }
+    }
+
+    fn on_build(&mut self, event: &ProgressEvent<'_>, at: Duration) {
         match event {
             ProgressEvent::Began { task } => {
                 let number = self.labels.task_number(task);
                 self.begin(number, heading(task, 200), at);
             }
             ProgressEvent::TaskOutput { task, line } => {
-                let number = self.labels.task_number(task);
-                if let Some(item) = self.view.running.get_mut(&number) {
+                if let Some(item) = self.task(task) {
                     item.partial = clean(line.as_bytes(), false);
                 }
             }
             ProgressEvent::Moved { task, done, total } => {
-                let number = self.labels.task_number(task);
-                if let Some(item) = self.view.running.get_mut(&number) {
+                if let Some(item) = self.task(task) {
                     item.moved = Some((*done, *total));
                 }
             }
@@ -119,17 +139,24 @@ impl<W: Write> Tty<W> {
             }
             ProgressEvent::Transfer { what, blob, done, total } => self.moved(what, *blob, (*done, *total)),
             ProgressEvent::Warning { message } => self.finish_line(Paint::Warning, "warning", message),
-            // They are shown at the end, by what holds the display.
+            // They are shown at the end, by what holds the display; who has borrowed the screen has it; images have lines of
+            // their own.
             ProgressEvent::Noticed { .. }
             | ProgressEvent::StepMade { .. }
-            | ProgressEvent::StepMissed { .. } => {}
-            // The screen is lent meanwhile, by what holds the display.
-            ProgressEvent::ShellOpened { .. } | ProgressEvent::ShellClosed => return,
+            | ProgressEvent::StepMissed { .. }
+            | ProgressEvent::ShellOpened { .. }
+            | ProgressEvent::ShellClosed
+            | ProgressEvent::ImageMoves { .. }
+            | ProgressEvent::Layer { .. } => {}
             ProgressEvent::Named { reference, digest } => {
                 self.finish_line(Paint::Done, "NAMED", &format!("{} {digest}", reference.familiar()));
             }
         }
-        self.tick(at);
+    }
+
+    fn task(&mut self, task: &str) -> Option<&mut Item> {
+        let number = self.labels.task_number(task);
+        self.view.running.get_mut(&number)
     }
 
     fn finished(&mut self, task: &str, took: Duration, detail: &str) {
@@ -233,22 +260,6 @@ impl<W: Write> Tty<W> {
         self.drawn = lines.len();
         // Nowhere is left to say that the terminal is gone, and the build does not depend on it.
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).ok();
-    }
-}
-
-/// Writes all that a failed step printed.
-pub(crate) fn replay(out: &mut impl Write, mut transcript: Transcript, name: &str, style: Style) {
-    let mut lines = Lines::default();
-    let mut out = BufWriter::new(out);
-    let mut write = |line: &[u8]| {
-        // As above: nowhere is left to say it.
-        writeln!(out, "{}", clean(line, style.is_coloured())).ok();
-    };
-    write(format!("output of {name}:").as_bytes());
-    let outcome = transcript.replay(|bytes| lines.push(bytes, &mut write));
-    lines.finish(&mut write);
-    if let Err(error) = outcome {
-        write(format!("(the output could not be read again: {error})").as_bytes());
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The grammar and the defaults are Docker's (`distribution/reference`): the first component is a domain only if it contains
 //! `.` or `:`, is `localhost`, or has an upper-case letter; else the domain is `docker.io`, and a single component there
-//! lies below `library/`.
+//! lies below `library/`. What is wrong is said in Docker's words where it has some, for scripts that look for them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct Reference {
 
 /// A text that is not an image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid reference format: `{text}`: {reason}")]
+#[error("`{text}`: invalid reference format: {reason}")]
 pub struct ReferenceError {
     /// The text as given, with control characters escaped.
     pub text: String,
@@ -113,7 +113,7 @@ impl FromStr for Reference {
 
 fn parse(text: &str) -> Result<Reference, String> {
     if text.is_empty() {
-        return Err("the name is empty".to_owned());
+        return Err("repository name must have at least one component".to_owned());
     }
     let (name, digest) = match text.split_once('@') {
         Some((name, digest)) => {
@@ -129,7 +129,7 @@ fn parse(text: &str) -> Result<Reference, String> {
         check_tag(tag)?;
     }
     if name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err("a repository name cannot be 64 hexadecimal digits: that is an image id".to_owned());
+        return Err(format!("invalid repository name ({name}), cannot specify 64-byte hexadecimal strings"));
     }
     let (registry, repository) = split_domain(name);
     check_domain(&registry)?;
@@ -182,10 +182,10 @@ fn check_domain(domain: &str) -> Result<(), String> {
 
 fn check_repository(repository: &str) -> Result<(), String> {
     if repository.len() > REPOSITORY_LENGTH_MAX {
-        return Err(format!("the repository name is longer than {REPOSITORY_LENGTH_MAX} characters"));
+        return Err(format!("repository name must not be more than {REPOSITORY_LENGTH_MAX} characters"));
     }
     if repository.chars().any(|c| c.is_ascii_uppercase()) {
-        return Err("repository name must be lowercase".to_owned());
+        return Err(format!("repository name ({}) must be lowercase", printable(repository)));
     }
     for component in repository.split('/') {
         check_component(component)?;
@@ -278,10 +278,12 @@ mod tests {
     #[test]
     fn malformed_names_are_refused_with_their_reason() {
         let long = "a/".repeat(200) + "a";
+        let id = "ab".repeat(32);
         for (text, says) in [
-            ("", "empty"),
-            ("UPPER", "lowercase"),
-            ("example.com/UPPER", "lowercase"),
+            ("", "`: invalid reference format: repository name must have at least one component"),
+            ("UPPER", "`UPPER`: invalid reference format: repository name (library/UPPER) must be lowercase"),
+            ("example.com/a/UPPER:1", "format: repository name (a/UPPER) must be lowercase"),
+            (id.as_str(), "), cannot specify 64-byte hexadecimal strings"),
             ("a//b", "empty"),
             ("a b", "' '"),
             ("a\nb", "'\\n'"),
@@ -294,7 +296,7 @@ mod tests {
             ("app@md5:00", "not supported"),
             ("host:99999/app", "port"),
             ("ho_st.x/app", "registry's name"),
-            (long.as_str(), "longer"),
+            (long.as_str(), "repository name must not be more than 255 characters"),
         ] {
             let error = text.parse::<Reference>().expect_err(text);
             assert!(error.to_string().contains(says), "{text:?}: {error}");

@@ -11,6 +11,7 @@ use crate::export::ExportError;
 use crate::layers::LayerError;
 use crate::lower::ChangeError;
 use crate::remote::RemoteError;
+use crate::source::http::HttpError;
 use crate::source::image::ImageError;
 use crate::source::layout::LayoutError;
 
@@ -44,7 +45,7 @@ pub enum CatalogError {
         available: String,
     },
     /// An image to be removed by its id has several names.
-    #[error("image `{image}` has several names: {}; remove them by name, or force it", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))]
+    #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories: {}", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))]
     Conflict {
         /// What was asked for.
         image: String,
@@ -171,6 +172,9 @@ pub enum CatalogError {
     /// An archive of files cannot be read.
     #[error("cannot import the archive")]
     Import(#[from] ArchiveError),
+    /// An archive of the web cannot be had.
+    #[error(transparent)]
+    Web(Box<HttpError>),
     /// A name that could be stored, and never unpacked.
     #[error(transparent)]
     Name(#[from] CopyError),
@@ -209,6 +213,12 @@ impl From<RemoteError> for CatalogError {
 impl From<ImageError> for CatalogError {
     fn from(error: ImageError) -> Self {
         Self::Image(Box::new(error))
+    }
+}
+
+impl From<HttpError> for CatalogError {
+    fn from(error: HttpError) -> Self {
+        Self::Web(Box::new(error))
     }
 }
 

@@ -152,6 +152,19 @@ pub(super) fn choose_all(store: &Store, descriptor: &Descriptor) -> Result<Vec<C
     Ok(images)
 }
 
+/// Returns what stands for the image of one platform, where one is named, else for all of them.
+pub(super) fn of_platform(
+    store: &Store,
+    text: &str,
+    descriptor: Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Descriptor, CatalogError> {
+    match platform {
+        None => Ok(descriptor),
+        Some(platform) => Ok(choose(store, text, &descriptor, Some(platform))?.image.descriptor),
+    }
+}
+
 impl Chosen {
     /// Returns the platform it is for.
     pub(crate) fn platform(&self) -> Platform {

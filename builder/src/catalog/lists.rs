@@ -9,7 +9,7 @@ use kiln_oci::{Descriptor, Digest, Document, Index, MediaType, Platform, Referen
 use kiln_store::StoreError;
 
 use super::find::{choose_all, locate};
-use super::{CatalogError, Removed, assign, remove};
+use super::{CatalogError, Layers, Removed, assign, remove};
 use crate::blobs;
 use crate::export::{self, Pushed, document};
 use crate::lanes::blocking;
@@ -182,7 +182,7 @@ pub async fn push_list(
 /// [`CatalogError::NoList`], or what the store says.
 pub fn remove_list(workshop: &Workshop, name: &Reference) -> Result<Vec<Removed>, CatalogError> {
     list(workshop, name)?;
-    remove(workshop, &name.or_latest().familiar(), false)
+    remove(workshop, &name.or_latest().familiar(), false, Layers::Go)
 }
 
 fn list(workshop: &Workshop, name: &Reference) -> Result<Index, CatalogError> {

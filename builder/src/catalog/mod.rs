@@ -23,17 +23,23 @@ pub use contents::{ContentError, FoundFile, find_files};
 mod import;
 pub use import::{ImportRequest, import};
 
+mod download;
+pub use download::{Download, download};
+
 mod load;
 pub use load::{Loaded, load};
 
 mod save;
-pub use save::{ArchiveKind, save};
+pub use save::{ArchiveKind, Selection, save};
 
 mod compare;
 pub use compare::{Compared, Comparison, FieldDifference, LayerRow, compare};
 
+mod prune;
+pub use prune::{Candidate, Pruned, prune};
+
 mod remove;
-pub use remove::{Removed, needs, remove};
+pub use remove::{Layers, Removed, needs, remove};
 
 mod in_use;
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | a name, and the image has others | the name goes |
 //! | its last name | the name goes, and names by digest of the same repository; the image goes |
-//! | an id, and it has one name or none | as with its last name |
-//! | an id, and it has several names | an error; with force all names and the image go |
+//! | an id, and its names are one tag at most, and digests of the same repository | as with its last name |
+//! | an id, and it has other names | an error; with force all names and the image go |
 //!
 //! What containers use is refused first (`in_use`). Blobs go when neither another image, nor a container, nor a record of the
 //! cache needs them.
@@ -23,6 +23,15 @@ use super::in_use::refuse_in_use;
 use crate::source::image;
 use crate::workshop::Workshop;
 
+/// What becomes of layers that nothing needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// They go with the image.
+    Go,
+    /// They stay until somebody collects what nothing needs.
+    Stay,
+}
+
 /// What went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
@@ -37,9 +46,14 @@ pub enum Removed {
 /// # Errors
 /// [`CatalogError::NotFound`], [`CatalogError::Ambiguous`], [`CatalogError::Conflict`], [`CatalogError::ReferenceInUse`],
 /// [`CatalogError::ImageInUse`], or what the store says.
-pub fn remove(workshop: &Workshop, image: &str, force: bool) -> Result<Vec<Removed>, CatalogError> {
+pub fn remove(
+    workshop: &Workshop,
+    image: &str,
+    force: bool,
+    layers: Layers,
+) -> Result<Vec<Removed>, CatalogError> {
     let located = locate(&workshop.store, image)?;
-    if located.name.is_none() && !force && tagged(&located.names) > 1 {
+    if located.name.is_none() && !force && !is_of_one_name(&located.names) {
         return Err(CatalogError::Conflict { image: image.to_owned(), names: located.names });
     }
     let digest = located.descriptor.digest;
@@ -52,7 +66,9 @@ pub fn remove(workshop: &Workshop, image: &str, force: bool) -> Result<Vec<Remov
         image::forget(workshop, name)?;
     }
     let is_gone = !workshop.store.names().list()?.iter().any(|image| image.descriptor.digest == digest);
-    if is_gone {
+    if is_gone && layers == Layers::Stay {
+        removed.push(Removed::Deleted(id));
+    } else if is_gone {
         let report = gc::gc(&workshop.store, &gc::Policy::default(), &needs)?;
         removed.push(Removed::Deleted(id));
         // What cannot be read is gone all the same; only its layers are not told.
@@ -92,12 +108,15 @@ fn untag(workshop: &Workshop, located: &Located) -> Result<Vec<Reference>, Catal
     })?)
 }
 
-fn tagged(names: &[Reference]) -> usize {
-    names.iter().filter(|name| name.tag().is_some()).count()
+/// Whether names are one tag at most, and digests of the same repository: what Docker takes for one name.
+fn is_of_one_name(names: &[Reference]) -> bool {
+    let tagged = names.iter().filter(|name| name.tag().is_some()).count();
+    let repositories: BTreeSet<String> = names.iter().map(Reference::familiar_name).collect();
+    tagged <= 1 && repositories.len() <= 1
 }
 
 /// Returns the id that is told when an image went.
-fn config_of(blobs: &Blobs, descriptor: &Descriptor) -> Digest {
+pub(super) fn config_of(blobs: &Blobs, descriptor: &Descriptor) -> Digest {
     let manifest = descriptor.media_type.is_manifest().then(|| read::<Manifest>(blobs, &descriptor.digest));
     match manifest {
         Some(Ok(Some(manifest))) => manifest.config.digest,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use kiln_oci::{Digest, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, Platform, Reference};
 
 use super::find::locate;
 use super::{CatalogError, assign};
-use crate::blobs;
+use crate::blobs::{FetchError, fetch};
 use crate::export::{self, Pushed};
 use crate::lanes::blocking;
-use crate::progress::Progress;
+use crate::progress::{Direction, LayerStage, Progress, ProgressEvent};
 use crate::source::image::{self, Freshness, ImageError, Wanted};
 use crate::workshop::Workshop;
 
@@ -34,17 +34,46 @@ pub async fn pull(
     progress: &Arc<dyn Progress>,
 ) -> Result<Pulled, CatalogError> {
     let name = name.or_latest();
+    progress.on(&ProgressEvent::ImageMoves { reference: &name, direction: Direction::Pull });
     let platform = platform.cloned().unwrap_or_else(Platform::host);
     let wanted = Wanted { platform: &platform, any: false };
     let found = image::find(workshop, &name, wanted, Freshness::Pull, progress).await?;
     let layers = found.layers(&name.familiar())?;
-    let fetches = layers.iter().filter(|layer| !layer.blob.media_type.is_foreign());
-    let fetches = fetches.map(|layer| blobs::fetch(workshop, &layer.blob, progress));
-    futures_util::future::try_join_all(fetches).await.map_err(ImageError::from)?;
+    let mut blobs: Vec<&Descriptor> = Vec::new();
+    for blob in layers.iter().map(|layer| &layer.blob).filter(|blob| !blob.media_type.is_foreign()) {
+        // Some images have a layer twice.
+        if !blobs.iter().any(|other| other.digest == blob.digest) {
+            blobs.push(blob);
+        }
+    }
+    let fetches = blobs.iter().map(|blob| pull_layer(workshop, blob, progress));
+    let fetched = futures_util::future::try_join_all(fetches).await.map_err(ImageError::from)?;
     let digest = found.top.digest;
+    // Of a tag and a digest the digest decides; what the tag means elsewhere is nothing that was asked for.
+    let name = name.digest().map_or_else(|| name.clone(), |exact| name.with_digest(exact));
     let own = Arc::clone(workshop);
     let previous = blocking(move || assign(&own.store, &name, &found.top)).await?;
+    for (blob, _) in blobs.iter().zip(fetched).filter(|(_, is_new)| *is_new) {
+        progress.on(&ProgressEvent::Layer { blob: blob.digest, stage: LayerStage::Pulled });
+    }
     Ok(Pulled { digest, is_new: previous.is_none_or(|previous| previous.digest != digest) })
+}
+
+/// Brings a layer here; returns whether it was not here before.
+async fn pull_layer(
+    workshop: &Workshop,
+    blob: &Descriptor,
+    progress: &Arc<dyn Progress>,
+) -> Result<bool, FetchError> {
+    let tell = |stage| progress.on(&ProgressEvent::Layer { blob: blob.digest, stage });
+    if workshop.store.blobs().hold(&blob.digest)? {
+        tell(LayerStage::Exists);
+        return Ok(false);
+    }
+    tell(LayerStage::Pulling);
+    fetch(workshop, blob, progress).await?;
+    tell(LayerStage::Downloaded);
+    Ok(true)
 }
 
 /// Pushes the image that has this name here to where the name says.
@@ -59,5 +88,6 @@ pub async fn push(
     let name = name.or_latest();
     let (own, text) = (Arc::clone(workshop), name.familiar());
     let located = blocking(move || locate(&own.store, &text)).await?;
+    progress.on(&ProgressEvent::ImageMoves { reference: &name, direction: Direction::Push });
     Ok(export::push(workshop, &located.descriptor, &name, progress).await?)
 }

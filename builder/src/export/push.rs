@@ -14,7 +14,7 @@ use super::whole::{Whole, gather};
 use crate::blobs;
 use crate::far::{push_blob, sink};
 use crate::lanes::blocking;
-use crate::progress::{Progress, ProgressEvent};
+use crate::progress::{LayerStage, Progress, ProgressEvent};
 use crate::workshop::Workshop;
 
 /// What was pushed.
@@ -44,7 +44,7 @@ pub async fn push(
     }
     let pusher = Pusher { workshop, name, progress };
     let layers = whole.layers.values().filter(|layer| !layer.media_type.is_foreign());
-    futures_util::future::try_join_all(layers.map(|layer| pusher.blob(layer))).await?;
+    futures_util::future::try_join_all(layers.map(|layer| pusher.layer(layer))).await?;
     futures_util::future::try_join_all(whole.configs.values().map(|config| pusher.blob(config))).await?;
     pusher.documents(&whole).await?;
     let digests: Vec<Digest> = whole.blobs().into_keys().collect();
@@ -59,30 +59,53 @@ struct Pusher<'a> {
     progress: &'a Arc<dyn Progress>,
 }
 
+/// How a blob came to be in the repository.
+enum Arrival {
+    /// It was there.
+    Before,
+    /// It was mounted from this repository.
+    Mounted(String),
+    /// It was sent.
+    Sent,
+}
+
 impl Pusher<'_> {
-    async fn blob(&self, blob: &Descriptor) -> Result<(), ExportError> {
+    /// Pushes a layer, and tells how it came there.
+    async fn layer(&self, layer: &Descriptor) -> Result<(), ExportError> {
+        let tell = |stage| self.progress.on(&ProgressEvent::Layer { blob: layer.digest, stage });
+        tell(LayerStage::Pushing);
+        match self.blob(layer).await? {
+            Arrival::Before => tell(LayerStage::ExistsThere),
+            Arrival::Mounted(from) => tell(LayerStage::Mounted { from: &from }),
+            Arrival::Sent => tell(LayerStage::Pushed),
+        }
+        Ok(())
+    }
+
+    async fn blob(&self, blob: &Descriptor) -> Result<Arrival, ExportError> {
         let workshop = self.workshop;
-        if workshop.lanes.net(self.is_there(blob)).await? {
+        if let Some(arrival) = workshop.lanes.net(self.without_sending(blob)).await? {
             self.progress.on(&ProgressEvent::Transfer {
                 what: &format!("pushing {}", self.name.familiar_name()),
                 blob: blob.digest,
                 done: blob.size,
                 total: blob.size,
             });
-            return Ok(());
+            return Ok(arrival);
         }
         // Takes a transfer of its own, so it must not hold one.
         blobs::fetch(workshop, blob, self.progress).await?;
         let sink = sink(&self.name.familiar_name(), blob.digest, self.progress);
         let upload = push_blob(workshop, self.name, blob, sink);
-        workshop.lanes.net(upload).await.map_err(|error| self.failed(error))
+        workshop.lanes.net(upload).await.map_err(|error| self.failed(error))?;
+        Ok(Arrival::Sent)
     }
 
-    /// Whether the repository has a blob, perhaps after mounting it.
-    async fn is_there(&self, blob: &Descriptor) -> Result<bool, ExportError> {
+    /// Returns how the repository has a blob, perhaps after mounting it; `None` when it must be sent.
+    async fn without_sending(&self, blob: &Descriptor) -> Result<Option<Arrival>, ExportError> {
         let registry = &self.workshop.registry;
         if registry.blob_exists(self.name, &blob.digest).await.map_err(|error| self.failed(error))? {
-            return Ok(true);
+            return Ok(Some(Arrival::Before));
         }
         for origin in blobs::mountable(&self.workshop.store, &blob.digest) {
             let is_other =
@@ -91,14 +114,14 @@ impl Pusher<'_> {
                 continue;
             }
             match registry.mount(self.name, &blob.digest, origin.repository()).await {
-                Ok(true) => return Ok(true),
+                Ok(true) => return Ok(Some(Arrival::Mounted(origin.repository().to_owned()))),
                 Ok(false) => {}
                 // Perhaps this user may not read there any more; then the blob goes the long way.
                 Err(error) if error.is_unauthorized() => {}
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn documents(&self, whole: &Whole) -> Result<(), ExportError> {

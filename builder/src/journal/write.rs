@@ -206,6 +206,9 @@ impl Writing {
             | ProgressEvent::StepRepeated { .. }
             // The plan that follows says so.
             | ProgressEvent::StepPutOff { .. }
+            // Its transfers say it.
+            | ProgressEvent::ImageMoves { .. }
+            | ProgressEvent::Layer { .. }
             | ProgressEvent::Named { .. } => return,
         };
         self.add(entry, at);

@@ -1,6 +1,6 @@
 //! Archives and layouts go out and come back the same, and others read them.
 
-use kiln_builder::catalog::{self, ArchiveKind, ArchiveSource, Loaded};
+use kiln_builder::catalog::{self, ArchiveKind, ArchiveSource, Loaded, Selection};
 use kiln_builder::export::{NamedDescriptor, write_oci_directory};
 use kiln_builder::request::Destination;
 
@@ -10,7 +10,8 @@ async fn save(space: &Space, images: &[&str], kind: ArchiveKind, file: &str) -> 
     let path = space.path(file);
     let images: Vec<String> = images.iter().map(|&image| image.to_owned()).collect();
     let destination = Destination::Path(path.clone());
-    catalog::save(&space.open(), &images, kind, &destination, &silent()).await.unwrap();
+    let selection = Selection { images: &images, platform: None };
+    catalog::save(&space.open(), selection, kind, &destination, &silent()).await.unwrap();
     path
 }
 
@@ -23,7 +24,7 @@ async fn what_is_saved_loads_elsewhere_with_the_same_digests_names_and_bytes() {
         let images = ["app:1", "localhost:5000/team/other:2"];
         let archive = save(&one, &images, kind, "images.tar").await;
         let two = Space::new();
-        let loaded = catalog::load(&two.open(), ArchiveSource::File(&archive)).await.unwrap();
+        let loaded = catalog::load(&two.open(), ArchiveSource::File(&archive), None).await.unwrap();
         assert_eq!(loaded, images.map(|image| Loaded::Name(reference(image))));
         assert_eq!(catalog::inspect(&two.open(), "app:1", None).unwrap().id, id);
         let rows = catalog::list(&one.open()).unwrap();
@@ -44,7 +45,7 @@ async fn archives_load_however_they_are_compressed() {
         }
         let two = Space::new();
         let packed = one.path(&format!("image.tar.{suffix}"));
-        let loaded = catalog::load(&two.open(), ArchiveSource::File(&packed)).await.unwrap();
+        let loaded = catalog::load(&two.open(), ArchiveSource::File(&packed), None).await.unwrap();
         assert_eq!(loaded, [Loaded::Id(id)], "{program}");
     }
 }
@@ -61,7 +62,7 @@ async fn a_layout_in_a_directory_takes_more_images_and_loads() {
         write_oci_directory(&workshop, &[named], &layout, &silent()).await.unwrap();
     }
     let two = Space::new();
-    let loaded = catalog::load(&two.open(), ArchiveSource::File(&layout)).await.unwrap();
+    let loaded = catalog::load(&two.open(), ArchiveSource::File(&layout), None).await.unwrap();
     assert_eq!(loaded, ["app:2", "app:1"].map(|name| Loaded::Name(reference(name))));
     let id = |space: &Space| catalog::inspect(&space.open(), "app:1", None).unwrap().id;
     assert_eq!(id(&one), id(&two));
@@ -85,7 +86,7 @@ async fn others_read_the_archives() {
     let target = format!("docker-archive:{}:app:1", text(&copied));
     run("skopeo", &["--insecure-policy", "copy", &format!("oci-archive:{}:1", text(&oci)), &target]);
     let two = Space::new();
-    let loaded = catalog::load(&two.open(), ArchiveSource::File(&copied)).await.unwrap();
+    let loaded = catalog::load(&two.open(), ArchiveSource::File(&copied), None).await.unwrap();
     assert_eq!(loaded, [Loaded::Name(reference("app:1"))]);
     let kept = |space: &Space| catalog::inspect(&space.open(), "app:1", None).unwrap().config.rootfs;
     assert_eq!(kept(&two), kept(&space));
@@ -109,7 +110,14 @@ async fn an_archive_that_cannot_be_finished_leaves_nothing() {
     std::fs::create_dir(space.path("out")).unwrap();
     let destination = Destination::Path(space.path("out/image.tar"));
     let images = ["app:1".to_owned()];
-    let saved = catalog::save(&workshop, &images, ArchiveKind::Oci, &destination, &silent()).await;
+    let saved = catalog::save(
+        &workshop,
+        Selection { images: &images, platform: None },
+        ArchiveKind::Oci,
+        &destination,
+        &silent(),
+    )
+    .await;
     assert!(crate::support::described(&saved.unwrap_err()).contains("cannot read blob"));
     assert_eq!(std::fs::read_dir(space.path("out")).unwrap().count(), 0);
 }

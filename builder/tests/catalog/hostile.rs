@@ -50,7 +50,7 @@ async fn load(archive: &[u8]) -> (Space, Result<usize, String>) {
     let space = Space::new();
     let path = space.path("image.tar");
     std::fs::write(&path, archive).unwrap();
-    let loaded = catalog::load(&space.open(), ArchiveSource::File(&path)).await;
+    let loaded = catalog::load(&space.open(), ArchiveSource::File(&path), None).await;
     (space, loaded.map(|loaded| loaded.len()).map_err(|error| described(&error)))
 }
 

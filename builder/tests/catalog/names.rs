@@ -1,6 +1,6 @@
 //! Names, ids, and the rules by which they go.
 
-use kiln_builder::catalog::{self, CatalogError, Removed};
+use kiln_builder::catalog::{self, CatalogError, Layers, Removed};
 use kiln_oci::Reference;
 
 use crate::support::{Space, reference, root_tar};
@@ -35,7 +35,7 @@ async fn names_and_images_are_removed_as_docker_removes_them() {
             "OTHER" => other.to_string(),
             name => name.to_owned(),
         };
-        let shown = match catalog::remove(&space.open(), &image, force) {
+        let shown = match catalog::remove(&space.open(), &image, force, Layers::Go) {
             Ok(removed) => removed
                 .iter()
                 .map(|row| match row {
@@ -57,7 +57,7 @@ async fn the_blobs_of_a_removed_image_go_and_those_of_others_stay() {
     let space = Space::new();
     space.import(&root_tar("app"), Some("app:1")).await;
     space.import(&root_tar("other"), Some("other:1")).await;
-    let removed = catalog::remove(&space.open(), "app:1", false).unwrap();
+    let removed = catalog::remove(&space.open(), "app:1", false, Layers::Go).unwrap();
     assert!(removed.iter().filter(|row| matches!(row, Removed::Deleted(_))).count() > 1, "{removed:?}");
     let workshop = space.open();
     for row in &removed {
@@ -68,6 +68,36 @@ async fn the_blobs_of_a_removed_image_go_and_those_of_others_stay() {
     let left = workshop.store.blobs().list().unwrap();
     assert_eq!(left.len(), 3, "manifest, configuration and layer of the other image");
     catalog::inspect(&workshop, "other:1", None).unwrap();
+}
+
+#[tokio::test]
+async fn layers_that_are_left_stay_until_somebody_collects_them() {
+    let space = Space::new();
+    let id = space.import(&root_tar("app"), Some("app:1")).await;
+    let workshop = space.open();
+    let removed = catalog::remove(&workshop, "app:1", false, Layers::Stay).unwrap();
+    assert_eq!(removed, [Removed::Untagged(reference("app:1")), Removed::Deleted(id)]);
+    assert_eq!((names(&space), workshop.store.blobs().list().unwrap().len()), (Vec::new(), 3));
+}
+
+#[tokio::test]
+async fn what_a_rule_means_goes_at_once_with_what_only_that_needs() {
+    let space = Space::new();
+    space.import(&root_tar("old"), Some("app:1")).await;
+    let kept = space.import(&root_tar("new"), Some("app:1")).await;
+    let two = space.import(&root_tar("two"), Some("two:1")).await;
+    catalog::tag(&space.open(), "two:1", &reference("two:2")).unwrap();
+    let dangling = catalog::prune(&space.open(), &|image| image.names.is_empty()).unwrap();
+    assert_eq!(names(&space), ["app:1", "two:1", "two:2"]);
+    assert_eq!(dangling.removed.len(), 2, "image and layer: {dangling:?}");
+    assert!(dangling.reclaimed_bytes > 0);
+    assert_eq!(catalog::inspect(&space.open(), "app:1", None).unwrap().id, kept);
+    let nothing = catalog::prune(&space.open(), &|_| false).unwrap();
+    assert_eq!((nothing.removed, nothing.reclaimed_bytes), (Vec::new(), 0));
+    let pruned = catalog::prune(&space.open(), &|image| image.names.contains(&reference("two:1"))).unwrap();
+    let expected = ["two:1", "two:2"].map(|name| Removed::Untagged(reference(name)));
+    assert_eq!(pruned.removed[..2], expected);
+    assert_eq!((&pruned.removed[2], names(&space)), (&Removed::Deleted(two), vec!["app:1".to_owned()]));
 }
 
 #[tokio::test]

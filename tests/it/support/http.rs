@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
 /// What a client asked.
@@ -34,12 +34,14 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     /// Sends only so many bytes of the body and hangs up.
     pub(crate) cut_after: Option<usize>,
+    /// Sends so many bytes of the body, and the others when somebody else waits there, too.
+    pub(crate) held_at: Option<(usize, Arc<Barrier>)>,
 }
 
 impl Response {
     /// Returns an answer with a body.
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), cut_after: None }
+        Self { status, headers: Vec::new(), body: body.into(), cut_after: None, held_at: None }
     }
 
     /// Adds a header.
@@ -124,9 +126,15 @@ fn serve(stream: &TcpStream, handler: &Handler, log: &Mutex<Vec<String>>) -> std
     let mut stream = stream;
     stream.write_all(head.as_bytes())?;
     if request.method != "HEAD" {
-        stream.write_all(
-            &response.body[..response.cut_after.unwrap_or(response.body.len()).min(response.body.len())],
-        )?;
+        let length = response.body.len();
+        let mut body = &response.body[..response.cut_after.unwrap_or(length).min(length)];
+        if let Some((at, barrier)) = &response.held_at {
+            let (first, rest) = body.split_at(*at);
+            stream.write_all(first)?;
+            barrier.wait();
+            body = rest;
+        }
+        stream.write_all(body)?;
     }
     stream.flush()
 }

@@ -73,6 +73,14 @@ impl Served {
         self.manifests.insert(format!("{repository} {tag}"), document);
     }
 
+    /// Returns the digest of a layer's blob, counted from the base, of an image that has a name.
+    pub(crate) fn blob_of(&self, name: &str, layer: usize) -> String {
+        let (repository, tag) = name.rsplit_once(':').unwrap();
+        let (_, bytes) = &self.manifests[&format!("{repository} {tag}")];
+        let manifest: Value = serde_json::from_slice(bytes).unwrap();
+        manifest["layers"][layer]["digest"].as_str().unwrap().to_owned()
+    }
+
     fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = format!("sha256:{}", sha256::of(&bytes));
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});

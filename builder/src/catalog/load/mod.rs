@@ -19,9 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::ArchivePath;
-use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Reference, layout};
+use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Platform, Reference, layout};
 
-use super::find::id_of;
+use super::find::{id_of, of_platform};
 use super::input::Input;
 use super::{ArchiveSource, CatalogError, assign};
 use crate::export::{gather_present, layers_of};
@@ -41,16 +41,24 @@ pub enum Loaded {
     Id(Digest),
 }
 
-/// Loads the images of an archive, compressed or not, or of the OCI layout in a directory.
+/// Loads the images of an archive, compressed or not, or of the OCI layout in a directory. Of images for several platforms
+/// only the one named comes, where one is.
 ///
 /// # Errors
 /// [`CatalogError`]: what is wrong with the archive, or cannot be written. Images that were listed before the damaged one
 /// are loaded.
-pub async fn load(workshop: &Arc<Workshop>, source: ArchiveSource<'_>) -> Result<Vec<Loaded>, CatalogError> {
-    let (own, input) = (Arc::clone(workshop), Input::from(source));
-    blocking(move || match &input {
-        Input::File(path) if path.is_dir() => load_directory(&own, path),
-        _ => load_archive(&own, input.open()?, &input),
+pub async fn load(
+    workshop: &Arc<Workshop>,
+    source: ArchiveSource<'_>,
+    platform: Option<&Platform>,
+) -> Result<Vec<Loaded>, CatalogError> {
+    let (own, input, platform) = (Arc::clone(workshop), Input::from(source), platform.cloned());
+    blocking(move || {
+        let candidates = match &input {
+            Input::File(path) if path.is_dir() => load_directory(&own, path)?,
+            _ => load_archive(&own, input.open()?, &input)?,
+        };
+        accept_all(&own, candidates, platform.as_ref())
     })
     .await
 }
@@ -62,41 +70,40 @@ struct Candidate {
     names: Vec<Reference>,
 }
 
-fn load_directory(workshop: &Workshop, path: &Path) -> Result<Vec<Loaded>, CatalogError> {
+fn load_directory(workshop: &Workshop, path: &Path) -> Result<Vec<Candidate>, CatalogError> {
     let bytes = directory::read_index(path)?;
     let candidates = listed(&bytes)?;
     for candidate in &candidates {
         directory::copy(&workshop.store, path, &candidate.descriptor)?;
     }
-    accept_all(workshop, candidates)
+    Ok(candidates)
 }
 
 fn load_archive(
     workshop: &Workshop,
     file: impl io::Read + Send,
     input: &Input,
-) -> Result<Vec<Loaded>, CatalogError> {
+) -> Result<Vec<Candidate>, CatalogError> {
     let read = |source| CatalogError::Read { what: input.to_string(), source };
     let contents = archive::read(&workshop.store, file, &read)?;
     let tags = match contents.document("manifest.json") {
         Some(bytes) => docker::entries(bytes)?,
         None => Vec::new(),
     };
-    let candidates = match contents.document(layout::INDEX_FILE) {
+    match contents.document(layout::INDEX_FILE) {
         Some(bytes) => {
             let mut candidates = listed(bytes)?;
             for candidate in candidates.iter_mut().filter(|candidate| candidate.names.is_empty()) {
                 candidate.names = docker::names_of(&workshop.store, &candidate.descriptor, &tags)?;
             }
-            candidates
+            Ok(candidates)
         }
-        None if !tags.is_empty() => docker::candidates(&workshop.store, &contents, &tags)?,
+        None if !tags.is_empty() => docker::candidates(&workshop.store, &contents, &tags),
         None => {
             let reason = "it has neither `index.json` nor `manifest.json`".to_owned();
-            return Err(CatalogError::NotImages { reason });
+            Err(CatalogError::NotImages { reason })
         }
-    };
-    accept_all(workshop, candidates)
+    }
 }
 
 /// Returns the images that a layout's `index.json` lists, each once, with its names.
@@ -139,12 +146,19 @@ fn check_count(count: usize) -> Result<(), CatalogError> {
     Ok(())
 }
 
-fn accept_all(workshop: &Workshop, candidates: Vec<Candidate>) -> Result<Vec<Loaded>, CatalogError> {
+fn accept_all(
+    workshop: &Workshop,
+    candidates: Vec<Candidate>,
+    platform: Option<&Platform>,
+) -> Result<Vec<Loaded>, CatalogError> {
     if candidates.is_empty() {
         return Err(CatalogError::NotImages { reason: "it lists no image".to_owned() });
     }
     let mut loaded = Vec::new();
-    for candidate in candidates {
+    for Candidate { descriptor, names } in candidates {
+        let shown = names.first().map_or_else(|| descriptor.digest.to_string(), Reference::familiar);
+        let descriptor = of_platform(&workshop.store, &shown, descriptor, platform)?;
+        let candidate = Candidate { descriptor, names };
         loaded.extend(accept(workshop, candidate)?);
     }
     Ok(loaded)

@@ -1,0 +1,64 @@
+//! Images and archives under way: what a terminal shows of them, and archives of the web.
+
+use std::sync::{Arc, Barrier};
+
+use serde_json::json;
+
+use crate::support::busybox::archive_of;
+use crate::support::http::{HttpServer, Response};
+use crate::support::served::{Served, mirror_config};
+use crate::support::terminal::Terminal;
+use crate::support::{TestSpace, peers, requires};
+
+#[test]
+fn a_pull_on_a_terminal_has_a_bar_for_a_layer_under_way_and_a_line_for_one_that_has_come() {
+    requires!("setsid");
+    let space = TestSpace::new();
+    let mut served = Served::default();
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {}});
+    served.add_archives("library/app:latest", config, &[archive_of("a", b"a"), archive_of("b", b"b")]);
+    let held = served.blob_of("library/app:latest", 1);
+    let (barrier, path) = (Arc::new(Barrier::new(2)), format!("/v2/library/app/blobs/{held}"));
+    let at_server = Arc::clone(&barrier);
+    let server = HttpServer::start(move |request| {
+        let mut response = served.answer(request);
+        if request.path == path {
+            response.held_at = Some((response.body.len() / 2, Arc::clone(&at_server)));
+        }
+        response
+    });
+    space.config(&mirror_config(&server.host()));
+    let mut terminal = Terminal::start(space.kiln(["pull", "app"]));
+    terminal.shows("Using default tag: latest");
+    terminal.shows("latest: Pulling from library/app");
+    let short = &held["sha256:".len()..][..12];
+    terminal.shows(&format!("> {short} [#########"));
+    terminal.shows("..........]");
+    barrier.wait();
+    terminal.shows(&format!("{short}: Pull complete"));
+    terminal.shows("Status: Downloaded newer image for app:latest");
+    terminal.shows("docker.io/library/app:latest");
+    let (status, screen) = terminal.end();
+    assert!(status.success() && !screen.contains("Pulling fs layer"), "{screen}");
+}
+
+#[test]
+fn an_archive_of_the_web_is_imported_and_the_history_says_from_where() {
+    let space = TestSpace::new();
+    let archive = archive_of("etc/name", b"web\n");
+    let whole = archive.clone();
+    let server = HttpServer::start(move |request| match request.path.as_str() {
+        "/root.tar" => Response::new(200, whole.clone()),
+        _ => Response::new(404, "not here"),
+    });
+    let url = format!("{}/root.tar", server.url());
+    let id = space.kiln(["import", &url, "web:1"]).run().success().text();
+    let same = space.kiln(["import", "-m", &format!("Imported from {url}"), "-", "same:1"]);
+    assert_eq!(same.stdin(archive).run().success().text(), id, "the road does not show in the image");
+    let history = space.kiln(["history", "--no-trunc", "web:1"]).run().success().text();
+    assert!(history.contains(&format!("Imported from {url}")), "{history}");
+    let missing = format!("{}/missing.tar", server.url());
+    space.kiln(["import", &missing]).run().fails_with(1).says(&["missing.tar", "404"]);
+    let leftovers = peers::run("find", [space.store().join("scratch")]);
+    assert!(!leftovers.contains("archive"), "{leftovers}");
+}

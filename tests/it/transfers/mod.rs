@@ -2,6 +2,7 @@
 
 mod exchange;
 mod proxy;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -247,6 +247,11 @@ fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
                 .to_owned(),
         );
     }
+    if let kiln_registry::Error::OnlyMirror { .. } = error {
+        let hint =
+            "if the name is right, the registry itself has to be reached; a proxy is taken from HTTPS_PROXY";
+        return Some(hint.to_owned());
+    }
     let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
         registries without TLS";
     error.is_unreachable().then(|| hint.to_owned())

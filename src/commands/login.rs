@@ -19,6 +19,10 @@ const ANSWER_SIZE_MAX: u64 = 64 * 1024;
 /// Tries credentials, and keeps them.
 pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failure> {
     let registry = registry(args.registry.as_deref())?;
+    let names_nobody = args.username.is_none() && args.password.is_none();
+    if names_nobody && are_kept_accepted(&registry, &context).await? {
+        return print("Login Succeeded\n");
+    }
     let username = match &args.username {
         Some(name) => name.clone(),
         None => ask("Username: ", Echo::On)?,
@@ -42,6 +46,23 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
     let kept = credentials.store(&registry, &credential).await.map_err(|error| failed(&error))?;
     show_text(&remarks(&registry, outcome, &kept));
     print("Login Succeeded\n")
+}
+
+/// Tries the credentials that are kept already, as Docker does where the command line names nobody. False where there are none, or
+/// none that are good.
+async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Failure> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Kind::Failed, error);
+    let kept = Credentials::new(credential_files(&context.settings)).find(registry, "").await;
+    let Some(credential) = kept.map_err(|error| failed(&error))? else { return Ok(false) };
+    show_text("Authenticating with existing credentials...\n");
+    match Client::new(client_config(&context.settings)).check_login(registry, credential).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_unauthorized() => {
+            show_text("Stored credentials invalid or expired\n");
+            Ok(false)
+        }
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// Forgets credentials.

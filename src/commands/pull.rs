@@ -5,7 +5,8 @@ use kiln_oci::Reference;
 use std::sync::Arc;
 
 use super::{
-    Context, all_tags, interrupt, name, platform, print, say_default_tag, transfer_display, with_display,
+    Context, all_tags, interrupt, name, platform, print, say_default_tag, transfer_display,
+    with_display_abandoning,
 };
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Kind};
@@ -29,7 +30,7 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
         let pulled = pull(&workshop, &name, platform.as_ref(), &progress).await;
         pulled.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let pulled = with_display(&display, &interrupt, work).await?;
+    let pulled = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     let outcome = if args.quiet { String::new() } else { render(&name, &pulled) };
     print(&format!("{outcome}{name}\n"))

@@ -4,7 +4,9 @@ use kiln_builder::progress::Progress;
 use kiln_oci::Reference;
 use std::sync::Arc;
 
-use super::{Context, all_tags, interrupt, name, print, say_default_tag, transfer_display, with_display};
+use super::{
+    Context, all_tags, interrupt, name, print, say_default_tag, transfer_display, with_display_abandoning,
+};
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
 use kiln_builder::catalog::push;
@@ -30,7 +32,7 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
         let pushed = push(&workshop, &name, &progress).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let pushed = with_display(&display, &interrupt, work).await?;
+    let pushed = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     if args.quiet {
         return print(&format!("{name}\n"));

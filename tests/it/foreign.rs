@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::support::busybox::archive_of;
 use crate::support::http::{HttpServer, Request, Response};
 use crate::support::image::check_blobs;
 use crate::support::{TestSpace, busybox, requires, sha256, validator};
 
 const FOREIGN_TYPE: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 const MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const INDEX_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -32,14 +34,23 @@ fn foreign_layer() -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// A registry that has `app:1` without its foreign layer, and takes what is pushed. It keeps the queries it was asked.
+/// A registry that has `app:1`, an index of one image, without its foreign layer, and takes what is pushed. It keeps the queries it
+/// was asked, and the manifests it was sent.
 struct Registry {
     server: HttpServer,
     queries: Arc<Mutex<Vec<String>>>,
+    sent: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// The image's own manifest.
+    manifest: Vec<u8>,
 }
 
 impl Registry {
     fn start(urls: &[String]) -> Self {
+        let platform = json!({"architecture": "amd64", "os": "linux"});
+        Self::start_for(&platform, &busybox::rootfs(), urls)
+    }
+
+    fn start_for(platform: &Value, base: &[u8], urls: &[String]) -> Self {
         let mut blobs = BTreeMap::new();
         let mut blob = |media_type: &str, bytes: Vec<u8>| {
             let digest = format!("sha256:{}", sha256::of(&bytes));
@@ -48,27 +59,37 @@ impl Registry {
             blobs.insert(digest, bytes);
             descriptor
         };
-        let (base, foreign) = (busybox::rootfs(), foreign_layer());
-        let diff_ids = [&base, &foreign].map(|bytes| format!("sha256:{}", sha256::of(bytes)));
-        let config = json!({
-            "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
+        let foreign = foreign_layer();
+        let diff_ids = [base, &foreign].map(|bytes| format!("sha256:{}", sha256::of(bytes)));
+        let mut config = platform.clone();
+        config["config"] = json!({});
+        config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+        config["history"] = json!([{"created_by": "first"}, {"created_by": "second"}]);
         let config = blob("application/vnd.docker.container.image.v1+json", config.to_string().into_bytes());
-        let base = blob("application/vnd.docker.image.rootfs.diff.tar.gzip", gzip(&base));
+        let base = blob("application/vnd.docker.image.rootfs.diff.tar.gzip", gzip(base));
         let mut absent = blob(FOREIGN_TYPE, gzip(&foreign));
         absent["urls"] = json!(urls);
-        blobs.remove(absent["digest"].as_str().unwrap());
+        let gone = absent["digest"].as_str().unwrap().to_owned();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": [base, absent],
         });
-        let queries = Arc::new(Mutex::new(Vec::new()));
-        let (manifest, log) = (manifest.to_string().into_bytes(), Arc::clone(&queries));
+        let manifest = manifest.to_string().into_bytes();
+        let mut entry = blob(MANIFEST_TYPE, manifest.clone());
+        entry["platform"] = platform.clone();
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]});
+        let index = index.to_string().into_bytes();
+        blob(INDEX_TYPE, index.clone());
+        blobs.remove(&gone);
+        let (queries, sent) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (log, kept) = (Arc::clone(&queries), Arc::clone(&sent));
         let server = HttpServer::start(move |request| {
             log.lock().unwrap().push(request.query.clone());
-            answer(request, &manifest, &blobs)
+            if request.method == "PUT" && request.path.contains("/manifests/") {
+                kept.lock().unwrap().push(request.body.clone());
+            }
+            answer(request, &index, &blobs)
         });
-        Self { server, queries }
+        Self { server, queries, sent, manifest }
     }
 
     fn name(&self) -> String {
@@ -82,7 +103,7 @@ impl Registry {
     }
 }
 
-fn answer(request: &Request, manifest: &[u8], blobs: &BTreeMap<String, Vec<u8>>) -> Response {
+fn answer(request: &Request, index: &[u8], blobs: &BTreeMap<String, Vec<u8>>) -> Response {
     let last = request.path.rsplit('/').next().unwrap();
     match request.method.as_str() {
         "POST" => Response::new(202, "").header("Location", "/v2/other/blobs/uploads/1"),
@@ -90,9 +111,10 @@ fn answer(request: &Request, manifest: &[u8], blobs: &BTreeMap<String, Vec<u8>>)
         "PUT" => Response::new(201, ""),
         _ if request.path.contains("/other/") => Response::new(404, "{}"),
         _ if request.path.contains("/manifests/") => {
-            let digest = format!("sha256:{}", sha256::of(manifest));
-            let response = Response::new(200, manifest).header("Content-Type", MANIFEST_TYPE);
-            response.header("Docker-Content-Digest", &digest)
+            let bytes = blobs.get(last).map_or(index, Vec::as_slice);
+            let media_type = if bytes == index { INDEX_TYPE } else { MANIFEST_TYPE };
+            let response = Response::new(200, bytes).header("Content-Type", media_type);
+            response.header("Docker-Content-Digest", &format!("sha256:{}", sha256::of(bytes)))
         }
         _ if request.path.contains("/blobs/") => match blobs.get(last) {
             Some(bytes) => Response::new(200, bytes.clone()),
@@ -139,6 +161,38 @@ fn a_foreign_layer_is_needed_by_nothing_but_a_step_that_reads_it() {
     space.build(&run).arg("--no-cache").run().success();
     assert_eq!(layers.asked().len(), 1, "it is here now");
     check_blobs(&space.store());
+}
+
+#[test]
+fn an_image_of_another_system_is_looked_at_and_goes_on_as_it_came() {
+    let platform = json!({"architecture": "amd64", "os": "windows", "os.version": "10.0.17763.1"});
+    let layers = serve_layer(gzip(&foreign_layer()));
+    let base = archive_of("Files/license.txt", b"words\n");
+    let registry = Registry::start_for(&platform, &base, &[format!("{}/base", layers.url())]);
+    let (space, name) = (registry.place(), registry.name());
+    space.kiln(["pull", &name]).run().fails_with(1).says(&["it has windows/amd64"]);
+    space.kiln(["pull", "--platform", "windows/amd64", &name]).run().success();
+    let archive = space.path("saved.tar");
+    space.kiln(["save", "-o"]).arg(&archive).arg(&name).run().success();
+    let other = space.path("other-store");
+    space.kiln(["load", "-i"]).arg(&archive).store(&other).run().success();
+    for store in [space.store(), other] {
+        let format = "{{.Os}}/{{.Architecture}} {{.OsVersion}} {{len .RootFS.Layers}}";
+        let shown = space.kiln(["inspect", "--format", format, &name]).store(&store).run().success();
+        assert_eq!(shown.text(), "windows/amd64 10.0.17763.1 2\n");
+        let history = space.kiln(["history", "--format", "{{.CreatedBy}}", &name]).store(&store);
+        assert_eq!(history.run().success().text(), "second\nfirst\n");
+        let pushed = format!("{}/other:1", registry.server.host());
+        space.kiln(["tag", &name, &pushed]).store(&store).run().success();
+        space.kiln(["push", &pushed]).store(&store).run().success();
+        let sent = std::mem::take(&mut *registry.sent.lock().unwrap());
+        assert!(sent.contains(&registry.manifest), "byte for byte");
+        check_blobs(&store);
+    }
+    let queries = registry.queries.lock().unwrap().join("\n");
+    let foreign = sha256::of(&gzip(&foreign_layer()));
+    assert!(queries.contains("digest=") && !queries.contains(&foreign), "it is not uploaded: {queries}");
+    assert_eq!(layers.asked(), Vec::<String>::new(), "nobody had to read it");
 }
 
 /// The text of the only manifest of a layout.

@@ -1,10 +1,13 @@
 //! Images and a real registry: push, pull, names, archives, accounts.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::image::{check_blobs, json_file, read_one};
+use crate::support::program::SEARCH_PATH;
 use crate::support::registry::{ACCOUNT, Registry};
 use crate::support::{TestSpace, busybox, peers, requires};
 
@@ -91,6 +94,55 @@ fn an_account_is_asked_for_stored_and_used() {
     assert!(file["auths"][&host]["auth"].is_string(), "{file}");
     space.kiln(["push", &name]).run().success();
     space.kiln(["pull", &name]).store(&space.path("other-store")).run().success();
+}
+
+/// A credential helper that keeps what it is given in a file beside it.
+fn helper(space: &TestSpace) -> PathBuf {
+    let kept = space.path("bin/kept");
+    let script = format!(
+        "#!/bin/sh\nread -r line\ncase $1 in\nstore) printf '%s' \"$line\" > {kept} ;;\n\
+         erase) rm {kept} 2>/dev/null || {{ echo 'credentials not found in native keychain'; exit 1; }} ;;\n\
+         get) cat {kept} 2>/dev/null || {{ echo 'credentials not found in native keychain'; exit 1; }} ;;\nesac\n",
+        kept = kept.display()
+    );
+    let program = space.file("bin/docker-credential-test", script);
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    kept
+}
+
+#[test]
+fn a_helper_keeps_a_login_and_forgets_it_in_docker_s_words() {
+    requires!("docker-registry", "setsid");
+    let space = TestSpace::new();
+    let registry = Registry::start_with_password(&space.path("registry"));
+    space.config(&registry.config());
+    let (host, (user, password)) = (registry.host(), ACCOUNT);
+    let kept = helper(&space);
+    let path = format!("{}:{SEARCH_PATH}", space.path("bin").display());
+    let call = |words: &[&str]| space.kiln(words).env("PATH", &path);
+    let auths = json!({"other.example": {"auth": "eDp5"}});
+    for settings in [
+        json!({"auths": auths, "credsStore": "test"}),
+        json!({"auths": auths, "credHelpers": {&host: "test"}}),
+    ] {
+        let file = space.file("home/.docker/config.json", settings.to_string());
+        assert_eq!(call(&["logout", &host]).run().success().text(), format!("Not logged in to {host}\n"));
+        let login = call(&["login", "-u", user, "--password-stdin", &host]).stdin(password);
+        assert_eq!(login.run().success().never_says(&[password, "unencrypted"]).text(), "Login Succeeded\n");
+        assert_eq!(json_file(&kept), json!({"ServerURL": host, "Username": user, "Secret": password}));
+        assert_eq!(json_file(&file), settings, "the file has nothing of it");
+        let again = call(&["login", &host]).run().success();
+        assert_eq!(again.text(), "Login Succeeded\n");
+        again.says(&["Authenticating with existing credentials..."]);
+        let out = call(&["logout", &host]).run().success().text();
+        assert_eq!(out, format!("Removing login credentials for {host}\n"));
+        assert!(!kept.exists());
+    }
+    // Without a terminal nobody can be asked.
+    let wrong = json!({"ServerURL": host, "Username": user, "Secret": "wrong"});
+    space.file("bin/kept", wrong.to_string());
+    let refused = call(&["login", &host]).under(["setsid", "-w"]).run().fails_with(2);
+    refused.says(&["Stored credentials invalid or expired", "there is no terminal"]);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl TransportError {
     pub(crate) fn outlook(&self) -> Outlook {
         Outlook {
             is_retryable: self.is_retryable(),
-            is_connect_timeout: self.kind == TransportKind::ConnectTimeout,
+            is_costly: self.kind == TransportKind::ConnectTimeout,
             retry_after: None,
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) access: Access,
     /// What the call is about, for messages.
     pub(crate) subject: String,
+    /// Whether somebody who should know has said that it is not there, so that it is not worth long waits for a connection.
+    pub(crate) is_doubtful: bool,
 }
 
 impl Call {
@@ -69,6 +71,7 @@ impl Call {
             body: None,
             access,
             subject: subject.into(),
+            is_doubtful: false,
         }
     }
 }
@@ -172,17 +175,23 @@ impl Client {
         Ok(endpoints)
     }
 
-    /// Passes over a mirror that failed, after telling so. Where the registry itself failed, that is the error.
-    pub(crate) fn pass_over(&self, endpoint: &Endpoint, registry: &str, error: Error) -> Result<(), Error> {
+    /// Passes over a mirror that failed, after telling so; returns what it failed with. Where the registry itself failed, that is the
+    /// error.
+    pub(crate) fn pass_over(
+        &self,
+        endpoint: &Endpoint,
+        registry: &str,
+        error: Error,
+    ) -> Result<Arc<Error>, Error> {
         if !endpoint.is_mirror {
             return Err(error);
         }
         if error.is_unreachable() {
             lock(&self.shared.mirrors_down).insert(endpoint.authority.clone());
         }
-        let (mirror, registry) = (endpoint.name.clone(), registry.to_owned());
-        self.config().warn(&Warning::Mirror { mirror, registry, error });
-        Ok(())
+        let (mirror, registry, error) = (endpoint.name.clone(), registry.to_owned(), Arc::new(error));
+        self.config().warn(&Warning::Mirror { mirror, registry, error: Arc::clone(&error) });
+        Ok(error)
     }
 
     /// Sends `call` until it succeeds, fails for good, or was tried often enough; a mirror is asked once. Returns the
@@ -198,7 +207,11 @@ impl Client {
             match self.fetch_once(endpoint, call, bytes_max).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if endpoint.is_mirror => return Err(error),
-                Err(error) => self.wait(&mut attempts, error).await?,
+                Err(error) => {
+                    let mut outlook = error.outlook();
+                    outlook.is_costly |= call.is_doubtful && error.is_unreachable();
+                    self.wait_as(&mut attempts, outlook, error).await?;
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_oci::VerifyError;
@@ -40,6 +41,16 @@ pub enum Error {
         message: Option<String>,
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
+    },
+    /// A mirror does not have it, and no answer came from the registry itself.
+    #[error("{absent}; `{registry}`, whose mirror it is, does not answer")]
+    OnlyMirror {
+        /// What the mirror says.
+        absent: Arc<Error>,
+        /// The registry.
+        registry: String,
+        /// What happened there.
+        source: TransportError,
     },
     /// The registry wants credentials: there are none, or it does not accept them.
     #[error(
@@ -225,9 +236,19 @@ impl Error {
     pub(crate) fn outlook(&self) -> Outlook {
         Outlook {
             is_retryable: self.is_retryable(),
-            is_connect_timeout: matches!(self, Self::Transport { source, .. }
+            is_costly: matches!(self, Self::Transport { source, .. }
                 | Self::Bucket(BucketError::Transport { source, .. }) if source.kind == TransportKind::ConnectTimeout),
             retry_after: self.retry_after(),
+        }
+    }
+
+    /// Returns what to say where a mirror has said before that it does not have what is asked for.
+    pub(crate) fn after_absence(self, absent: Option<Arc<Self>>) -> Self {
+        match (self, absent) {
+            (Self::Transport { registry, source }, Some(absent)) => {
+                Self::OnlyMirror { absent, registry, source }
+            }
+            (error, _) => error,
         }
     }
 
@@ -278,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_broken_connection_may_heal_and_a_bad_certificate_does_not() {
-        for (kind, is_retryable, is_connect_timeout) in [
+        for (kind, is_retryable, is_costly) in [
             (TransportKind::Connect, true, false),
             (TransportKind::Interrupted, true, false),
             (TransportKind::Stalled, true, false),
@@ -287,10 +308,7 @@ mod tests {
         ] {
             let source = TransportError { kind, detail: "gone".into() };
             let outlook = Error::Transport { registry: "r".into(), source }.outlook();
-            assert_eq!(
-                (outlook.is_retryable, outlook.is_connect_timeout),
-                (is_retryable, is_connect_timeout)
-            );
+            assert_eq!((outlook.is_retryable, outlook.is_costly), (is_retryable, is_costly));
         }
     }
 

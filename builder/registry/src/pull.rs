@@ -1,5 +1,7 @@
 //! From names to manifests.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -38,10 +40,17 @@ impl Client {
     /// The registry does not have it ([`Error::is_not_found`]), does not let us ([`Error::is_unauthorized`]), cannot be
     /// reached, or sends something that is not what was asked for.
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
+        // What the last mirror said that does not have it.
+        let mut absent: Option<Arc<Error>> = None;
         for endpoint in self.endpoints(reference.registry())? {
-            match self.resolve_at(&endpoint, reference).await {
+            let call = Call { is_doubtful: absent.is_some(), ..manifest_call(&endpoint, reference) };
+            let error = match self.resolve_at(&endpoint, reference, &call).await {
                 Ok(resolved) => return Ok(resolved),
-                Err(error) => self.pass_over(&endpoint, reference.registry(), error)?,
+                Err(error) => error,
+            };
+            match self.pass_over(&endpoint, reference.registry(), error) {
+                Ok(error) => absent = Some(error).filter(|error| error.is_not_found()).or(absent),
+                Err(error) => return Err(error.after_absence(absent)),
             }
         }
         unreachable!("the last endpoint is the registry itself, which is not passed over")
@@ -52,7 +61,8 @@ impl Client {
     /// # Errors
     /// As for [`Client::resolve`].
     pub async fn resolve_upstream(&self, reference: &Reference) -> Result<Option<Resolved>, Error> {
-        match self.resolve_at(&Endpoint::upstream(reference.registry()), reference).await {
+        let endpoint = Endpoint::upstream(reference.registry());
+        match self.resolve_at(&endpoint, reference, &manifest_call(&endpoint, reference)).await {
             Ok(resolved) => Ok(Some(resolved)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -83,26 +93,35 @@ impl Client {
     }
 
     /// Asks once more where other bytes came than were promised: they may have been changed on the way.
-    async fn resolve_at(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Resolved, Error> {
-        match self.resolve_once(endpoint, reference).await {
+    async fn resolve_at(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        call: &Call,
+    ) -> Result<Resolved, Error> {
+        match self.resolve_once(endpoint, reference, call).await {
             Err(error @ Error::Verify { .. }) if !endpoint.is_mirror => {
                 self.wait_once(&mut self.attempts(), error).await?;
-                self.resolve_once(endpoint, reference).await
+                self.resolve_once(endpoint, reference, call).await
             }
             answer => answer,
         }
     }
 
-    async fn resolve_once(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Resolved, Error> {
-        let call = manifest_call(endpoint, reference);
-        let (headers, bytes) = self.fetch(endpoint, &call, limit::MANIFEST_BYTES_MAX).await?;
+    async fn resolve_once(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        call: &Call,
+    ) -> Result<Resolved, Error> {
+        let (headers, bytes) = self.fetch(endpoint, call, limit::MANIFEST_BYTES_MAX).await?;
         let actual = Digest::of(&bytes);
         let promised = headers.get(DIGEST_HEADER).and_then(|digest| digest.to_str().ok()?.parse().ok());
         for expected in [reference.digest(), promised].into_iter().flatten() {
             if actual != expected {
                 return Err(Error::Verify {
                     registry: endpoint.name.clone(),
-                    subject: call.subject,
+                    subject: call.subject.clone(),
                     source: VerifyError::WrongDigest { expected, actual },
                 });
             }

@@ -10,8 +10,9 @@ use crate::limit;
 pub struct RetryPolicy {
     /// Most attempts in all. At least one is made.
     pub attempts_max: u32,
-    /// Most attempts where no connection comes about in time, each of which takes long.
-    pub connect_timeouts_max: u32,
+    /// Most attempts where no connection comes about in time, each of which takes long; or where none comes about to a registry
+    /// whose mirror has said that it does not have what is asked for.
+    pub costly_attempts_max: u32,
     /// Wait before the second attempt; it doubles from there.
     pub first_delay: Duration,
     /// Longest wait of our own choice.
@@ -22,7 +23,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts_max: 5,
-            connect_timeouts_max: 2,
+            costly_attempts_max: 2,
             first_delay: Duration::from_millis(250),
             delay_max: Duration::from_secs(8),
         }
@@ -34,8 +35,8 @@ impl Default for RetryPolicy {
 pub(crate) struct Outlook {
     /// Whether the same request may succeed a little later.
     pub(crate) is_retryable: bool,
-    /// Whether no connection came about in time.
-    pub(crate) is_connect_timeout: bool,
+    /// Whether another attempt takes long, or is for what is probably not there.
+    pub(crate) is_costly: bool,
     /// How long the server asks to be left alone.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -67,11 +68,8 @@ impl Attempts {
     /// Counts a failed attempt. Returns how long to wait before the next, or `None` where there is none.
     pub(crate) fn next(&mut self, outlook: Outlook) -> Option<Duration> {
         self.made += 1;
-        let attempts_max = if outlook.is_connect_timeout {
-            self.policy.connect_timeouts_max
-        } else {
-            self.policy.attempts_max
-        };
+        let attempts_max =
+            if outlook.is_costly { self.policy.costly_attempts_max } else { self.policy.attempts_max };
         if !outlook.is_retryable || self.made >= attempts_max {
             return None;
         }
@@ -111,7 +109,7 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    const AGAIN: Outlook = Outlook { is_retryable: true, is_connect_timeout: false, retry_after: None };
+    const AGAIN: Outlook = Outlook { is_retryable: true, is_costly: false, retry_after: None };
 
     fn waits(outlook: Outlook) -> Vec<Duration> {
         let mut attempts = Attempts::new(RetryPolicy::default(), Jitter::new(1));
@@ -126,7 +124,7 @@ mod tests {
             (Outlook::default(), 0),
             (patience(7), 4),
             (patience(3600), 0),
-            (Outlook { is_connect_timeout: true, ..AGAIN }, 1),
+            (Outlook { is_costly: true, ..AGAIN }, 1),
         ] {
             assert_eq!(waits(outlook).len(), retries, "{outlook:?}");
         }

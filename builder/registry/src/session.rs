@@ -323,6 +323,7 @@ impl<'a, 'b> Session<'a, 'b> {
             body: None,
             access: Access::push(self.upload.to.repository()),
             subject: self.subject.clone(),
+            is_doubtful: false,
         }
     }
 }

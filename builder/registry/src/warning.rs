@@ -1,6 +1,7 @@
 //! What went wrong and did not fail the call.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -17,7 +18,7 @@ pub enum Warning {
         /// The registry it stands for.
         registry: String,
         /// What happened.
-        error: Error,
+        error: Arc<Error>,
     },
     /// A request is tried again.
     Retry {

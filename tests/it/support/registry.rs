@@ -19,6 +19,9 @@ pub(crate) struct Registry {
 
 /// The account of a registry that wants basic authentication: name, password.
 pub(crate) const ACCOUNT: (&str, &str) = ("tester", "correct horse");
+/// What a registry that wants tokens calls itself, and whom it believes.
+pub(crate) const TOKEN_SERVICE: &str = "kiln-tests";
+pub(crate) const TOKEN_ISSUER: &str = "kiln-tests-issuer";
 /// `ACCOUNT`'s password, hashed by bcrypt, as a line of an htpasswd file.
 const HTPASSWD: &str = "tester:$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n";
 
@@ -36,6 +39,17 @@ impl Registry {
         Self::start_with(
             place,
             &format!("auth:\n  htpasswd:\n    realm: kiln-tests\n    path: {}\n", file.display()),
+        )
+    }
+
+    /// Starts a registry that wants tokens of the server at `realm`, signed by the key of a certificate.
+    pub(crate) fn start_with_tokens(place: &Path, realm: &str, certificate: &Path) -> Self {
+        let (service, issuer, certificate) = (TOKEN_SERVICE, TOKEN_ISSUER, certificate.display());
+        Self::start_with(
+            place,
+            &format!(
+                "auth:\n  token:\n    realm: {realm}\n    service: {service}\n    issuer: {issuer}\n    rootcertbundle: {certificate}\n"
+            ),
         )
     }
 

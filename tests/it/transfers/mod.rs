@@ -2,16 +2,19 @@
 
 mod exchange;
 mod proxy;
+mod tokens;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proxy::{Proxy, Temper};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::http::{HttpServer, Request, Response};
 use crate::support::image::check_blobs;
-use crate::support::program::Outcome;
+use crate::support::program::{Invocation, Outcome};
 use crate::support::registry::Registry;
 use crate::support::{TestSpace, requires};
 
@@ -125,29 +128,28 @@ impl Halting {
         }
     }
 
-    /// Starts a call, kills it when the server was asked `count` times for what begins so, and lets the server go on.
-    fn kill_at(
-        &self,
-        server: &HttpServer,
-        call: crate::support::program::Invocation,
-        what: &str,
-        count: usize,
-    ) {
+    /// Starts a call, ends it when the server was asked `count` times for what begins so, and lets the server go on.
+    fn end_at(&self, server: &HttpServer, (call, signal): (Invocation, Signal), what: &str, count: usize) {
         let mut running = call.start();
         while server.asked().iter().filter(|asked| asked.starts_with(what)).count() < count {
             assert!(running.child.try_wait().unwrap().is_none(), "it ended: {:?}", server.asked());
             std::thread::sleep(Duration::from_millis(10));
         }
-        running.child.kill().unwrap();
-        assert!(!running.wait().status.success());
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+        let outcome = running.wait();
+        if signal == Signal::INT {
+            // The server still says nothing: nobody waits for it.
+            outcome.fails_with(130).says(&["interrupted"]);
+        } else {
+            assert!(!outcome.status.success());
+        }
         self.is_released.store(true, Ordering::SeqCst);
     }
 }
 
-#[test]
-fn an_upload_whose_kiln_was_killed_is_continued_by_the_next() {
-    let space = TestSpace::new();
-    let (halting, server) = Halting::start(|halting, request| {
+/// A registry that takes half of an upload's first part and stalls at the second.
+fn taking_half() -> (Arc<Halting>, HttpServer) {
+    Halting::start(|halting, request| {
         let kept = || halting.kept.lock().unwrap();
         let place = |response: Response| response.header("Location", "/v2/team/app/blobs/uploads/1");
         let range = |length: usize| format!("0-{}", length - 1);
@@ -178,30 +180,35 @@ fn an_upload_whose_kiln_was_killed_is_continued_by_the_next() {
             "PUT" => Response::new(201, ""),
             _ => Response::new(200, "{}"),
         }
-    });
-    let name = format!("{}/team/app:1", server.host());
-    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
-    build(&space, &name, &[3 << 20]);
-    halting.kill_at(&server, space.kiln(["push", &name]), "PATCH", 2);
-    space.kiln(["push", &name]).run().success();
-    let asked = server.asked();
-    let patches = asked.iter().filter(|asked| asked.starts_with("PATCH")).count();
-    let posts = asked.iter().filter(|asked| asked.starts_with("POST")).count();
-    assert_eq!((patches, posts), (3, 2), "one upload of the layer, one of the configuration: {asked:?}");
-    assert_eq!(space.store().join("records/upload").read_dir().unwrap().count(), 0, "it is over");
+    })
 }
 
 #[test]
-fn a_download_whose_kiln_was_killed_is_continued_by_the_next() {
-    requires!("docker-registry");
+fn an_upload_that_was_killed_or_interrupted_is_continued_by_the_next() {
     let space = TestSpace::new();
-    let registry = Registry::start(&space.path("registry"));
-    let direct = format!("{}/team/app:1", registry.host());
-    space.config(&registry.config());
-    build(&space, &direct, &[3 << 20]);
-    space.kiln(["push", &direct]).run().success();
-    let data = space.path("registry/data/docker/registry/v2/blobs/sha256");
-    let (halting, server) = Halting::start(move |halting, request| {
+    for (signal, flags) in [(Signal::KILL, &[][..]), (Signal::INT, &[]), (Signal::INT, &["-a"])] {
+        let (halting, server) = taking_half();
+        let repository = format!("{}/team/app", server.host());
+        let name = format!("{repository}:1");
+        let call = || {
+            let call = space.kiln(["push"]).args(flags);
+            call.arg(if flags.is_empty() { &name } else { &repository })
+        };
+        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+        build(&space, &name, &[3 << 20]);
+        halting.end_at(&server, (call(), signal), "PATCH", 2);
+        call().run().success();
+        let asked = server.asked();
+        let patches = asked.iter().filter(|asked| asked.starts_with("PATCH")).count();
+        let posts = asked.iter().filter(|asked| asked.starts_with("POST")).count();
+        assert_eq!((patches, posts), (3, 2), "one upload of the layer, one of the configuration: {asked:?}");
+        assert_eq!(space.store().join("records/upload").read_dir().unwrap().count(), 0, "it is over");
+    }
+}
+
+/// A server of these blobs that sends half of a large one and stalls when it is asked for the rest.
+fn sending_half(data: PathBuf) -> (Arc<Halting>, HttpServer) {
+    Halting::start(move |halting, request| {
         let hex = request.path.rsplit(':').next().unwrap_or_default().to_owned();
         let Some(folder) = hex.get(..2) else { return Response::new(200, "{}") };
         let Ok(bytes) = std::fs::read(data.join(folder).join(&hex).join("data")) else {
@@ -220,22 +227,37 @@ fn a_download_whose_kiln_was_killed_is_continued_by_the_next() {
         assert_eq!(*range, format!("bytes={half}-{}", bytes.len() - 1));
         let part = format!("bytes {half}-{}/{}", bytes.len() - 1, bytes.len());
         Response::new(206, &bytes[half..]).header("Content-Range", &part)
-    });
-    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+    })
+}
+
+#[test]
+fn a_download_that_was_killed_or_interrupted_is_continued_by_the_next() {
+    requires!("docker-registry");
+    let space = TestSpace::new();
+    let registry = Registry::start(&space.path("registry"));
+    let direct = format!("{}/team/app:1", registry.host());
+    space.config(&registry.config());
+    build(&space, &direct, &[3 << 20]);
+    space.kiln(["push", &direct]).run().success();
+    let data = space.path("registry/data/docker/registry/v2/blobs/sha256");
     let link =
         space.path("registry/data/docker/registry/v2/repositories/team/app/_manifests/tags/1/current/link");
     let digest = std::fs::read_to_string(link).unwrap();
-    let name = format!("{}/team/app@{digest}", server.host());
-    let store = space.path("other-store");
-    let call = || space.kiln(["pull", &name]).store(&store);
-    let is_layer = |asked: &String| asked.starts_with("GET") && asked.contains("/blobs/");
-    halting.kill_at(&server, call(), "GET /v2/team/app/blobs/", 3);
-    let before = server.asked().iter().filter(|asked| is_layer(asked)).count();
-    call().run().success();
-    assert_eq!(
-        server.asked().iter().filter(|asked| is_layer(asked)).count(),
-        before + 1,
-        "the rest, and nothing else"
-    );
-    check_blobs(&store);
+    for signal in [Signal::KILL, Signal::INT] {
+        let (halting, server) = sending_half(data.clone());
+        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+        let name = format!("{}/team/app@{digest}", server.host());
+        let store = space.path(&format!("store-{}", signal.as_raw()));
+        let call = || space.kiln(["pull", &name]).store(&store);
+        let is_layer = |asked: &String| asked.starts_with("GET") && asked.contains("/blobs/");
+        halting.end_at(&server, (call(), signal), "GET /v2/team/app/blobs/", 3);
+        let before = server.asked().iter().filter(|asked| is_layer(asked)).count();
+        call().run().success();
+        assert_eq!(
+            server.asked().iter().filter(|asked| is_layer(asked)).count(),
+            before + 1,
+            "the rest, and nothing else"
+        );
+        check_blobs(&store);
+    }
 }

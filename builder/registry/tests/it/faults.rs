@@ -375,6 +375,31 @@ async fn transfers_beyond_the_limit_of_a_registry_wait_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_mirror_is_told_where_the_registry_itself_gives_none() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let refused = "Connection refused (os error 111)";
+    for (status, retries, says) in [
+        (
+            404,
+            1,
+            format!(
+                "answered 404 Not Found for `{closed}/a:1`; `{closed}`, whose mirror it is, does not answer"
+            ),
+        ),
+        (500, 4, format!("registry `{closed}`: {refused}")),
+    ] {
+        let (first, second) = (Fake::start(move |_, _| reply(status, &[], b"")), Fake::start(|_, _| cut()));
+        let mirrors = vec![first.address.clone(), second.address.clone()];
+        let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
+        let (client, warnings) = client_with_warnings(config_for(&closed, table));
+        let error = client.resolve(&reference(format!("{closed}/a:1"))).await.unwrap_err();
+        assert!(error.to_string().ends_with(&says), "{error}");
+        assert_eq!(warnings.lock().unwrap().len(), 2 + retries, "{warnings:?}");
+        assert!(!error.is_not_found(), "nobody who knows has said so");
+    }
+}
+
+#[tokio::test]
 async fn a_registry_that_is_not_there_fails_by_name() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let error = Client::new(config()).resolve(&reference(format!("{address}/a:1"))).await.unwrap_err();

@@ -1,0 +1,163 @@
+//! Debian's `docker-registry` with token authentication: a token server signs what it gives, and the registry alone decides whether
+//! that is good.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde_json::{Value, json};
+
+use super::build;
+use crate::support::http::{HttpServer, Request, Response};
+use crate::support::image::check_blobs;
+use crate::support::program::Invocation;
+use crate::support::registry::{ACCOUNT, Registry, TOKEN_ISSUER, TOKEN_SERVICE};
+use crate::support::{TestSpace, peers, requires};
+
+/// For so long a registry takes a token after its end (`Leeway` of distribution's `registry/auth/token/token.go`).
+const LEEWAY_SECONDS: u64 = 60;
+
+/// A key, and the certificate by which a registry knows it.
+struct Signer {
+    key: EcdsaKeyPair,
+    certificate: PathBuf,
+}
+
+impl Signer {
+    fn new(place: &Path) -> Self {
+        std::fs::create_dir_all(place).unwrap();
+        let (key, certificate) = (place.join("key.pem"), place.join("certificate.pem"));
+        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=kiln-tests -keyout";
+        let words = words.split(' ').map(PathBuf::from);
+        peers::run("openssl", words.chain([key.clone(), "-out".into(), certificate.clone()]));
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pem(&key), &SystemRandom::new());
+        Self { key: key.unwrap(), certificate }
+    }
+
+    /// Returns a signed token (RFC 7519) that allows this and ends then.
+    fn token(&self, access: &Value, ends: u64) -> String {
+        let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(pem(&self.certificate))]});
+        let claims = json!({
+            "iss": TOKEN_ISSUER, "sub": ACCOUNT.0, "aud": TOKEN_SERVICE, "exp": ends, "nbf": ends - 3600,
+            "iat": ends - 3600, "jti": "1", "access": access,
+        });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(&header), part(&claims));
+        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+/// Returns what a PEM file holds.
+fn pem(file: &Path) -> Vec<u8> {
+    let text = std::fs::read_to_string(file).unwrap();
+    STANDARD.decode(text.lines().filter(|line| !line.starts_with("---")).collect::<String>()).unwrap()
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// Returns a whole second that is half a second away at least, and little more than one.
+fn soon() -> u64 {
+    (now() + Duration::from_millis(1500)).as_secs()
+}
+
+/// The ends of the tokens that were given for repositories.
+type Given = Mutex<Vec<u64>>;
+
+/// Answers a question for a token: nothing without the account, and else what is asked for. The first for a repository hardly lives.
+fn give(signer: &Signer, request: &Request, given: &Given) -> Response {
+    let account = STANDARD.encode(format!("{}:{}", ACCOUNT.0, ACCOUNT.1));
+    if request.headers.get("authorization") != Some(&format!("Basic {account}")) {
+        return Response::new(401, r#"{"details":"who are you?"}"#);
+    }
+    let query = request.query.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
+    let scopes = query.split('&').filter_map(|part| part.strip_prefix("scope=repository:"));
+    let access: Vec<Value> = scopes
+        .map(|scope| {
+            let (name, actions) = scope.rsplit_once(':').unwrap();
+            json!({"type": "repository", "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
+        })
+        .collect();
+    let mut given = given.lock().unwrap();
+    let is_short = !access.is_empty() && given.is_empty();
+    let ends = if is_short { soon() - LEEWAY_SECONDS } else { now().as_secs() + 300 };
+    if !access.is_empty() {
+        given.push(ends);
+    }
+    let token = signer.token(&json!(access), ends);
+    Response::new(200, json!({"token": token, "expires_in": 300}).to_string())
+}
+
+/// Passes requests on to a registry. A large blob comes down only by half at first; what moves the rest of it, or moves one up, is
+/// passed on when the first token has ended.
+fn pass(target: &str, request: &Request, given: &Given) -> Response {
+    let is_rest = request.headers.contains_key("range");
+    let first = given.lock().unwrap().first().copied();
+    let is_late = (is_rest || request.body.len() > 1 << 20) && given.lock().unwrap().len() == 1;
+    if let Some(ends) = first.filter(|_| is_late) {
+        let ends = Duration::from_secs(ends + LEEWAY_SECONDS) + Duration::from_millis(50);
+        std::thread::sleep(ends.saturating_sub(now()));
+    }
+    // The registry must refuse what comes late, and does before it reads any of it.
+    let body = if is_late { &[][..] } else { &request.body };
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let mut head = format!("{} {}{query} HTTP/1.0\r\n", request.method, request.path);
+    let is_length = |name: &str| matches!(name, "content-length" | "transfer-encoding");
+    for (name, value) in request.headers.iter().filter(|(name, _)| !is_length(name)) {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\n\r\n", body.len());
+    let mut server = TcpStream::connect(target).unwrap();
+    server.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let mut response = Response::new(head[9..12].parse().unwrap(), &answer[end + 4..]);
+    for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+        response = response.header(name, value);
+    }
+    let is_large = response.status == 200 && response.body.len() > 1 << 20;
+    response.cut_after = is_large.then_some(response.body.len() / 2);
+    response
+}
+
+#[test]
+fn a_registry_takes_the_tokens_of_its_server_and_new_ones_where_they_end_in_the_middle() {
+    requires!("docker-registry", "openssl");
+    let space = TestSpace::new();
+    let signer = Signer::new(&space.path("signer"));
+    let certificate = signer.certificate.clone();
+    let given = Arc::<Given>::default();
+    let own = Arc::clone(&given);
+    let tokens = HttpServer::start(move |request| give(&signer, request, &own));
+    let realm = format!("{}/token", tokens.url());
+    let registry = Registry::start_with_tokens(&space.path("registry"), &realm, &certificate);
+    let (target, own) = (registry.host(), Arc::clone(&given));
+    let server = HttpServer::start(move |request| pass(&target, request, &own));
+    let host = server.host();
+    let name = format!("{host}/team/app:1");
+    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    build(&space, &name, &[2 << 20]);
+    let push = || space.kiln(["push", &name]);
+    push().run().fails_with(1).says(&["401 Unauthorized: who are you?", "kiln login"]);
+    let login = ["login", "-u", ACCOUNT.0, "--password-stdin", &host];
+    space.kiln(login).stdin("wrong").run().fails_with(1).says(&["401 Unauthorized: who are you?"]);
+    space.kiln(login).stdin(ACCOUNT.1).run().success();
+    let pull = || space.kiln(["pull", &name]).store(&space.path("other-store"));
+    for call in [&push as &dyn Fn() -> Invocation, &pull] {
+        call().run().success();
+        let count = std::mem::take(&mut *given.lock().unwrap()).len();
+        assert!(count >= 2, "the first token has ended on the way");
+    }
+    check_blobs(&space.path("other-store"));
+}

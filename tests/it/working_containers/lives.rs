@@ -144,6 +144,28 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
     let json: serde_json::Value =
         serde_json::from_str(&scene.said(&["ps", "-a", "-f", "name=one", "--format=json"])).unwrap();
     assert_eq!([&json["Names"], &json["State"], &json["Image"]], ["one", "created", "busybox"]);
+    for (flags, expected) in [
+        (
+            &["--format={{.Names}} {{.State}} {{.Labels}}|{{.Ports}}|{{.Networks}}"][..],
+            "one created k=v||host\n",
+        ),
+        (
+            &["--format=table {{.Names}}\\t{{.Image}}\\t{{.State}}"],
+            "NAMES     IMAGE     STATE\none       busybox   created\n",
+        ),
+        (&["--no-trunc", "--format={{.ID}}"], &format!("{one}\n")),
+    ] {
+        let line = [&["ps", "-a", "-f", "name=one"], flags].concat();
+        assert_eq!(scene.said(&line), expected, "{flags:?}");
+    }
+    let sized = scene.said(&["ps", "-a", "-s", "-f", "name=one"]);
+    let lines: Vec<&str> = sized.lines().map(str::trim_end).collect();
+    assert!(lines[0].ends_with("SIZE") && lines[1].ends_with('B'), "{sized}");
+    scene
+        .kiln(&["ps", "--format={{.Foo}}", "-a"])
+        .run()
+        .fails_with(1)
+        .says(&["can't evaluate field Foo in type container"]);
     scene.kiln(&["ps", "--filter=color=red"]).run().fails_with(2).says(&["no such filter"]);
     for name in ["a b", "-x", "a\nb", "../x", ""] {
         scene

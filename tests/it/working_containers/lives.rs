@@ -31,8 +31,12 @@ fn the_exit_code_is_the_commands_and_dockers_where_it_could_not_run() {
     }
     let scene = Scene::new(Way::Root);
     scene.kiln(&["run", "--pull=never", "nowhere"]).run().fails_with(125).says(&["no such image: `nowhere`"]);
-    scene.kiln(&["run", "-d", "busybox"]).run().fails_with(2).says(&["no flag `-d`", "there is no daemon"]);
-    scene.kiln(&["run", "-it", "busybox"]).run().fails_with(2).says(&["the input device is not a terminal"]);
+    scene.kiln(&["run", "-d", "busybox"]).run().fails_with(125).says(&["no flag `-d`", "there is no daemon"]);
+    scene
+        .kiln(&["run", "-it", "busybox"])
+        .run()
+        .fails_with(125)
+        .says(&["the input device is not a terminal"]);
     scene.kiln(&["run", "--user=nobody2", "busybox"]).run().fails_with(125).says(&["nobody2"]);
     scene.build("none", "FROM scratch\nCOPY Dockerfile /\n");
     scene.kiln(&["run", "none"]).run().fails_with(125).says(&["no command specified"]);
@@ -87,7 +91,7 @@ fn flags_say_what_the_command_finds_around_it() {
         ("--workdir=w", "absolute path"),
         ("--mount=type=volume,target=/x", "`volume` is not built yet"),
     ] {
-        scene.kiln(&["run", flag, "app"]).run().fails_with(2).says(&[says]);
+        scene.kiln(&["run", flag, "app"]).run().fails_with(125).says(&[says]);
     }
     let missing = format!("--volume={bind}/missing:/b");
     scene.kiln(&["run", "--rm", &missing, "app"]).run().fails_with(125).says(&["cannot mount `/b`"]);

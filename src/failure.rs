@@ -9,6 +9,8 @@
 //! | 4 | [`Kind::Machine`] | this machine cannot do it |
 //! | 70 | [`Kind::Bug`] | a mistake in kiln |
 //! | 130 | [`Kind::Interrupted`] | ended by a signal |
+//!
+//! `kiln run` has 125 for all but the last two: its codes are the command's.
 
 use std::error::Error;
 use std::io;

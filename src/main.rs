@@ -26,6 +26,7 @@ mod settings;
 
 mod suggest;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
@@ -50,7 +51,8 @@ fn main() -> ExitCode {
 fn run() -> ExitCode {
     let environment = Environment::of_process();
     let style = Style::new(environment.is_colour_wanted() && io::stderr().is_terminal());
-    let outcome = match cli::parse(std::env::args_os()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let outcome = match cli::parse(arguments.iter().cloned()) {
         Ok(Parsed::Command(cli)) => command(*cli, environment),
         Ok(Parsed::Text(text)) => show(&text).map(|()| 0),
         Err(failure) => Err(failure),
@@ -59,8 +61,17 @@ fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             ui::show_failure(&failure, style);
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(exit_code(&failure, &arguments))
         }
+    }
+}
+
+/// Returns the exit code of a failure. Those of `kiln run` are the command's, so what kiln has to say itself has Docker's code for it.
+fn exit_code(failure: &Failure, arguments: &[OsString]) -> u8 {
+    match failure.kind {
+        Kind::Bug | Kind::Interrupted => failure.exit_code(),
+        _ if cli::is_run(arguments) => commands::container::NOT_RUN,
+        _ => failure.exit_code(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::image::{DiffArgs, Format, format};
+use super::image::{DiffArgs, TEMPLATES};
 
 /// How a container is made of an image.
 #[derive(Debug, Args)]
@@ -136,9 +136,11 @@ pub(crate) struct PsArgs {
     /// Show only some: id=, name=, label=NAME[=VALUE], status=created|running|exited, exited=CODE, ancestor=IMAGE, before=, since=
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
-    /// How to print: `table`, or `json` for one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    #[arg(long, value_name = "FORMAT", help = TEMPLATES)]
+    pub(crate) format: Option<String>,
+    /// Show how much was written into each container
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) size: bool,
     /// Do not shorten ids and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,

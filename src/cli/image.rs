@@ -26,7 +26,7 @@ pub(super) fn format(text: &str) -> Result<Format, String> {
 }
 
 /// What templates can be read about.
-const TEMPLATES: &str =
+pub(super) const TEMPLATES: &str =
     "How to print: `table`, `json` for one object a line, or a template, perhaps after `table`";
 
 /// Reads the value of `diff --format`.

@@ -236,6 +236,20 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     }
 }
 
+/// Whether a command line is one of `kiln run`, also where it cannot be read.
+pub(crate) fn is_run(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        match &*word {
+            "--store" | "--config" => drop(words.next()),
+            "container" => {}
+            word if word.starts_with("--") => {}
+            word => return word == "run",
+        }
+    }
+    false
+}
+
 /// Whether somebody asked for help, or named a group of commands and none of it.
 fn is_help(error: &clap::Error) -> bool {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
@@ -274,6 +288,21 @@ mod tests {
             let Ok(Parsed::Command(cli)) = parse(words(line)) else { panic!("{line}") };
             let Command::Build(args) = cli.command else { panic!("{line}") };
             assert_eq!((args.tag, args.context), (vec!["app".to_owned()], Some(".".into())), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_of_run_is_known_also_where_it_is_wrong() {
+        for (line, expected) in [
+            ("kiln run --bogus app", true),
+            ("kiln --store run run app", true),
+            ("kiln --config=x container run", true),
+            ("kiln --store run images", false),
+            ("kiln rm run", false),
+            ("kiln container ls run", false),
+            ("kiln", false),
+        ] {
+            assert_eq!(is_run(&words(line)), expected, "{line}");
         }
     }
 

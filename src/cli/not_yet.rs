@@ -121,7 +121,6 @@ const FLAGS: &[Row] = &[
     row("commit", &["--pause", "-p"], "a container that runs is not committed; leave the flag out"),
     row("rm", &["--volumes", "-v"], "what lies in volumes goes with the container; leave the flag out"),
     row("rm", &["--link"], "there are no links"),
-    row("ps", &["--size", "-s"], "`kiln df -v` shows what each container takes"),
     row("cp", &["--quiet", "-q"], "nothing is said; leave the flag out"),
 ];
 

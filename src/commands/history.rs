@@ -70,7 +70,7 @@ fn value(row: &HistoryRow, args: &HistoryArgs, is_table: bool, now: i64) -> Valu
 
 /// Returns a text of the image, which could be anything. In a table it stays in its cell and does nothing to the terminal; Docker
 /// lets it.
-fn in_cell(text: &str, is_table: bool) -> String {
+pub(super) fn in_cell(text: &str, is_table: bool) -> String {
     match is_table {
         true => clean(text.replace(['\t', '\n', '\r'], " ").as_bytes(), false),
         false => text.to_owned(),

@@ -9,7 +9,7 @@ mod cache;
 mod call;
 mod cat;
 mod completions;
-mod container;
+pub(crate) mod container;
 mod copy;
 mod df;
 mod diff;

@@ -31,6 +31,7 @@ pub(super) use diff::diff;
 pub(super) use export::export;
 pub(super) use ps::ps;
 pub(super) use rm::rm;
+pub(crate) use run::NOT_RUN;
 pub(super) use run::{run, start};
 
 /// Does what `kiln container …` asks for; returns the exit code.

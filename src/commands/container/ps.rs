@@ -1,48 +1,100 @@
-//! `kiln ps`: containers, in Docker's columns.
+//! `kiln ps`: containers, in Docker's columns and under the names that Docker's templates have for them.
 
-use kiln_builder::container_record::{ContainerMountKind, ContainerNetwork, ContainerRecord, ContainerState};
+use std::collections::BTreeMap;
+
+use kiln_builder::Workshop;
+use kiln_builder::container_record::{
+    ContainerMount, ContainerMountKind, ContainerNetwork, ContainerRecord, ContainerState,
+};
 use kiln_builder::containers::{ContainerRow, list};
-use serde_json::{Value, json};
+use kiln_builder::upkeep::{Item, disk_usage};
+use kiln_template::{Struct, Value};
 
 use super::failed;
 use super::ps_filter::{Filters, state_word};
-use crate::cli::{Format, PsArgs};
+use crate::cli::PsArgs;
+use crate::commands::history::in_cell;
 use crate::commands::{Context, print};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+use crate::listing::{Listing, is_table, render};
 use crate::settings::now_seconds;
-use crate::ui::{heading, human, table};
+use crate::ui::{heading, human};
 
 /// Longest command that is shown, in characters.
 const COMMAND_LENGTH_MAX: usize = 20;
-const HEADER: [&str; 7] = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
+
+/// Docker's table, and with `--size`.
+const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const TABLE_OF_SIZES: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
+
+/// Docker's headings.
+const HEADINGS: [(&str, &str); 14] = [
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Labels", "LABELS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Mounts", "MOUNTS"),
+    ("Names", "NAMES"),
+    ("Networks", "NETWORKS"),
+    ("Ports", "PORTS"),
+    ("RunningFor", "CREATED"),
+    ("Size", "SIZE"),
+    ("State", "STATE"),
+    ("Status", "STATUS"),
+];
 
 /// Lists containers.
 pub(crate) fn ps(args: &PsArgs, context: Context) -> Result<(), Failure> {
     let filters = Filters::read(&args.filter)?;
     let (workshop, _) = context.open(1)?;
-    let rows = list(&workshop).map_err(failed)?;
-    print(&render(rows, args, &filters, now_seconds())?)
+    let rows = selected(list(&workshop).map_err(failed)?, args, &filters)?;
+    let sizes = if wants_sizes(args) { sizes(&workshop)? } else { BTreeMap::new() };
+    print(&listed(&rows, args, &sizes, now_seconds())?)
 }
 
-fn render(rows: Vec<ContainerRow>, args: &PsArgs, filters: &Filters, now: i64) -> Result<String, Failure> {
+fn selected(rows: Vec<ContainerRow>, args: &PsArgs, filters: &Filters) -> Result<Vec<ContainerRow>, Failure> {
     let last = if args.latest { Some(1) } else { args.last };
     let mut rows = filters.apply(rows)?;
     let is_running = |row: &ContainerRow| matches!(row.known, Ok((_, ContainerState::Running)));
     rows.retain(|row| args.all || last.is_some() || filters.speak_of_ended() || is_running(row));
     rows.truncate(last.unwrap_or(usize::MAX));
-    let shown: Vec<Shown> = rows.iter().map(|row| Shown::of(row, args.no_trunc, now)).collect();
-    if args.quiet {
-        return Ok(shown.iter().map(|row| format!("{}\n", row.id)).collect());
-    }
-    if args.format == Some(Format::Json) {
-        return Ok(shown.iter().map(|row| format!("{}\n", row.as_json())).collect());
-    }
-    let cells = |row: &Shown| {
-        [&row.id, &row.image, &row.command, &row.running_for, &row.status, &row.ports, &row.names]
-            .map(String::clone)
-            .to_vec()
+    Ok(rows)
+}
+
+/// Whether somebody looks at sizes. To know them takes a walk through the store, so they are found out for nobody else; Docker
+/// reads templates for the word, too.
+fn wants_sizes(args: &PsArgs) -> bool {
+    args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"))
+}
+
+/// Returns how much was written into each container, by id.
+fn sizes(workshop: &Workshop) -> Result<BTreeMap<String, u64>, Failure> {
+    let usage = disk_usage(&workshop.store).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    let size = |verdict: &kiln_builder::upkeep::Verdict| match &verdict.item {
+        Item::Container(id) => Some((id.to_string(), verdict.bytes.apparent)),
+        _ => None,
     };
-    Ok(table::render(&HEADER, &shown.iter().map(cells).collect::<Vec<_>>()))
+    Ok(usage.things.iter().filter_map(|(_, verdict)| size(verdict)).collect())
+}
+
+fn listed(
+    rows: &[ContainerRow],
+    args: &PsArgs,
+    sizes: &BTreeMap<String, u64>,
+    now: i64,
+) -> Result<String, Failure> {
+    let format = args.format.as_deref().filter(|format| !format.is_empty()).unwrap_or("table");
+    let format = if args.quiet { "{{.ID}}" } else { format };
+    let row = |row: &ContainerRow| {
+        let size = sizes.get(&row.id.to_string()).copied();
+        Shown::of(row, args.no_trunc, now).value(size, is_table(format))
+    };
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    let table = if args.size { TABLE_OF_SIZES } else { TABLE };
+    render(format, &Listing { table, headings: &HEADINGS }, &rows)
 }
 
 /// What is shown of one container: the fields that templates of Docker know.
@@ -55,7 +107,6 @@ struct Shown {
     running_for: String,
     status: String,
     state: String,
-    ports: String,
     names: String,
     labels: String,
     mounts: String,
@@ -77,7 +128,7 @@ impl Shown {
             }
         };
         let labels = record.config.labels.iter().map(|(name, value)| format!("{name}={value}"));
-        let mount = |mount: &kiln_builder::container_record::ContainerMount| match &mount.kind {
+        let mount = |mount: &ContainerMount| match &mount.kind {
             ContainerMountKind::Bind { source, .. } => Some(source.to_string_lossy().into_owned()),
             ContainerMountKind::Tmpfs { .. } => None,
         };
@@ -86,11 +137,10 @@ impl Shown {
             id,
             image: record.image_name.clone(),
             command: command(&record.argv, is_whole),
-            created_at: human::rfc3339(record.created()),
+            created_at: human::go_time(record.created()),
             running_for: human::ago(record.created(), now),
             status: status(record, *state, now),
             state: state_word(*state).to_owned(),
-            ports: String::new(),
             names: record.name.clone(),
             labels: labels.collect::<Vec<_>>().join(","),
             mounts: mounts.join(","),
@@ -101,13 +151,24 @@ impl Shown {
         }
     }
 
-    /// One container as JSON, in Docker's words. The format is number 1; a new field is no new format.
-    fn as_json(&self) -> Value {
-        json!({
-            "Command": self.command, "CreatedAt": self.created_at, "Format": 1, "ID": self.id, "Image": self.image,
-            "Labels": self.labels, "Mounts": self.mounts, "Names": self.names, "Networks": self.networks,
-            "Ports": self.ports, "RunningFor": self.running_for, "State": self.state, "Status": self.status,
-        })
+    /// Returns the container under Docker's names. No port is published, and no volume has a name. What was not looked at is `N/A`.
+    fn value(self, size: Option<u64>, is_table: bool) -> Value {
+        Struct::new("container")
+            .field("Command", self.command)
+            .field("CreatedAt", self.created_at)
+            .field("ID", self.id)
+            .field("Image", self.image)
+            .field("Labels", in_cell(&self.labels, is_table))
+            .field("LocalVolumes", "0")
+            .field("Mounts", in_cell(&self.mounts, is_table))
+            .field("Names", self.names)
+            .field("Networks", self.networks)
+            .field("Ports", "")
+            .field("RunningFor", self.running_for)
+            .field("Size", size.map_or_else(|| "N/A".to_owned(), human::size))
+            .field("State", self.state)
+            .field("Status", self.status)
+            .into()
     }
 }
 

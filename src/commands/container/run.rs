@@ -3,7 +3,7 @@
 //! | Exit code | When |
 //! |---|---|
 //! | the command's own | it ran; 128 + N when signal N ended it |
-//! | 125 | kiln could not make or keep the container |
+//! | 125 | kiln could not make or keep the container; wrong usage of `kiln run`, which `main` sees to |
 //! | 126 | the command is there, and cannot be run |
 //! | 127 | there is no such command |
 
@@ -27,7 +27,7 @@ use crate::settings::Settings;
 use crate::ui::{Display, Mode, show_failure, stderr_style};
 
 /// Exit code of a container that could not be run: Docker's.
-const NOT_RUN: u8 = 125;
+pub(crate) const NOT_RUN: u8 = 125;
 
 /// Runs a command in a new container; returns its exit code.
 pub(crate) async fn run(args: &RunArgs, context: Context) -> Result<u8, Failure> {

@@ -31,8 +31,12 @@ fn the_exit_code_is_the_commands_and_dockers_where_it_could_not_run() {
     }
     let scene = Scene::new(Way::Root);
     scene.kiln(&["run", "--pull=never", "nowhere"]).run().fails_with(125).says(&["no such image: `nowhere`"]);
-    scene.kiln(&["run", "-d", "busybox"]).run().fails_with(2).says(&["no flag `-d`", "there is no daemon"]);
-    scene.kiln(&["run", "-it", "busybox"]).run().fails_with(2).says(&["the input device is not a terminal"]);
+    scene.kiln(&["run", "-d", "busybox"]).run().fails_with(125).says(&["no flag `-d`", "there is no daemon"]);
+    scene
+        .kiln(&["run", "-it", "busybox"])
+        .run()
+        .fails_with(125)
+        .says(&["the input device is not a terminal"]);
     scene.kiln(&["run", "--user=nobody2", "busybox"]).run().fails_with(125).says(&["nobody2"]);
     scene.build("none", "FROM scratch\nCOPY Dockerfile /\n");
     scene.kiln(&["run", "none"]).run().fails_with(125).says(&["no command specified"]);
@@ -87,7 +91,7 @@ fn flags_say_what_the_command_finds_around_it() {
         ("--workdir=w", "absolute path"),
         ("--mount=type=volume,target=/x", "`volume` is not built yet"),
     ] {
-        scene.kiln(&["run", flag, "app"]).run().fails_with(2).says(&[says]);
+        scene.kiln(&["run", flag, "app"]).run().fails_with(125).says(&[says]);
     }
     let missing = format!("--volume={bind}/missing:/b");
     scene.kiln(&["run", "--rm", &missing, "app"]).run().fails_with(125).says(&["cannot mount `/b`"]);
@@ -144,6 +148,28 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
     let json: serde_json::Value =
         serde_json::from_str(&scene.said(&["ps", "-a", "-f", "name=one", "--format=json"])).unwrap();
     assert_eq!([&json["Names"], &json["State"], &json["Image"]], ["one", "created", "busybox"]);
+    for (flags, expected) in [
+        (
+            &["--format={{.Names}} {{.State}} {{.Labels}}|{{.Ports}}|{{.Networks}}"][..],
+            "one created k=v||host\n",
+        ),
+        (
+            &["--format=table {{.Names}}\\t{{.Image}}\\t{{.State}}"],
+            "NAMES     IMAGE     STATE\none       busybox   created\n",
+        ),
+        (&["--no-trunc", "--format={{.ID}}"], &format!("{one}\n")),
+    ] {
+        let line = [&["ps", "-a", "-f", "name=one"], flags].concat();
+        assert_eq!(scene.said(&line), expected, "{flags:?}");
+    }
+    let sized = scene.said(&["ps", "-a", "-s", "-f", "name=one"]);
+    let lines: Vec<&str> = sized.lines().map(str::trim_end).collect();
+    assert!(lines[0].ends_with("SIZE") && lines[1].ends_with('B'), "{sized}");
+    scene
+        .kiln(&["ps", "--format={{.Foo}}", "-a"])
+        .run()
+        .fails_with(1)
+        .says(&["can't evaluate field Foo in type container"]);
     scene.kiln(&["ps", "--filter=color=red"]).run().fails_with(2).says(&["no such filter"]);
     for name in ["a b", "-x", "a\nb", "../x", ""] {
         scene

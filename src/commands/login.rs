@@ -44,7 +44,7 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
     let outcome = client.check_login(&registry, credential.clone()).await.map_err(|error| failed(&error))?;
     let credentials = Credentials::new(credential_files(&context.settings));
     let kept = credentials.store(&registry, &credential).await.map_err(|error| failed(&error))?;
-    show_text(&remarks(&registry, outcome, &kept));
+    show_text(&remarks(&registry, outcome, Some(&kept)));
     print("Login Succeeded\n")
 }
 
@@ -56,7 +56,10 @@ async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Fa
     let Some(credential) = kept.map_err(|error| failed(&error))? else { return Ok(false) };
     show_text("Authenticating with existing credentials...\n");
     match Client::new(client_config(&context.settings)).check_login(registry, credential).await {
-        Ok(_) => Ok(true),
+        Ok(outcome) => {
+            show_text(&remarks(registry, outcome, None));
+            Ok(true)
+        }
         Err(error) if error.is_unauthorized() => {
             show_text("Stored credentials invalid or expired\n");
             Ok(false)
@@ -91,12 +94,12 @@ fn registry(text: Option<&str>) -> Result<String, Failure> {
     }
 }
 
-fn remarks(registry: &str, outcome: Login, kept: &KeptIn) -> String {
+fn remarks(registry: &str, outcome: Login, kept: Option<&KeptIn>) -> String {
     let mut text = String::new();
     if outcome == Login::NotAsked {
         text.push_str(&format!("warning: `{registry}` asks nobody for a password; it was not tried\n"));
     }
-    if let KeptIn::File(path) = kept {
+    if let Some(KeptIn::File(path)) = kept {
         text.push_str(&format!("warning: the password is kept unencrypted in `{}`\n", path.display()));
     }
     text
@@ -173,6 +176,20 @@ mod tests {
             (Some(""), None),
         ] {
             assert_eq!(registry(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_doubtful_about_a_login_is_said() {
+        let file = KeptIn::File("/c".into());
+        for (outcome, kept, lines) in [
+            (Login::Accepted, None, 0),
+            (Login::Accepted, Some(&file), 1),
+            (Login::Accepted, Some(&KeptIn::Helper("h".to_owned())), 0),
+            (Login::NotAsked, None, 1),
+            (Login::NotAsked, Some(&file), 2),
+        ] {
+            assert_eq!(remarks("r", outcome, kept).lines().count(), lines, "{outcome:?} {kept:?}");
         }
     }
 

@@ -145,6 +145,31 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
             "{filter}"
         );
     }
+    scene.kiln(&["ps", "--filter=color=red"]).run().fails_with(2).says(&["no such filter"]);
+    assert_formats_are_dockers(&scene, one);
+    for name in ["a b", "-x", "a\nb", "../x", ""] {
+        scene
+            .kiln(&["create", &format!("--name={name}"), "busybox"])
+            .run()
+            .fails_with(1)
+            .says(&["invalid container name"]);
+    }
+    let taken = scene.kiln(&["run", "--name=one", "busybox", "true"]).run().fails_with(125);
+    taken.says(&["the container name `one` is already in use", one]);
+    scene
+        .kiln(&["rm", "tow", "two"])
+        .run()
+        .fails_with(1)
+        .says(&["no such container: `tow` (did you mean `two`?)"]);
+    assert_eq!(scene.said(&["rm", "-f", "gone", &one[..8]]), format!("{}\n", &one[..8]));
+    assert_eq!(scene.said(&["ps", "-aq"]).lines().count(), 1);
+    assert!(scene.said(&["container", "prune", "-f"]).starts_with("Deleted Containers:\n"));
+    assert_eq!(scene.said(&["ps", "-aq"]), "");
+}
+
+/// The container `one`, with the id given, in the formats of Docker.
+#[track_caller]
+fn assert_formats_are_dockers(scene: &Scene, one: &str) {
     let json: serde_json::Value =
         serde_json::from_str(&scene.said(&["ps", "-a", "-f", "name=one", "--format=json"])).unwrap();
     assert_eq!([&json["Names"], &json["State"], &json["Image"]], ["one", "created", "busybox"]);
@@ -170,25 +195,6 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
         .run()
         .fails_with(1)
         .says(&["can't evaluate field Foo in type container"]);
-    scene.kiln(&["ps", "--filter=color=red"]).run().fails_with(2).says(&["no such filter"]);
-    for name in ["a b", "-x", "a\nb", "../x", ""] {
-        scene
-            .kiln(&["create", &format!("--name={name}"), "busybox"])
-            .run()
-            .fails_with(1)
-            .says(&["invalid container name"]);
-    }
-    let taken = scene.kiln(&["run", "--name=one", "busybox", "true"]).run().fails_with(125);
-    taken.says(&["the container name `one` is already in use", one]);
-    scene
-        .kiln(&["rm", "tow", "two"])
-        .run()
-        .fails_with(1)
-        .says(&["no such container: `tow` (did you mean `two`?)"]);
-    assert_eq!(scene.said(&["rm", "-f", "gone", &one[..8]]), format!("{}\n", &one[..8]));
-    assert_eq!(scene.said(&["ps", "-aq"]).lines().count(), 1);
-    assert!(scene.said(&["container", "prune", "-f"]).starts_with("Deleted Containers:\n"));
-    assert_eq!(scene.said(&["ps", "-aq"]), "");
 }
 
 /// Nothing of the place is mounted or running any more.

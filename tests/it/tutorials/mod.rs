@@ -1,14 +1,17 @@
 //! What tutorials of `docker` show, shown with kiln: each `.console` file is a transcript, of commands and all they print, against a
 //! registry that stands for docker.io. Only the name of the program is another one.
 //!
-//! In a transcript `$ ` begins a command for a shell, with the program on its path and `$HOST`, the registry's own address; `? 1` is
-//! how it ended, where that is not with zero. `[..]` stands for some characters, `...` for any lines. Standard error is shown with
+//! In a transcript `$ ` begins a command for a shell, with the program on its path, `$HOST`, the registry's own address, and `$INDEX`,
+//! that of a server that searches as Docker's index does; `? 1` is how it ended, where that is not with zero. `[..]` stands for some characters, `...` for any lines. Standard error is shown with
 //! standard output, as on a screen. `SNAPSHOTS=overwrite` writes down what is printed; put the wildcards back.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use serde_json::json;
+
+use crate::support::http::{HttpServer, Response};
 use crate::support::registry::Registry;
 use crate::support::space::{program, repository};
 use crate::support::{Outcome, TestSpace, busybox, requires};
@@ -54,6 +57,11 @@ fn all_tags_of_a_repository_are_pulled() {
 }
 
 #[test]
+fn repositories_are_searched() {
+    transcript("search");
+}
+
+#[test]
 fn a_container_is_run_changed_and_made_an_image() {
     requires!("root", "busybox");
     transcript("commit");
@@ -67,7 +75,8 @@ fn transcript(name: &str) {
     }
     let space = TestSpace::new();
     let registry = Registry::start(&space.path("registry"));
-    space.config(&registry.config());
+    let index = index();
+    space.config(&format!("{}[registry.\"{}\"]\nhttp = true\n", registry.config(), index.host()));
     fill(&space, &registry);
     if name == "commit" {
         fill_busybox(&space, &registry);
@@ -79,8 +88,9 @@ fn transcript(name: &str) {
     let mut shown = String::new();
     for line in written.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            let outcome = run(&space, &registry, command);
-            shown.push_str(&format!("{line}\n{}", printed(&outcome, &registry, &space)));
+            let hosts = [("$HOST", registry.host()), ("$INDEX", index.host())];
+            let outcome = run(&space, &hosts, command);
+            shown.push_str(&format!("{line}\n{}", printed(&outcome, &hosts, &space)));
         } else if line.starts_with("# ") {
             shown.push_str(&format!("{line}\n"));
         }
@@ -88,22 +98,49 @@ fn transcript(name: &str) {
     snapbox::assert_data_eq!(shown, snapbox::Data::read_from(&file, None));
 }
 
-fn run(space: &TestSpace, registry: &Registry, command: &str) -> Outcome {
+fn run(space: &TestSpace, hosts: &[(&str, String)], command: &str) -> Outcome {
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", space.path("bin").display());
     let call = space.kiln(["-c", &format!("exec 2>&1; {command}")]).program(Path::new("/bin/bash"));
     let directory = space.path("work");
     fs::create_dir_all(&directory).unwrap();
-    call.env("PATH", path).env("HOST", registry.host()).directory(&directory).run()
+    let call = call.env("PATH", path).directory(&directory);
+    hosts.iter().fold(call, |call, (variable, host)| call.env(&variable[1..], host)).run()
 }
 
-fn printed(outcome: &Outcome, registry: &Registry, space: &TestSpace) -> String {
+fn printed(outcome: &Outcome, hosts: &[(&str, String)], space: &TestSpace) -> String {
     let status = match outcome.status.code() {
         Some(0) => String::new(),
         code => format!("? {}\n", code.unwrap_or(-1)),
     };
     let text = String::from_utf8(outcome.stdout.clone()).unwrap();
-    let text = text.replace(&registry.host(), "$HOST").replace(space.path("").to_str().unwrap(), "$DIR");
+    let text = hosts.iter().fold(text, |text, (variable, host)| text.replace(host, variable));
+    let text = text.replace(space.path("").to_str().unwrap(), "$DIR");
     format!("{status}{text}")
+}
+
+/// A server that finds what the tutorials look for.
+fn index() -> HttpServer {
+    let found = |name: &str, description: &str, stars: u32, is_official: bool| {
+        json!({
+            "name": name, "description": description, "star_count": stars, "is_official": is_official, "is_automated": false,
+        })
+    };
+    let repositories = [
+        found("prefix/nginx-exporter", "Figures of a web server", 41, false),
+        found(
+            "nginx",
+            "Official build of Nginx, a server for the web, for mail and as a proxy",
+            20_211,
+            true,
+        ),
+        found("nginx/nginx-ingress", "", 104, false),
+    ];
+    HttpServer::start(move |request| {
+        let words = request.query.split('&').find_map(|part| part.strip_prefix("q=")).unwrap_or_default();
+        let hits: Vec<_> =
+            repositories.iter().filter(|hit| hit["name"].as_str().unwrap().contains(words)).collect();
+        Response::new(200, json!({"num_results": hits.len(), "results": hits}).to_string())
+    })
 }
 
 /// Pushes an image with a shell, from a store that is not the tutorials'.

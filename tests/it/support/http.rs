@@ -23,6 +23,33 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
+impl Request {
+    /// Asks another server the same, without the headers named (in lower case) and with this body.
+    pub(crate) fn pass_on(&self, server: &str, hidden: &[&str], body: &[u8]) -> Response {
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        let mut head = format!("{} {}{query} HTTP/1.0\r\n", self.method, self.path);
+        for (name, value) in &self.headers {
+            let is_of_connection =
+                matches!(name.as_str(), "connection" | "content-length" | "transfer-encoding");
+            if !is_of_connection && !hidden.contains(&name.as_str()) {
+                head += &format!("{name}: {value}\r\n");
+            }
+        }
+        head += &format!("content-length: {}\r\n\r\n", body.len());
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let response = Response::new(head[9..12].parse().unwrap(), &answer[end + 4..]);
+        head.lines().skip(1).fold(response, |response, line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            response.header(name, value)
+        })
+    }
+}
+
 /// What the server answers.
 #[derive(Clone)]
 pub(crate) struct Response {

@@ -1,8 +1,6 @@
 //! Debian's `docker-registry` with token authentication: a token server signs what it gives, and the registry alone decides whether
 //! that is good.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -109,23 +107,7 @@ fn pass(target: &str, request: &Request, given: &Given) -> Response {
     }
     // The registry must refuse what comes late, and does before it reads any of it.
     let body = if is_late { &[][..] } else { &request.body };
-    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-    let mut head = format!("{} {}{query} HTTP/1.0\r\n", request.method, request.path);
-    let is_length = |name: &str| matches!(name, "content-length" | "transfer-encoding");
-    for (name, value) in request.headers.iter().filter(|(name, _)| !is_length(name)) {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += &format!("content-length: {}\r\n\r\n", body.len());
-    let mut server = TcpStream::connect(target).unwrap();
-    server.write_all(&[head.as_bytes(), body].concat()).unwrap();
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let mut response = Response::new(head[9..12].parse().unwrap(), &answer[end + 4..]);
-    for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
-        response = response.header(name, value);
-    }
+    let mut response = request.pass_on(target, &[], body);
     let is_large = response.status == 200 && response.body.len() > 1 << 20;
     response.cut_after = is_large.then_some(response.body.len() / 2);
     response

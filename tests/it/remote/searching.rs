@@ -1,29 +1,21 @@
 //! Looking for repositories.
 
-use serde_json::json;
-
 use super::registry;
-use crate::support::http::{HttpServer, Response};
+use crate::support::http::HttpServer;
+use crate::support::search::{self, repository};
 use crate::support::{TestSpace, requires};
 
-/// A server that searches, as Docker's old index does.
+/// A server that knows two repositories, if it is asked as Docker asks.
 fn server() -> HttpServer {
-    HttpServer::start(|request| match (request.path.as_str(), request.query.as_str()) {
-        ("/v1/search", query) if query.starts_with("q=web+server&n=") => {
-            let hit = |name: &str, description: &str, stars: u64, is_official: bool| {
-                json!({
-                    "name": name, "description": description, "star_count": stars,
-                    "is_official": is_official, "is_automated": false,
-                })
-            };
-            let results = [
-                hit("me/web", "mine\nand\u{1b}[31m red", 3, false),
-                hit("web", "The official web server, with a description that does not fit", 12_000, true),
-            ];
-            Response::new(200, json!({"num_results": 2, "results": results}).to_string())
+    search::start(|query| {
+        if !query.starts_with("q=web+server&n=") {
+            return Vec::new();
         }
-        ("/v1/search", _) => Response::new(200, json!({"num_results": 0, "results": []}).to_string()),
-        _ => Response::new(200, "{}"),
+        let description = "The official web server, with a description that does not fit";
+        vec![
+            repository("me/web", "mine\nand\u{1b}[31m red", 3, false),
+            repository("web", description, 12_000, true),
+        ]
     })
 }
 

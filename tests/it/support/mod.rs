@@ -17,6 +17,7 @@ pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod requires;
+pub(crate) mod search;
 pub(crate) mod served;
 pub(crate) mod sha256;
 pub(crate) mod sketch;

@@ -2,19 +2,20 @@
 //! registry that stands for docker.io. Only the name of the program is another one.
 //!
 //! In a transcript `$ ` begins a command for a shell, with the program on its path, `$HOST`, the registry's own address, and `$INDEX`,
-//! that of a server that searches as Docker's index does; `? 1` is how it ended, where that is not with zero. `[..]` stands for some characters, `...` for any lines. Standard error is shown with
-//! standard output, as on a screen. `SNAPSHOTS=overwrite` writes down what is printed; put the wildcards back.
+//! that of a server that searches as Docker's index does; `? 1` is how it ended, where that is not with zero. `[..]` stands for some
+//! characters, `...` for any lines. Standard error is shown with standard output, as on a screen. `SNAPSHOTS=overwrite` writes down
+//! what is printed; put the wildcards back.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::Value;
 
-use crate::support::http::{HttpServer, Response};
+use crate::support::http::HttpServer;
 use crate::support::registry::Registry;
 use crate::support::space::{program, repository};
-use crate::support::{Outcome, TestSpace, busybox, requires};
+use crate::support::{Outcome, TestSpace, busybox, requires, search};
 
 /// The images of the registry: their layers, oldest first, and their names.
 const IMAGES: &[(&[&str], &[&str])] = &[
@@ -85,10 +86,10 @@ fn transcript(name: &str) {
     symlink(program(), space.path("bin/kiln")).unwrap();
     let file = repository().join(format!("tests/it/tutorials/{name}.console"));
     let written = fs::read_to_string(&file).unwrap();
+    let hosts = [("$HOST", registry.host()), ("$INDEX", index.host())];
     let mut shown = String::new();
     for line in written.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            let hosts = [("$HOST", registry.host()), ("$INDEX", index.host())];
             let outcome = run(&space, &hosts, command);
             shown.push_str(&format!("{line}\n{}", printed(&outcome, &hosts, &space)));
         } else if line.starts_with("# ") {
@@ -120,26 +121,16 @@ fn printed(outcome: &Outcome, hosts: &[(&str, String)], space: &TestSpace) -> St
 
 /// A server that finds what the tutorials look for.
 fn index() -> HttpServer {
-    let found = |name: &str, description: &str, stars: u32, is_official: bool| {
-        json!({
-            "name": name, "description": description, "star_count": stars, "is_official": is_official, "is_automated": false,
-        })
-    };
+    let nginx = "Official build of Nginx, a server for the web, for mail and as a proxy";
     let repositories = [
-        found("prefix/nginx-exporter", "Figures of a web server", 41, false),
-        found(
-            "nginx",
-            "Official build of Nginx, a server for the web, for mail and as a proxy",
-            20_211,
-            true,
-        ),
-        found("nginx/nginx-ingress", "", 104, false),
+        search::repository("prefix/nginx-exporter", "Figures of a web server", 41, false),
+        search::repository("nginx", nginx, 20_211, true),
+        search::repository("nginx/nginx-ingress", "", 104, false),
     ];
-    HttpServer::start(move |request| {
-        let words = request.query.split('&').find_map(|part| part.strip_prefix("q=")).unwrap_or_default();
-        let hits: Vec<_> =
-            repositories.iter().filter(|hit| hit["name"].as_str().unwrap().contains(words)).collect();
-        Response::new(200, json!({"num_results": hits.len(), "results": hits}).to_string())
+    search::start(move |query| {
+        let term = query.split('&').find_map(|part| part.strip_prefix("q=")).unwrap();
+        let is_found = |hit: &&Value| hit["name"].as_str().unwrap().contains(term);
+        repositories.iter().filter(is_found).cloned().collect()
     })
 }
 

@@ -104,8 +104,7 @@ fn address_source(text: &str, subject: &str) -> Option<Source> {
         Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
     let name = url.authority().to_owned();
     let endpoint = Endpoint { authority: name.clone(), name, prefix: String::new(), is_mirror: true };
-    let mut call = Call::new(Method::GET, String::new(), Access::default(), subject);
-    call.target = Target::Foreign(url);
+    let call = Call::new(Method::GET, Target::Foreign(url), Access::default(), subject);
     Some(Source { endpoint, call })
 }
 

@@ -63,10 +63,15 @@ pub(crate) struct Call {
 
 impl Call {
     /// Returns a call without headers and body.
-    pub(crate) fn new(method: Method, path: String, access: Access, subject: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        method: Method,
+        target: impl Into<Target>,
+        access: Access,
+        subject: impl Into<String>,
+    ) -> Self {
         Self {
             method,
-            target: Target::Path(path),
+            target: target.into(),
             headers: HeaderMap::new(),
             body: None,
             access,

@@ -27,6 +27,12 @@ pub(crate) enum Target {
     Foreign(Url),
 }
 
+impl From<String> for Target {
+    fn from(path: String) -> Self {
+        Self::Path(path)
+    }
+}
+
 /// Returns an answer's `Location`, relative or whole.
 pub(crate) fn location(base: &Url, headers: &HeaderMap) -> Option<Url> {
     let text = headers.get(LOCATION)?.to_str().ok()?;

@@ -316,15 +316,7 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 
     fn call(&self, method: Method, target: Target) -> Call {
-        Call {
-            method,
-            target,
-            headers: HeaderMap::new(),
-            body: None,
-            access: Access::push(self.upload.to.repository()),
-            subject: self.subject.clone(),
-            is_doubtful: false,
-        }
+        Call::new(method, target, Access::push(self.upload.to.repository()), &self.subject)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Context, print, refuse_terminal};
+use super::{Context, failed, print, refuse_terminal};
 use crate::cli::{
     CacheArgs, CachePart, Format, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs,
     MountsRmArgs,
@@ -212,8 +212,4 @@ fn keep_last(last: &mut Option<Failure>, failure: Failure, show: impl FnOnce(&Fa
 
 fn patience(wait: bool) -> Patience {
     if wait { Patience::Endless } else { Patience::None }
-}
-
-fn failed(error: MountsError) -> Failure {
-    Failure::of(Kind::Failed, &error)
 }

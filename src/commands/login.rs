@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use kiln_registry::{Client, Credential, Credentials, KeptIn, Login};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{Context, client_config, credential_files, print};
+use super::{Context, client_config, credential_files, failed, print};
 use crate::cli::{LoginArgs, LogoutArgs};
 use crate::failure::{Failure, Kind};
 use crate::ui::show_text;
@@ -38,12 +38,11 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
     if username.is_empty() || password.is_empty() {
         return Err(Failure::usage("name and password must not be empty"));
     }
-    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Kind::Failed, error);
     let credential = Credential::password(username, password);
     let client = Client::new(client_config(&context.settings));
-    let outcome = client.check_login(&registry, credential.clone()).await.map_err(|error| failed(&error))?;
+    let outcome = client.check_login(&registry, credential.clone()).await.map_err(failed)?;
     let credentials = Credentials::new(credential_files(&context.settings));
-    let kept = credentials.store(&registry, &credential).await.map_err(|error| failed(&error))?;
+    let kept = credentials.store(&registry, &credential).await.map_err(failed)?;
     show_text(&remarks(&registry, outcome, Some(&kept)));
     print("Login Succeeded\n")
 }
@@ -51,9 +50,8 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
 /// Tries the credentials that are kept already, as Docker does where the command line names nobody. False where there are none, or
 /// none that are good.
 async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Failure> {
-    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Kind::Failed, error);
     let kept = Credentials::new(credential_files(&context.settings)).find(registry, "").await;
-    let Some(credential) = kept.map_err(|error| failed(&error))? else { return Ok(false) };
+    let Some(credential) = kept.map_err(failed)? else { return Ok(false) };
     show_text("Authenticating with existing credentials...\n");
     match Client::new(client_config(&context.settings)).check_login(registry, credential).await {
         Ok(outcome) => {
@@ -64,7 +62,7 @@ async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Fa
             show_text("Stored credentials invalid or expired\n");
             Ok(false)
         }
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -72,7 +70,7 @@ async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Fa
 pub(super) async fn forget(args: &LogoutArgs, context: Context) -> Result<(), Failure> {
     let registry = registry(args.registry.as_deref())?;
     let erased = Credentials::new(credential_files(&context.settings)).erase(&registry).await;
-    let erased = erased.map_err(|error| Failure::of(Kind::Failed, &error))?;
+    let erased = erased.map_err(failed)?;
     // What is asked for is so either way.
     match erased.is_empty() {
         true => print(&format!("Not logged in to {registry}\n")),
@@ -119,7 +117,6 @@ fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
         Failure::usage("there is no terminal to ask for name and password")
             .with_hint("give them with `--username NAME --password-stdin`")
     })?;
-    let failed = |error: io::Error| Failure::of(Kind::Failed, &error);
     (&terminal).write_all(question.as_bytes()).map_err(failed)?;
     let _hidden = (echo == Echo::Off).then(|| Hidden::begin(&terminal)).transpose().map_err(failed)?;
     let answer = line_of(BufReader::new(&terminal));

@@ -10,7 +10,7 @@ use kiln_builder::remote::{self, RemoteError};
 use kiln_oci::{Descriptor, Reference};
 use serde_json::{Value, json};
 
-use super::{Context, interrupt, name, print_bytes, transfer_display, with_display_abandoning};
+use super::{Context, failed, interrupt, name, print_bytes, transfer_display, with_display_abandoning};
 use crate::cli::{ManifestAnnotateArgs, ManifestCommand, ManifestInspectArgs, ManifestPushArgs};
 use crate::failure::{Failure, Kind};
 use crate::settings::Settings;
@@ -42,10 +42,6 @@ pub(super) async fn run(command: ManifestCommand, context: Context) -> Result<()
     let bytes = with_display_abandoning(&display, &interrupt()?, work).await?;
     display.finish(None);
     print_bytes(&bytes).map(drop)
-}
-
-fn failed(error: CatalogError) -> Failure {
-    Failure::of(Kind::Failed, &error)
 }
 
 async fn extend(

@@ -42,6 +42,7 @@ mod tag;
 mod tags;
 mod version;
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
@@ -223,6 +224,11 @@ fn credential_files(settings: &Settings) -> CredentialFiles {
         auth_files: settings.auth_files.clone(),
         helper_path: settings.helper_path.clone(),
     }
+}
+
+/// What a library says went wrong, as the failure of a command.
+fn failed(error: impl Error + 'static) -> Failure {
+    Failure::of(Kind::Failed, &error)
 }
 
 /// Writes a result to standard output. Whoever read it may have gone away: that is success.

@@ -18,9 +18,9 @@ use kiln_builder::Workshop;
 use kiln_builder::containers::{ContainerError, ContainerUse, OpenContainer, open};
 use kiln_builder::progress::Progress;
 
-use super::{Context, interrupt, with_display};
+use super::{Context, failed, interrupt, with_display};
 use crate::cli::ContainerCommand;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::ui::Display;
 
@@ -69,8 +69,4 @@ async fn with_container<T>(
     let outcome = with_display(display, &interrupt, done).await?;
     display.finish(None);
     Ok(outcome)
-}
-
-fn failed(error: ContainerError) -> Failure {
-    Failure::of(Kind::Failed, &error)
 }

@@ -6,16 +6,15 @@ mod json;
 mod output;
 mod show;
 
-use std::error::Error;
 use std::path::Path;
 
 use kiln_builder::Workshop;
 use kiln_builder::journal::{self, BuildStory, State};
 
 use super::build::write;
-use super::{Context, print, print_bytes};
+use super::{Context, failed, print, print_bytes};
 use crate::cli::LogArgs;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::report;
 use crate::settings::{Settings, now_seconds};
 
@@ -76,8 +75,4 @@ fn write_page(
         true => print_bytes(page.as_bytes()).map(drop),
         false => write(&settings.working_directory.join(path), page.as_bytes()),
     }
-}
-
-fn failed(error: impl Error + 'static) -> Failure {
-    Failure::of(Kind::Failed, &error)
 }

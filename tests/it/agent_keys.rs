@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::agents::{BASE, context};
 use crate::support::users;
+use crate::support::waiting::until;
 use crate::support::{TestSpace, busybox, peers, requires};
 
 /// Makes a key with its name as the comment.
@@ -108,16 +108,9 @@ fn the_agent_of_a_build_that_is_killed_ends_with_it() {
     let dockerfile = "FROM busybox\nRUN --mount=type=ssh while :; do sleep 100; done\n";
     let context = space.context("context", &[("Dockerfile", dockerfile)]);
     let mut running = space.build(&context).arg(format!("--ssh=default={}", key.display())).start();
-    let begun = Instant::now();
-    let until = |is_so: &dyn Fn() -> bool, what: &str| {
-        while !is_so() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
     let agents = || agents_of(&space.store().join("scratch"));
-    until(&|| agents().iter().any(|place| place.join("socket").exists()), "no agent");
+    until("an agent listens", || agents().iter().any(|place| place.join("socket").exists()));
     running.child.kill().and_then(|()| running.child.wait()).unwrap();
-    until(&|| agents().is_empty(), "the agent stays");
+    until("the agent ends", || agents().is_empty());
     drop(server);
 }

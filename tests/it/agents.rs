@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::users::{self, User};
+use crate::support::waiting::until;
 use crate::support::{Invocation, TestSpace, busybox, peers, requires};
 
 /// Text that belongs to the key, and by which a client shows that it has reached the agent.
@@ -34,11 +34,7 @@ impl Agent {
         let mut command = Command::new(&words[0]);
         let process = command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let agent = Self { socket, process };
-        let begun = Instant::now();
-        while !agent.socket.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the agent does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("the agent listens", || agent.socket.exists());
         let added =
             Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
         assert!(added.status.success(), "{added:?}");

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::image::check_blobs;
 use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::served::mirror_config;
+use crate::support::waiting::until;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires, users};
 
 /// Returns an archive of regular files and, where a target is given, hard links.
@@ -203,18 +204,8 @@ fn a_kill_at_any_sync_or_rename_of_a_build_leaves_a_store_that_the_next_one_can_
     check_faults("fsync,fdatasync,rename,renameat,renameat2", "signal=KILL", None);
 }
 
-/// Waits until something is so.
-#[track_caller]
-fn await_that(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Returns the files of a name in all slots of cache mounts.
-fn files_named(mounts: &Path, name: &str) -> Vec<PathBuf> {
+pub(crate) fn files_named(mounts: &Path, name: &str) -> Vec<PathBuf> {
     let inside = |path: PathBuf| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
     let slots = inside(mounts.to_owned()).flat_map(inside);
     slots.map(|slot| slot.join(name)).filter(|path| path.exists()).collect()
@@ -259,9 +250,9 @@ fn layers_that_were_unpacked_a_while_ago_are_unpacked_no_more_when_the_machine_s
         while [ -e /gate/closed ]; do sleep 0.05; done\n";
     let running = start(lines);
     let is_settled = || first.keys().all(|name| snapshots(&space.store())[name].1 == "settled");
-    await_that("snapshots are settled", is_settled);
+    until("snapshots are settled", is_settled);
     let gate = || files_named(&space.store().join("cachemounts"), "closed");
-    await_that("the step runs", || !gate().is_empty());
+    until("the step runs", || !gate().is_empty());
     gate().iter().for_each(|gate| fs::remove_file(gate).unwrap());
     running.wait().success();
     let second = snapshots(&space.store());

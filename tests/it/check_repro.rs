@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::faults::assert_nothing_left;
 use crate::running::processes_mentioning;
+use crate::support::waiting::until;
 use crate::support::{Outcome, TestSpace, busybox, confined, requires, users};
 
 /// Steps, and for those that do not make the same again what is said of them.
@@ -188,9 +188,9 @@ fn an_interruption_ends_the_second_time_and_the_image_has_its_name() {
     let step = format!("test $(hostname) = buildkitsandbox || sleep 1000{mark}");
     let context = space.context("context", &[("Dockerfile", &format!("FROM busybox\nRUN {step}\n"))]);
     let running = space.build(&context).args(["-t", "named", "--check-repro"]).start();
-    while !processes_mentioning(&mark).iter().any(|line| line.starts_with("sleep ")) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the step runs again", || {
+        processes_mentioning(&mark).iter().any(|line| line.starts_with("sleep "))
+    });
     kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
     running.wait().fails_with(130);
     space.kiln(["inspect", "named"]).run().success();

@@ -1,14 +1,14 @@
 //! `kiln build --on-error=shell` and `kiln enter`: on a terminal, and without one.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::running::{processes_mentioning, until_quiet};
 use crate::support::http::HttpServer;
 use crate::support::terminal::Terminal;
 use crate::support::users::{self, User};
+use crate::support::waiting::{until, until_none};
 use crate::support::{Invocation, TestSpace, busybox, requires};
 
 /// A place with a base image, and a text that is in the paths of its store.
@@ -36,23 +36,14 @@ impl Scene {
     #[track_caller]
     fn is_quiet(&self) {
         let mark = self.space.path("").file_name().unwrap().to_string_lossy().into_owned();
-        let begun = Instant::now();
-        while !(processes_mentioning(&mark).is_empty() && mounts_mentioning(&mark).is_empty()) {
-            let left = (processes_mentioning(&mark), mounts_mentioning(&mark));
-            assert!(begun.elapsed() < Duration::from_secs(20), "{left:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until_quiet(&mark);
     }
 }
 
 /// Waits until a process runs whose command line has a text.
 #[track_caller]
 pub(crate) fn runs(text: &str) {
-    let begun = Instant::now();
-    while processes_mentioning(text).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "`{text}` does not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until(&format!("`{text}` runs"), || !processes_mentioning(text).is_empty());
 }
 
 /// A build of which one stage fails while another one waits.
@@ -149,19 +140,11 @@ fn a_terminal_is_raw_again_after_a_stop_and_ends_the_shell_when_it_goes() {
     // What an interactive shell does with its terminal meanwhile.
     terminal.set_modes(&before);
     kill_process(kiln, Signal::CONT).unwrap();
-    let begun = Instant::now();
-    while shown(&terminal.modes()) != raw {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{}", shown(&terminal.modes()));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the terminal is raw", || shown(&terminal.modes()) == raw);
     terminal.keys("echo al''ive\n");
     terminal.shows("alive\r\n");
     terminal.hang_up();
-    let begun = Instant::now();
-    while terminal.child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the shell stays without a terminal");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the shell ends without a terminal", || terminal.child.try_wait().unwrap().is_some());
     scene.is_quiet();
 }
 
@@ -177,10 +160,7 @@ fn a_kiln_that_is_killed_leaves_no_shell_and_the_next_one_collects_what_it_had()
     runs(&mark);
     terminal.child.kill().unwrap();
     terminal.end();
-    let begun = Instant::now();
-    while !processes_mentioning(&mark).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", processes_mentioning(&mark));
-    }
+    until_none(|| processes_mentioning(&mark));
     scene.is_quiet();
     assert!(count(&scene.space.store().join("scratch")) > 0, "what it had is still there");
     scene.build("FROM busybox\nRUN true\n").run().success();

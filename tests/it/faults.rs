@@ -5,18 +5,18 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::running::{processes_mentioning, until_quiet};
 use crate::support::files::{File, FileServer};
 use crate::support::http::{HttpServer, Response};
 use crate::support::image::check_blobs;
 use crate::support::mounts::{Filesystem, Mounted};
+use crate::support::ports::Port;
 use crate::support::program::Running;
-use crate::support::registry::free_port;
 use crate::support::served::mirror_config;
+use crate::support::waiting::until;
 use crate::support::{Outcome, TestSpace, busybox, peers, requires};
 
 #[test]
@@ -74,7 +74,6 @@ fn a_file_of_the_web_that_does_not_fit_leaves_nothing() {
 
 #[test]
 fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
-    requires!("timeout");
     let space = TestSpace::new();
     // The listener takes connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -82,11 +81,14 @@ fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
     let digest = "0".repeat(64);
     for line in [format!("ADD {url} /"), format!("ADD --checksum=sha256:{digest} {url} /")] {
         let context = space.context("context", &[("Dockerfile", &format!("FROM scratch\n{line}\n"))]);
-        let started = std::time::Instant::now();
-        let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
-        call.run().fails_with(124).says(&["interrupted"]);
+        let running = space.build(&context).start();
+        let connection = silent.accept().unwrap();
+        let interrupted = std::time::Instant::now();
+        kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+        running.wait().fails_with(130).says(&["interrupted"]);
         // A process would be waited for five seconds long; a socket is not.
-        assert!(started.elapsed() < Duration::from_millis(5500), "{line}");
+        assert!(interrupted.elapsed().as_secs() < 5, "{line}");
+        drop(connection);
         assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
     }
 }
@@ -94,7 +96,8 @@ fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
 #[test]
 fn an_unreachable_registry_is_named_and_nothing_waits_for_long() {
     let space = TestSpace::new();
-    let host = format!("127.0.0.1:{}", free_port());
+    let nobody = Port::claim();
+    let host = nobody.host();
     space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
     let dockerfile = format!("FROM {host}/team/app:1\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
@@ -230,10 +233,7 @@ fn a_build_under_nohup_goes_on_when_its_terminal_hangs_up() {
         .context("go", &[("Dockerfile", "FROM busybox\nRUN --mount=type=cache,target=/c touch /c/go\n")]);
     let deaf = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
     let running = space.build(&context).under(deaf).start();
-    let mark = "until test -e /c/go";
-    while processes_mentioning(mark).is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the step runs", || !processes_mentioning("until test -e /c/go").is_empty());
     kill_process(Pid::from_child(&running.child), Signal::HUP).unwrap();
     space.build(&go).run().success();
     running.wait().success().says(&["waited"]);
@@ -257,13 +257,16 @@ fn an_interruption_ends_the_step_and_the_next_build_succeeds() {
 
 #[test]
 fn an_interruption_ends_a_build_that_waits_for_its_dockerfile() {
-    requires!("mkfifo", "timeout");
+    requires!("mkfifo");
     let space = TestSpace::new();
     let context = space.context("context", &[]);
     peers::run("mkfifo", [context.join("Dockerfile")]);
-    let call = space.build(&context).under(["timeout", "--signal=INT", "--kill-after=60", "1"]);
-    // `timeout` says 124 for a program that ended after its signal, and 137 for one that had to be killed.
-    call.run().fails_with(124).says(&["interrupted"]);
+    let running = space.build(&context).start();
+    // It can be opened when the build has opened it, too, and then nothing comes.
+    let silent = fs::File::options().write(true).open(context.join("Dockerfile")).unwrap();
+    kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+    running.wait().fails_with(130).says(&["interrupted"]);
+    drop(silent);
 }
 
 #[test]
@@ -280,15 +283,7 @@ fn a_kill_leaves_a_sound_store_and_no_process() {
 
 /// Asserts that no process and no mount mentions the place, and that the store still builds.
 pub(crate) fn assert_nothing_left(space: &TestSpace, mark: &str) {
-    // The kernel ends a process tree a moment after its parent; ten seconds are plenty.
-    for _ in 0..200 {
-        if processes_mentioning(mark).is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(processes_mentioning(mark), Vec::<String>::new());
-    assert_eq!(mounts_mentioning(mark), Vec::<String>::new());
+    until_quiet(mark);
     check_blobs(&space.store());
     let context = space.context("after", &[("Dockerfile", "FROM busybox\nRUN echo after > /after\n")]);
     space.build(&context).run().success();

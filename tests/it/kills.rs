@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::faults::assert_nothing_left;
 use crate::support::program::Running;
+use crate::support::waiting::PATIENCE;
 use crate::support::{TestSpace, busybox, requires};
 
 /// When it happens.
@@ -54,14 +55,15 @@ fn await_phase(space: &TestSpace, running: &mut Running, mark: &str, phase: Phas
     let (mut seen, mut buffer) = (String::new(), [0; 4096]);
     match phase {
         Phase::Preparing => {
-            let begun = Instant::now();
             let scratch = space.store().join("scratch");
             let is_begun = || {
                 let names = fs::read_dir(&scratch).into_iter().flatten().flatten();
                 names.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("bind"))
             };
+            let begun = Instant::now();
+            // Often, for it does not last.
             while !is_begun() {
-                assert!(begun.elapsed() < Duration::from_secs(120), "the step is never prepared");
+                assert!(begun.elapsed() < PATIENCE, "the step is never prepared");
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

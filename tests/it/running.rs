@@ -3,6 +3,7 @@
 use crate::support::image::{check_blobs, read_all, read_one};
 use crate::support::layer::Kind;
 use crate::support::users::{self, User};
+use crate::support::waiting::until_none;
 use crate::support::{Invocation, TestSpace, busybox, requires};
 
 const DOCKERFILE: &str = "FROM busybox\nRUN mkdir /out && echo made > /out/file && ln -s file /out/link && rm /etc/group\n\
@@ -174,6 +175,13 @@ fn secrets_reach_the_step_and_nothing_else() {
 pub(crate) fn mounts_mentioning(text: &str) -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     mounts.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+/// Waits until no process and no mount mentions a text: the kernel ends a tree of processes, and its mounts with it, a moment after
+/// their parent.
+#[track_caller]
+pub(crate) fn until_quiet(mark: &str) {
+    until_none(|| [processes_mentioning(mark), mounts_mentioning(mark)].concat());
 }
 
 /// Returns the command lines of processes that mention a text.

@@ -4,12 +4,12 @@ mod browser;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::http::HttpServer;
+use crate::support::waiting::until;
 use crate::support::{Invocation, TestSpace, busybox, requires};
 
 /// A place with a base image.
@@ -116,12 +116,7 @@ fn a_build_that_is_killed_is_told_up_to_its_end() {
     let scene = Scene::new();
     let call = scene.build(&format!("{STEPS}RUN echo at work; sleep 7654\n"));
     let mut running = call.start();
-    let begun = Instant::now();
-    let at_work = || scene.log(&["last", "sleep"]).run().stdout == b"at work\n";
-    while !at_work() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the step does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the step is at work", || scene.log(&["last", "sleep"]).run().stdout == b"at work\n");
     assert_eq!(scene.json("last")["outcome"], "running");
     kill_process(Pid::from_child(&running.child), Signal::KILL).unwrap();
     running.child.wait().unwrap();

@@ -1,11 +1,12 @@
 //! The other ways to a repository: git's own protocol, the secure shell, plain files on the web.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::Scene;
 use crate::support::http::{HttpServer, Response};
+use crate::support::ports::Port;
+use crate::support::registry::answers;
 use crate::support::{requires, users};
 
 /// A server program that is stopped with this value.
@@ -17,16 +18,10 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn start(command: &mut Command, port: u16) -> Server {
+fn start(command: &mut Command, port: &Port) -> Server {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let server = Server(child);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        std::thread::yield_now();
-    }
+    let mut server = Server(child);
+    assert!(answers(&mut server.0, port), "the server does not start: {command:?}");
     server
 }
 
@@ -34,14 +29,16 @@ fn start(command: &mut Command, port: u16) -> Server {
 fn gits_own_protocol_works() {
     requires!("git");
     let scene = Scene::new();
-    let port = free_port();
+    let port = Port::claim();
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*", "daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"]);
-    command.arg(format!("--port={port}")).arg(format!("--base-path={}", scene.space.path("srv").display()));
-    let _server = start(&mut command, port);
-    scene.add(&format!("git://127.0.0.1:{port}/repo.git#main:sub /d/")).run().success();
+    command
+        .arg(format!("--port={}", port.number))
+        .arg(format!("--base-path={}", scene.space.path("srv").display()));
+    let _server = start(&mut command, &port);
+    scene.add(&format!("git://{}/repo.git#main:sub /d/", port.host())).run().success();
     assert_eq!(scene.listing(), ["d/inner inner\\n"]);
-    scene.add(&format!("git://127.0.0.1:{port}/none /d/")).run().fails_with(1).says(&["cannot ask"]);
+    scene.add(&format!("git://{}/none /d/", port.host())).run().fails_with(1).says(&["cannot ask"]);
 }
 
 #[test]
@@ -65,7 +62,7 @@ fn a_server_of_plain_files_works() {
 }
 
 /// Makes the keys of a server and of a user, and starts the server.
-fn shell_server(scene: &Scene, port: u16) -> Server {
+fn shell_server(scene: &Scene, port: &Port) -> Server {
     let place = scene.space.path("ssh");
     std::fs::create_dir_all(&place).unwrap();
     let key = |path: &Path| {
@@ -79,9 +76,10 @@ fn shell_server(scene: &Scene, port: u16) -> Server {
     key(&folder.join("id_ed25519"));
     std::fs::copy(folder.join("id_ed25519.pub"), place.join("authorized")).unwrap();
     let config = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized\nPidFile none\n\
+        "Port {1}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\n",
-        place.display()
+        place.display(),
+        port.number
     );
     let config = scene.space.file("ssh/config", config);
     if rustix::process::getuid().is_root() {
@@ -94,16 +92,16 @@ fn shell_server(scene: &Scene, port: u16) -> Server {
 fn the_secure_shell_uses_keys_and_known_hosts_of_the_home() {
     requires!("git", "ssh", "sshd");
     let scene = Scene::new();
-    let port = free_port();
-    let _server = shell_server(&scene, port);
+    let port = Port::claim();
+    let _server = shell_server(&scene, &port);
     let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
     let repository = scene.space.path("srv/repo");
-    let url = format!("ssh://{user}@127.0.0.1:{port}{}", repository.display());
+    let url = format!("ssh://{user}@{}{}", port.host(), repository.display());
     let add = format!("{url}?subdir=sub /d/");
     let unknown = scene.add(&add).run().fails_with(1);
     unknown.says(&["Host key verification failed", "help: add the host's key to `~/.ssh/known_hosts`"]);
     let host = std::fs::read_to_string(scene.space.path("ssh/host.pub")).unwrap();
-    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{port} {host}"));
+    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{} {host}", port.number));
     scene.add(&add).run().success();
     assert_eq!(scene.listing(), ["d/inner inner\\n"]);
 
@@ -120,10 +118,10 @@ fn the_secure_shell_uses_keys_and_known_hosts_of_the_home() {
 fn the_secure_shell_uses_the_agent() {
     requires!("git", "ssh", "sshd");
     let scene = Scene::new();
-    let port = free_port();
-    let _server = shell_server(&scene, port);
+    let port = Port::claim();
+    let _server = shell_server(&scene, &port);
     let host = std::fs::read_to_string(scene.space.path("ssh/host.pub")).unwrap();
-    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{port} {host}"));
+    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{} {host}", port.number));
     let socket = scene.space.path("agent");
     let agent =
         Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
@@ -138,7 +136,7 @@ fn the_secure_shell_uses_the_agent() {
     let moved = scene.space.path("moved-key");
     std::fs::rename(&key, &moved).unwrap();
     let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-    let url = format!("ssh://{user}@127.0.0.1:{port}{}", scene.space.path("srv/repo").display());
+    let url = format!("ssh://{user}@{}{}", port.host(), scene.space.path("srv/repo").display());
     scene.add(&format!("{url} /d/")).env("SSH_AUTH_SOCK", &socket).run().success();
     assert!(scene.listing()[0].starts_with("d/README first"));
     std::fs::remove_dir_all(scene.space.store().join("repositories")).unwrap();
@@ -157,11 +155,11 @@ fn an_ordinary_user_gets_the_same_image_with_keys_of_its_home() {
     let scene = Scene::new();
     std::fs::set_permissions(scene.space.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
-    let port = free_port();
-    let _server = shell_server(&scene, port);
+    let port = Port::claim();
+    let _server = shell_server(&scene, &port);
     let host = std::fs::read_to_string(scene.space.path("ssh/host.pub")).unwrap();
-    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{port} {host}"));
-    let url = format!("ssh://root@127.0.0.1:{port}{}", scene.space.path("srv/repo").display());
+    scene.space.file("home/.ssh/known_hosts", format!("[127.0.0.1]:{} {host}", port.number));
+    let url = format!("ssh://root@{}{}", port.host(), scene.space.path("srv/repo").display());
     let file = format!("FROM scratch\nADD --keep-git-dir=true {url} /d\n");
     let context = scene.space.context("context", &[("Dockerfile", &file)]);
     let expected = scene.space.build(&context).run().success().digest();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use crate::support::http::HttpServer;
 use crate::support::users::{self, User};
+use crate::support::waiting::until;
 use crate::support::{Invocation, Outcome, TestSpace, busybox, requires};
 
 /// A project that is built again and again, each time with the same store.
@@ -238,14 +239,13 @@ fn objects_made_beside_another_build_are_not_taken_for_new_ones() {
 
 /// Waits until there is a file of this name in a slot of a cache mount, and returns the slot.
 fn walk_to(mounts: &std::path::Path, name: &str) -> PathBuf {
-    for _ in 0..600 {
+    let mut slot = None;
+    until(&format!("a step makes `{name}`"), || {
         let found = fs::read_dir(mounts).into_iter().flatten().map(|mount| mount.unwrap().path().join("0"));
-        if let Some(slot) = found.into_iter().find(|slot| slot.join(name).exists()) {
-            return slot;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("no step made `{name}`");
+        slot = found.into_iter().find(|slot| slot.join(name).exists());
+        slot.is_some()
+    });
+    slot.unwrap()
 }
 
 const NINJA: &str = "builddir = out\nrule compile\n command = cat $in common.h > $out && echo $out: $in common.h > $out.d && echo made-$name\n \

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::places::Place;
 use super::{build_in, project, ran};
-use crate::support::registry::{Registry, free_port};
+use crate::support::ports::Port;
+use crate::support::registry::Registry;
 use crate::support::sha256;
 use crate::support::{TestSpace, requires};
 
@@ -342,7 +343,8 @@ fn a_bucket_that_is_not_there_is_told_and_a_large_layer_goes_in_parts() {
 fn a_cache_that_is_down_is_told_and_the_build_goes_on() {
     let space = TestSpace::new();
     let context = project(&space, "project");
-    let down = format!("127.0.0.1:{}/team/cache", free_port());
+    let nobody = Port::claim();
+    let down = format!("{}/team/cache", nobody.host());
     let from = format!("--cache-from={down}");
     let to = format!("--cache-to=type=registry,ref={down}");
     // Both wait and try again for some seconds.

@@ -14,6 +14,7 @@ pub(crate) mod layer;
 pub(crate) mod mounts;
 pub(crate) mod object_store;
 pub(crate) mod peers;
+pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod requires;
@@ -25,6 +26,7 @@ pub(crate) mod space;
 pub(crate) mod terminal;
 pub(crate) mod users;
 pub(crate) mod validator;
+pub(crate) mod waiting;
 
 pub(crate) use program::{Invocation, Outcome};
 pub(crate) use requires::requires;

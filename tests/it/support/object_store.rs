@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::ports::Port;
 use super::program::SEARCH_PATH;
-use super::registry::{answers, free_port};
+use super::registry::answers;
 use super::space::repository;
 use super::validator::foreign;
 
@@ -18,7 +19,7 @@ pub(crate) const BUCKET: &str = "team-caches";
 /// A running server; it stops when dropped.
 pub(crate) struct ObjectStore {
     child: Child,
-    port: u16,
+    port: Port,
     data: PathBuf,
 }
 
@@ -33,25 +34,22 @@ impl ObjectStore {
     pub(crate) fn start(place: &Path) -> Self {
         let data = place.join("data");
         fs::create_dir_all(&data).unwrap();
-        for _ in 0..5 {
-            let port = free_port();
-            let log = fs::File::create(place.join("log")).unwrap();
-            let mut command = Command::new("node");
-            command.arg(program().unwrap()).args(["-a", "127.0.0.1", "-p", &port.to_string()]);
-            command.arg("-d").arg(&data).args(["--configure-bucket", BUCKET]);
-            command.env_clear().env("PATH", SEARCH_PATH).env("HOME", place);
-            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-            let mut store = Self { child: command.spawn().unwrap(), port, data: data.clone() };
-            if answers(&mut store.child, port) {
-                return store;
-            }
-        }
-        panic!("s3rver does not start; see {}", place.join("log").display());
+        let port = Port::claim();
+        let log = fs::File::create(place.join("log")).unwrap();
+        let mut command = Command::new("node");
+        command.arg(program().unwrap()).args(["-a", "127.0.0.1", "-p", &port.number.to_string()]);
+        command.arg("-d").arg(&data).args(["--configure-bucket", BUCKET]);
+        command.env_clear().env("PATH", SEARCH_PATH).env("HOME", place);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut store = Self { child: command.spawn().unwrap(), port, data };
+        let log = place.join("log");
+        assert!(answers(&mut store.child, &store.port), "s3rver does not start; see {log:?}");
+        store
     }
 
     /// Returns its address.
     pub(crate) fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.port.host())
     }
 
     /// Returns the file of an object.

@@ -1,19 +1,21 @@
 //! Debian's `docker-registry` on a free port of loopback.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::ports::Port;
 use super::program::SEARCH_PATH;
 use super::validator::foreign;
+use super::waiting::PATIENCE;
 
 /// A running registry; it stops when dropped.
 pub(crate) struct Registry {
     child: Child,
-    port: u16,
+    port: Port,
     place: PathBuf,
 }
 
@@ -66,20 +68,17 @@ impl Registry {
     fn start_with(place: &Path, more: &str) -> Self {
         fs::create_dir_all(place).unwrap();
         foreign::remember_registry(&place.join("data"));
-        for _ in 0..5 {
-            let port = free_port();
-            let child = spawn(place, port, more);
-            let mut registry = Self { child, port, place: place.to_owned() };
-            if answers(&mut registry.child, port) {
-                return registry;
-            }
-        }
-        panic!("docker-registry does not start; see {}", place.join("log").display());
+        let port = Port::claim();
+        let child = spawn(place, port.number, more);
+        let mut registry = Self { child, port, place: place.to_owned() };
+        let log = place.join("log");
+        assert!(answers(&mut registry.child, &registry.port), "docker-registry does not start; see {log:?}");
+        registry
     }
 
     /// Returns `127.0.0.1:PORT`.
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.port.host()
     }
 
     /// Returns configuration that reaches it, also as the mirror of docker.io.
@@ -103,16 +102,14 @@ impl Registry {
     }
 }
 
-/// Waits, at most twenty seconds, until a server's port is open; false when the process has ended (another one took the port).
-pub(crate) fn answers(server: &mut Child, port: u16) -> bool {
-    for _ in 0..800 {
-        if server.try_wait().unwrap().is_some() {
-            return false;
-        }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+/// Waits until a server's port is open; false when the process has ended, or is patience.
+pub(crate) fn answers(server: &mut Child, port: &Port) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE && server.try_wait().unwrap().is_none() {
+        if TcpStream::connect(port.host()).is_ok() {
             return true;
         }
-        thread::sleep(Duration::from_millis(25));
+        thread::sleep(Duration::from_millis(10));
     }
     false
 }
@@ -147,11 +144,6 @@ fn spawn(place: &Path, port: u16, more: &str) -> Child {
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-/// Returns a port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn an_open_registry_answers_and_a_closed_one_asks_for_the_account() {
     crate::support::requires!("docker-registry");
@@ -159,7 +151,7 @@ fn an_open_registry_answers_and_a_closed_one_asks_for_the_account() {
     use std::io::{Read, Write};
     let space = crate::support::TestSpace::new();
     let status = |registry: &Registry, headers: &str| {
-        let mut stream = TcpStream::connect(("127.0.0.1", registry.port)).unwrap();
+        let mut stream = TcpStream::connect(registry.host()).unwrap();
         write!(stream, "GET /v2/ HTTP/1.0\r\n{headers}\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -4,16 +4,14 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::Invocation;
-
-/// How long something may take to appear.
-const PATIENCE: Duration = Duration::from_secs(120);
+use super::waiting::PATIENCE;
 
 /// A terminal with a program on it.
 pub(crate) struct Terminal {

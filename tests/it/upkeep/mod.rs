@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::mounts::{Filesystem, Mounted};
+use crate::support::waiting::until;
 use crate::support::{TestSpace, busybox, requires, users};
 
 fn du(path: &Path) -> u64 {
@@ -148,11 +149,7 @@ fn a_build_that_passes_the_bound_has_the_store_looked_after() {
         fs::write(&note, "").unwrap();
         age_records(&space.store());
         let digest = space.build(&context).run().success().digest();
-        let begun = std::time::Instant::now();
-        while fs::read(&note).unwrap().is_empty() {
-            assert!(begun.elapsed().as_secs() < 60, "nobody has looked");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("the store is looked after", || !fs::read(&note).unwrap().is_empty());
         space.kiln(["inspect", &digest]).run().success();
         space.build(&context).run().success().says(&["CACHED"]);
     }

@@ -1,15 +1,14 @@
 //! How containers begin, run and end: exit codes, lists, names, signals, kills, a full disk.
 
-use std::time::{Duration, Instant};
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{EXTREMES, Scene, Way};
 use crate::entering::runs;
-use crate::running::{mounts_mentioning, processes_mentioning};
+use crate::running::until_quiet;
 use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::requires;
 use crate::support::terminal::Terminal;
+use crate::support::waiting::until;
 
 #[test]
 fn the_exit_code_is_the_commands_and_dockers_where_it_could_not_run() {
@@ -201,12 +200,7 @@ fn assert_formats_are_dockers(scene: &Scene, one: &str) {
 #[track_caller]
 fn is_quiet(scene: &Scene) {
     let mark = scene.space.path("").file_name().unwrap().to_string_lossy().into_owned();
-    let begun = Instant::now();
-    while !(processes_mentioning(&mark).is_empty() && mounts_mentioning(&mark).is_empty()) {
-        let left = (processes_mentioning(&mark), mounts_mentioning(&mark));
-        assert!(begun.elapsed() < Duration::from_secs(20), "{left:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_quiet(&mark);
 }
 
 #[test]
@@ -222,10 +216,7 @@ fn a_container_that_runs_is_one_kilns_alone_and_survives_its_kill_and_its_interr
         let script = format!("echo x > /x; echo {mark} > /y; sleep 7777; echo {mark}");
         let mut running = scene.kiln(&["run", "--name=web", "busybox", "sh", "-c", &script]).start();
         runs(&mark);
-        let begun = Instant::now();
-        while !scene.said(&["ps"]).contains(" Up ") {
-            assert!(begun.elapsed() < Duration::from_secs(20));
-        }
+        until("it is listed", || scene.said(&["ps"]).contains(" Up "));
         for words in [
             vec!["rm", "web"],
             vec!["diff", "web"],
@@ -297,11 +288,7 @@ fn a_terminal_of_a_container_has_keys_and_a_size_and_is_given_back() {
     terminal.keys("echo 'al'ive $?\n");
     terminal.shows("alive 130\r\n");
     terminal.keys("exit 3\n");
-    let begun = Instant::now();
-    while terminal.child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("it ends", || terminal.child.try_wait().unwrap().is_some());
     assert_eq!(format!("{:?}", terminal.modes().local_modes), before);
     assert_eq!(terminal.end().0.code(), Some(3));
     assert_eq!(scene.said(&["diff", "web"]), "A /x\n");

@@ -5,27 +5,49 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::aside::files_named;
 use crate::support::http::HttpServer;
 use crate::support::program::Running;
 use crate::support::served::mirror_config;
-use crate::support::{Outcome, TestSpace, busybox, requires};
+use crate::support::waiting::{PATIENCE, until};
+use crate::support::{TestSpace, busybox, requires};
 
-/// Reads what a build says until it has said `text`.
-fn await_text(running: &mut Running, text: &str) {
+/// Reads what a build says until it has said `text`, or everything; returns that.
+fn read_until(running: &mut Running, text: &str) -> String {
     let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
-    while !String::from_utf8_lossy(&seen).contains(text) {
+    loop {
         let count = running.child.stderr.as_mut().unwrap().read(&mut buffer).unwrap();
-        assert!(count > 0, "the build ended early: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..count]);
+        let said = String::from_utf8_lossy(&seen);
+        if count == 0 || said.contains(text) {
+            return said.into_owned();
+        }
     }
+}
+
+#[track_caller]
+fn await_text(running: &mut Running, text: &str) {
+    let said = read_until(running, text);
+    assert!(said.contains(text), "the build ended early: {said}");
 }
 
 /// What a waiting build says.
 const WAITS: &str = "waits for another kiln (pid ";
+
+/// What a step does to wait, for some minutes at most, until [`open_gate`] lets it go on; its cache mount is at `/c`.
+const GATE: &str =
+    "touch /c/gate; i=0; until [ -e /c/open ] || [ $i = 6000 ]; do i=$((i+1)); sleep 0.05; done";
+
+fn open_gate(space: &TestSpace) {
+    let gates = || files_named(&space.store().join("cachemounts"), "gate");
+    until("the step is at its gate", || !gates().is_empty());
+    gates().iter().for_each(|gate| fs::write(gate.with_file_name("open"), "").unwrap());
+}
 
 /// Starts a build of a step that goes differently the second time, and returns when it runs.
 fn start_first(space: &TestSpace, first: &str, then: &str) -> Running {
@@ -51,27 +73,42 @@ fn two_kilns_that_want_the_same_steps_do_each_once() {
     let space = TestSpace::new();
     let server = busybox::serve(&space);
     let noise = "head -c 64 /dev/urandom | od > /noise";
-    let dockerfile =
-        format!("FROM busybox\nRUN {noise}; sleep 1\nCOPY Dockerfile /\nRUN {noise}2; sleep 1\n");
+    let dockerfile = format!(
+        "FROM busybox\nRUN --mount=type=cache,target=/c {noise}; {GATE}\nCOPY Dockerfile /\nRUN {noise}2\n"
+    );
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let started: Vec<Running> = (0..3).map(|_| space.build(&context).start()).collect();
-    let outcomes: Vec<Outcome> = started.into_iter().map(|running| running.wait().success()).collect();
+    // Nobody waits for the base, then.
+    space.kiln(["pull", "busybox"]).run().success();
+    let (sender, receiver) = channel();
+    let started = [(); 3].map(|()| {
+        let (mut running, sender) = (space.build(&context).start(), sender.clone());
+        std::thread::spawn(move || {
+            if read_until(&mut running, WAITS).contains(WAITS) {
+                sender.send(()).unwrap();
+            }
+            running.wait().success().digest()
+        })
+    });
+    (0..2).for_each(|_| receiver.recv_timeout(PATIENCE).expect("two wait for the third"));
+    open_gate(&space);
+    let digests = started.map(|thread| thread.join().unwrap());
     // Whoever had done a step once more would have made other noise.
-    assert!(outcomes.windows(2).all(|pair| pair[0].digest() == pair[1].digest()), "{outcomes:?}");
-    assert!(outcomes.iter().filter(|outcome| outcome.stderr.contains(WAITS)).count() >= 2, "{outcomes:?}");
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
     drop(server);
 }
 
 #[test]
 fn when_the_first_is_killed_or_fails_the_second_does_the_step() {
     requires!("root", "busybox");
-    for (first, is_killed) in [("sleep 1000", true), ("sleep 1; false", false)] {
+    for is_killed in [true, false] {
         let space = TestSpace::new();
         let server = busybox::serve(&space);
-        let mut one = start_first(&space, first, "echo second");
+        let mut one = start_first(&space, &format!("{GATE}; false"), "echo second");
         let two = start_second(&space);
         if is_killed {
             one.child.kill().unwrap();
+        } else {
+            open_gate(&space);
         }
         assert!(!one.wait().status.success());
         two.wait().success().says(&["second"]);
@@ -84,12 +121,12 @@ fn an_interruption_ends_the_waiting_and_nothing_else() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let one = start_first(&space, "sleep 4", "false");
+    let one = start_first(&space, GATE, "false");
     let two = start_second(&space);
-    let begun = Instant::now();
     kill_process(Pid::from_child(&two.child), Signal::INT).unwrap();
     two.wait().fails_with(130);
-    assert!(begun.elapsed() < Duration::from_secs(3), "it has waited on");
+    // What it waited for was under way all the time.
+    open_gate(&space);
     one.wait().success();
     drop(server);
 }
@@ -99,9 +136,10 @@ fn a_build_without_cache_neither_waits_nor_makes_others_wait() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let one = start_first(&space, "sleep 4", "echo second");
+    let one = start_first(&space, GATE, "echo second");
     let outcome = space.build(&space.path("context")).arg("--no-cache").run().success();
     outcome.says(&["second"]).never_says(&["waits for"]);
+    open_gate(&space);
     one.wait().success();
     drop(server);
 }
@@ -117,7 +155,7 @@ fn two_kilns_that_do_what_the_other_wants_do_not_wait_for_each_other() {
         let dockerfile = format!("{}{}{last}", stage(first), stage(second));
         space.context(first, &[("Dockerfile", &dockerfile)])
     });
-    let start = |context: &Path| space.build(context).args(["-j", "1"]).under(["timeout", "60"]).start();
+    let start = |context: &Path| space.build(context).args(["-j", "1"]).under(["timeout", "300"]).start();
     let started = contexts.map(|context| start(&context));
     let [one, two] = started.map(|running| running.wait().success().digest());
     assert_eq!(one, two);

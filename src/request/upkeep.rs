@@ -59,7 +59,8 @@ pub(crate) fn policy(args: &PruneArgs, now: i64) -> Result<Policy, SpecError> {
         }
     }
     if policy.kinds.is_empty() {
-        policy.kinds = if args.all { Kind::ALL_BUT_CONTAINERS.into() } else { USUAL.into() };
+        let all = Kind::ALL.into_iter().filter(|kind| !kind.is_irreplaceable());
+        policy.kinds = if args.all { all.collect() } else { USUAL.into() };
     }
     Ok(policy)
 }
@@ -155,9 +156,10 @@ mod tests {
     fn flags_become_a_policy() {
         let hours = |hours: u64| Duration::from_secs(3600 * hours);
         let usual = Policy { kinds: USUAL.into(), ..Policy::default() };
+        let all_but_containers = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Container).collect();
         for (flags, expected) in [
             ("", usual.clone()),
-            ("-a", Policy { kinds: Kind::ALL_BUT_CONTAINERS.into(), ..usual.clone() }),
+            ("-a", Policy { kinds: all_but_containers, ..usual.clone() }),
             ("--filter type=container", Policy { kinds: [Kind::Container].into(), ..usual.clone() }),
             ("--filter until=24h", Policy { unused_for_min: hours(24), ..usual.clone() }),
             ("--filter unused-for=1h30m", Policy { unused_for_min: hours(3) / 2, ..usual.clone() }),

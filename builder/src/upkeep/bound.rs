@@ -72,7 +72,7 @@ fn is_look_due(noted: Option<Noted>, room: Room, max: u64, now: u64) -> bool {
 pub fn keep_within(store: &Path, max: u64, began: SystemTime) -> Result<Option<Report>, CatalogError> {
     let Some(store) = Store::open_existing(store)? else { return Ok(None) };
     let Some(_alone) = store.try_lock("keep within the bound")? else { return Ok(None) };
-    let kinds = Kind::ALL_BUT_CONTAINERS.into_iter().collect();
+    let kinds = Kind::ALL.into_iter().filter(|kind| !kind.is_irreplaceable()).collect();
     let look = Policy {
         kinds,
         used_since: Some(began),

@@ -59,19 +59,11 @@ impl Kind {
         Self::Damaged,
         Self::Container,
     ];
-    /// All kinds but containers, which nobody can make again: they go only when they are named.
-    pub const ALL_BUT_CONTAINERS: [Self; 10] = [
-        Self::Blob,
-        Self::Image,
-        Self::Record,
-        Self::Snapshot,
-        Self::Repository,
-        Self::CacheMount,
-        Self::Log,
-        Self::Partial,
-        Self::Scratch,
-        Self::Damaged,
-    ];
+
+    /// Whether nobody can make such a thing again, so that it goes only when its kind is named.
+    pub fn is_irreplaceable(self) -> bool {
+        self == Self::Container
+    }
 }
 
 /// A thing in the store.

@@ -18,7 +18,7 @@ use kiln_oci::Digest;
 use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
-use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
+use crate::lock::{LockGuard, lock, named_lock_path, try_lock, try_lock_unlooked};
 use crate::memory::{self, Memory};
 use crate::scratch::{Scratch, replace_file};
 
@@ -160,7 +160,7 @@ fn take_slot(session: &Session, id: &str, sharing: Sharing) -> Result<(u32, Lock
         Sharing::Private => {
             for slot in 0..SLOTS_MAX {
                 let path = slot_lock_path(session, id, slot);
-                if let Some(guard) = try_lock(disk, &path, LockMode::Exclusive)? {
+                if let Some(guard) = try_lock_unlooked(disk, session.root(), &path, LockMode::Exclusive)? {
                     return Ok((slot, guard));
                 }
             }

@@ -2,6 +2,10 @@
 //!
 //! The kernel frees a lock when its process ends, however it ends. Lock files may be removed by gc: whoever locks a file
 //! checks that the path still leads to it, and opens it again otherwise.
+//!
+//! A lock can only be looked at by taking it for a moment. For who waits for the lock that is a moment; who goes elsewhere when it is
+//! taken would go for nothing. So such a lock is tried with [`try_lock_unlooked`] and looked at with [`is_held_unnoticed`]: these
+//! two keep out of each other's way.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +17,10 @@ use rustix::io::Errno;
 use crate::disk::{Disk, LockMode};
 use crate::error::{IoContext, Result, StoreError, optional};
 
+/// Where a store has its lock files.
+const FOLDER: &str = "leases/locks";
+/// The lock that lets either one look, or many try.
+const LOOKS: &str = "look at locks";
 /// How often a lock file that vanishes while it is being locked is opened again.
 const REOPEN_MAX: u32 = 1000;
 
@@ -42,7 +50,7 @@ impl LockGuard {
 
 /// Returns the path of the lock called `name`, which may be any text.
 pub(crate) fn named_lock_path(root: &Path, name: &str) -> PathBuf {
-    root.join("leases/locks").join(Digest::of(name.as_bytes()).hex())
+    root.join(FOLDER).join(Digest::of(name.as_bytes()).hex())
 }
 
 /// Locks the file at `path`, creating it when absent, but never its folder, and waits for it.
@@ -83,11 +91,36 @@ fn locked(disk: &dyn Disk, file: &File, path: &Path, mode: LockMode, wait: bool)
     })
 }
 
-/// Says whether somebody holds the lock file at `path`, without making it.
+/// The same, while nobody only looks whether the lock is held.
+pub(crate) fn try_lock_unlooked(
+    disk: &dyn Disk,
+    root: &Path,
+    path: &Path,
+    mode: LockMode,
+) -> Result<Option<LockGuard>> {
+    let _nobody_looks = lock(disk, &named_lock_path(root, LOOKS), LockMode::Shared)?;
+    try_lock(disk, path, mode)
+}
+
+/// Says whether somebody holds the lock file at `path`, without making it. Whoever only tries the lock in this moment finds it taken.
 pub(crate) fn is_held(disk: &dyn Disk, path: &Path) -> Result<bool> {
     match optional(disk.open(path)).on("open", path)? {
         Some(file) => Ok(!disk.lock(&file, path, LockMode::Exclusive, false).on("lock", path)?),
         None => Ok(false),
+    }
+}
+
+/// The same, and whoever calls [`try_lock_unlooked`] in this moment waits for it.
+pub(crate) fn is_held_unnoticed(disk: &dyn Disk, root: &Path, path: &Path) -> Result<bool> {
+    let _nobody_tries = begin_look(disk, root)?;
+    is_held(disk, path)
+}
+
+/// Keeps away who calls [`try_lock_unlooked`]. Where the store cannot be written nobody is kept away: to look is allowed there.
+fn begin_look(disk: &dyn Disk, root: &Path) -> Result<Option<LockGuard>> {
+    match lock(disk, &named_lock_path(root, LOOKS), LockMode::Exclusive) {
+        Err(error) if error.is_permission_denied() => Ok(None),
+        guard => guard.map(Some),
     }
 }
 
@@ -118,14 +151,20 @@ pub(crate) fn holders(path: &Path) -> Vec<u32> {
     processes
 }
 
-/// Removes the lock files in `folder` that nobody holds.
-pub(crate) fn remove_unheld(disk: &dyn Disk, folder: &Path) -> Result<()> {
-    let names = optional(disk.list(folder)).on("list", folder)?.unwrap_or_default();
-    for name in names {
-        let path = folder.join(name);
-        if let Some(_guard) = try_lock(disk, &path, LockMode::Exclusive)? {
-            disk.unlink(&path).on("remove", &path)?;
-        }
+/// Removes the lock files that nobody holds of a store at `root`.
+pub(crate) fn remove_unheld(disk: &dyn Disk, root: &Path) -> Result<()> {
+    let (folder, looks) = (root.join(FOLDER), named_lock_path(root, LOOKS));
+    let names = optional(disk.list(&folder)).on("list", &folder)?.unwrap_or_default();
+    for path in names.into_iter().map(|name| folder.join(name)).filter(|path| *path != looks) {
+        let _nobody_tries = begin_look(disk, root)?;
+        remove_if_unheld(disk, &path)?;
+    }
+    remove_if_unheld(disk, &looks)
+}
+
+fn remove_if_unheld(disk: &dyn Disk, path: &Path) -> Result<()> {
+    if let Some(_guard) = try_lock(disk, path, LockMode::Exclusive)? {
+        disk.unlink(path).on("remove", path)?;
     }
     Ok(())
 }
@@ -151,10 +190,13 @@ mod tests {
     #[test]
     fn only_unheld_lock_files_are_removed() {
         let space = tempfile::tempdir().unwrap();
-        let (held, free) = (space.path().join("held"), space.path().join("free"));
+        let folder = space.path().join(FOLDER);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (held, free) = (folder.join("held"), folder.join("free"));
         let _guard = lock(&RealDisk, &held, LockMode::Shared).unwrap();
         drop(lock(&RealDisk, &free, LockMode::Shared).unwrap());
         remove_unheld(&RealDisk, space.path()).unwrap();
-        assert_eq!((held.exists(), free.exists()), (true, false));
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(held.exists());
     }
 }

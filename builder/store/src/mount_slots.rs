@@ -13,7 +13,7 @@ use crate::cachemounts::{CACHE_MOUNTS, list, slot_lock_path};
 use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
-use crate::lock::{LockGuard, holders, lock, try_lock};
+use crate::lock::{LockGuard, holders, is_held_unnoticed, lock, try_lock_unlooked};
 use crate::memory::{self, Memory};
 use crate::scratch::Scratch;
 
@@ -62,7 +62,7 @@ pub(crate) fn slots(session: &Session) -> Result<Vec<MountSlot>> {
             let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             let path = folder.join(&name);
             let lock_path = slot_lock_path(session, &id, slot);
-            let is_in_use = try_lock(session.disk(), &lock_path, LockMode::Exclusive)?.is_none();
+            let is_in_use = is_held_unnoticed(session.disk(), session.root(), &lock_path)?;
             let users = if is_in_use { holders(&lock_path) } else { Vec::new() };
             let Some(used_ns) = used(&path)? else { continue };
             found.push(MountSlot { id: id.clone(), slot, path, used_ns, is_in_use, users });
@@ -108,7 +108,7 @@ pub(crate) fn hold(
 ) -> Result<Option<HeldMount>> {
     let lock_path = slot_lock_path(session, id, slot);
     let alone = match patience {
-        Patience::None => try_lock(session.disk(), &lock_path, LockMode::Exclusive)?,
+        Patience::None => try_lock_unlooked(session.disk(), session.root(), &lock_path, LockMode::Exclusive)?,
         Patience::Endless => Some(lock(session.disk(), &lock_path, LockMode::Exclusive)?),
     };
     let Some(alone) = alone else { return Ok(None) };

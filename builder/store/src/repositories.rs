@@ -13,7 +13,7 @@ use kiln_oci::Digest;
 use crate::disk::LockMode;
 use crate::error::{IoContext, Result, optional};
 use crate::leases::Session;
-use crate::lock::{LockGuard, named_lock_path, try_lock};
+use crate::lock::{LockGuard, named_lock_path, try_lock_unlooked};
 use crate::scratch::bury;
 
 /// Folder of repositories below the store.
@@ -103,7 +103,7 @@ pub(crate) fn path_of(session: &Session, name: &Digest) -> PathBuf {
 }
 
 fn try_hold(session: &Session, name: &Digest) -> Result<Option<LockGuard>> {
-    try_lock(session.disk(), &lock_path(session, name), LockMode::Exclusive)
+    try_lock_unlooked(session.disk(), session.root(), &lock_path(session, name), LockMode::Exclusive)
 }
 
 /// Returns the file that whoever holds a repository has locked.

@@ -16,7 +16,7 @@ use crate::containers;
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::fsck::DAMAGED;
 use crate::leases::{Liveness, Pin, liveness, pinned_by_the_living};
-use crate::lock::is_held;
+use crate::lock::{is_held, is_held_unnoticed};
 use crate::partial::PARTIAL;
 use crate::repositories;
 use crate::scratch::{SCRATCH, owner_of};
@@ -92,11 +92,8 @@ pub(super) fn take(
     if wanted(Kind::Repository) {
         for entry in repositories::list(store.session())? {
             let lock = repositories::lock_path(store.session(), &entry.name);
-            weigh.add(
-                Item::Repository(entry.name),
-                entry.last_used,
-                is_held(store.session().disk(), &lock)?,
-            )?;
+            let is_in_use = is_held_unnoticed(store.session().disk(), store.path(), &lock)?;
+            weigh.add(Item::Repository(entry.name), entry.last_used, is_in_use)?;
         }
     }
     if wanted(Kind::CacheMount) {
@@ -209,7 +206,11 @@ fn records(store: &Store, kind: &str, census: &mut Census) -> Result<()> {
 fn cache_mounts(weigh: &mut Weigh<'_>) -> Result<()> {
     let session = weigh.store.session();
     for (id, slot, last_used) in cachemounts::slots(session)? {
-        let is_in_use = is_held(session.disk(), &cachemounts::slot_lock_path(session, &id, slot))?;
+        let is_in_use = is_held_unnoticed(
+            session.disk(),
+            session.root(),
+            &cachemounts::slot_lock_path(session, &id, slot),
+        )?;
         weigh.add(Item::CacheMount { id, slot }, last_used, is_in_use)?;
     }
     Ok(())

@@ -27,7 +27,6 @@ use kiln_oci::{Descriptor, Digest};
 
 use crate::blobs::Blobs;
 use crate::error::{Result, StoreError};
-use crate::leases::{LEASES, LOCKS};
 use crate::lock::remove_unheld;
 use crate::noted::Left;
 use crate::store::Store;
@@ -104,7 +103,7 @@ pub fn gc(store: &Store, policy: &Policy, expand: &Expand<'_>) -> Result<Report>
     let mut report = condemn::condemn(&census, policy, store.session().disk().now());
     if !policy.is_dry_run {
         carry_out::carry_out(store, &census, expand, &mut report)?;
-        remove_unheld(store.session().disk(), &store.path().join(LEASES).join(LOCKS))?;
+        remove_unheld(store.session().disk(), store.path())?;
     }
     Ok(report)
 }

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_oci::{Digest, Reference};
 use kiln_store::fsck::fsck;
 use kiln_store::gc::{Kind, Policy, gc};
-use kiln_store::{Partial, Store};
+use kiln_store::{Partial, Sharing, Store};
 
 use crate::scenario::descriptor;
 
@@ -63,6 +64,32 @@ fn build_often(root: &std::path::Path) {
             }
         }
     }
+}
+
+#[test]
+fn who_only_looks_whether_a_private_cache_mount_or_a_repository_is_in_use_takes_it_from_nobody() {
+    let space = tempfile::tempdir().unwrap();
+    let store = Store::open(space.path()).unwrap();
+    let open = || store.cache_mount("pip", Sharing::Private, &mut |_| Ok(())).unwrap().path().to_owned();
+    let first = open();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = Store::open(space.path()).unwrap();
+            let look = Policy { kinds: Kind::ALL.into(), is_dry_run: true, ..Policy::default() };
+            while !is_over.load(Ordering::Relaxed) {
+                for _ in 0..100 {
+                    other.mount_slots().unwrap();
+                }
+                gc(&other, &look, &|_, _| Ok(vec![])).unwrap();
+                gc(&other, &Policy::default(), &|_, _| Ok(vec![])).unwrap();
+            }
+        });
+        let taken = (0..1000).filter(|_| open() != first || store.try_repository("git").unwrap().is_none());
+        let taken = taken.count();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(taken, 0);
+    });
 }
 
 #[test]

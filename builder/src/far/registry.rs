@@ -200,7 +200,11 @@ pub async fn receive(
     let mut stream = stream.resume(partial.len_bytes(), partial.hasher()).on_progress(sink);
     loop {
         match stream.next_chunk().await {
-            Ok(Some(chunk)) => partial.append(&chunk)?,
+            // The stream has hashed it.
+            Ok(Some(chunk)) => match stream.checkpoint() {
+                Some((_, hasher)) => partial.append_hashed(&chunk, hasher)?,
+                None => partial.append(&chunk)?,
+            },
             Ok(None) => break,
             Err(error) => {
                 if matches!(error, kiln_registry::Error::Verify { .. }) {

@@ -215,6 +215,13 @@ pub struct WriteBehind {
     started: u64,
 }
 
+impl From<u64> for WriteBehind {
+    /// Goes on after the bytes of a file that was there.
+    fn from(length: u64) -> Self {
+        Self { written: length, started: length }
+    }
+}
+
 impl WriteBehind {
     /// Counts bytes that were written to the end of the file. Now and then returns a range to begin writing by
     /// [`start_writing`].

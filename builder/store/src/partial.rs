@@ -7,7 +7,7 @@
 use kiln_oci::{Digest, Hasher};
 
 use crate::blobs::{Blobs, expect_digest, hash_rest};
-use crate::disk::{LockMode, write_all};
+use crate::disk::{LockMode, WriteBehind, write_all};
 use crate::error::{IoContext, Result, StoreError};
 use crate::lock::{LockGuard, lock};
 
@@ -32,6 +32,7 @@ pub struct PartialBlob {
     expected_bytes: u64,
     len_bytes: u64,
     hasher: Hasher,
+    behind: WriteBehind,
 }
 
 impl Blobs {
@@ -55,7 +56,8 @@ impl Blobs {
         }
         let blobs = self.clone();
         let (digest, hasher) = (*digest, Hasher::new());
-        let mut partial = PartialBlob { blobs, guard, digest, expected_bytes, len_bytes: 0, hasher };
+        let behind = WriteBehind::default();
+        let mut partial = PartialBlob { blobs, guard, digest, expected_bytes, len_bytes: 0, hasher, behind };
         partial.hash_what_is_there()?;
         Ok(Partial::Resume(Box::new(partial)))
     }
@@ -77,6 +79,22 @@ impl PartialBlob {
     /// # Errors
     /// [`StoreError::WrongSize`] when there would be more than announced, or what the disk says.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// Adds bytes at the end that the caller has hashed: `hasher` has been given all from the first to the last of these.
+    ///
+    /// # Errors
+    /// As for [`PartialBlob::append`].
+    pub fn append_hashed(&mut self, bytes: &[u8], hasher: Hasher) -> Result<()> {
+        self.write(bytes)?;
+        self.hasher = hasher;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let len_bytes = self.len_bytes + bytes.len() as u64;
         if len_bytes > self.expected_bytes {
             return Err(self.wrong_size(len_bytes));
@@ -88,8 +106,11 @@ impl PartialBlob {
                 .on("truncate", self.guard.path())?;
             return Err(error);
         }
-        self.hasher.update(bytes);
         self.len_bytes = len_bytes;
+        // Else all of it would be written at the end, where somebody waits for it.
+        if let Some(range) = self.behind.wrote(bytes.len() as u64) {
+            disk.start_writing(self.guard.file(), range);
+        }
         Ok(())
     }
 
@@ -102,6 +123,7 @@ impl PartialBlob {
         disk.truncate(self.guard.file(), path, 0).on("truncate", path)?;
         self.len_bytes = 0;
         self.hasher = Hasher::new();
+        self.behind = WriteBehind::default();
         Ok(())
     }
 
@@ -131,6 +153,7 @@ impl PartialBlob {
             return self.restart();
         }
         self.len_bytes = hash_rest(&mut self.guard.file(), &mut self.hasher).on("read", path)?;
+        self.behind = WriteBehind::from(self.len_bytes);
         Ok(())
     }
 

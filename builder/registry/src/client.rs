@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Response, Url};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
@@ -38,7 +38,8 @@ struct Shared {
     config: Arc<ClientConfig>,
     http: Http,
     auth: Auth,
-    origins: Mutex<BTreeMap<String, Origin>>,
+    /// Requests that are made at once wait for one of them to find out.
+    origins: Mutex<BTreeMap<String, Arc<OnceCell<Origin>>>>,
     permits: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     mirrors_down: Mutex<BTreeSet<String>>,
     begun_uploads: Mutex<BTreeSet<BegunUpload>>,
@@ -382,25 +383,26 @@ impl Client {
             Transport::HttpThenHttps => [plain, unchecked],
             Transport::HttpsThenHttp => [unchecked, plain],
         };
-        if let Some(origin) = lock(&self.shared.origins).get(&endpoint.authority) {
-            return Ok(*origin);
-        }
+        let cell = Arc::clone(lock(&self.shared.origins).entry(endpoint.authority.clone()).or_default());
+        cell.get_or_try_init(|| self.first_that_answers(endpoint, candidates)).await.copied()
+    }
+
+    async fn first_that_answers(
+        &self,
+        endpoint: &Endpoint,
+        candidates: [Origin; 2],
+    ) -> Result<Origin, Error> {
         let first = match self.probe(endpoint, candidates[0]).await {
-            Ok(true) => return Ok(self.settle(endpoint, candidates[0])),
+            Ok(true) => return Ok(candidates[0]),
             Ok(false) => None,
             Err(error) => Some(error),
         };
         match (self.probe(endpoint, candidates[1]).await, first) {
-            (Ok(_), _) => Ok(self.settle(endpoint, candidates[1])),
+            (Ok(_), _) => Ok(candidates[1]),
             (Err(_), Some(first)) => Err(first),
             // The first did answer, if oddly: better that than nothing.
-            (Err(_), None) => Ok(self.settle(endpoint, candidates[0])),
+            (Err(_), None) => Ok(candidates[0]),
         }
-    }
-
-    fn settle(&self, endpoint: &Endpoint, origin: Origin) -> Origin {
-        lock(&self.shared.origins).insert(endpoint.authority.clone(), origin);
-        origin
     }
 
     /// Asks for `/v2/` without credentials. Whether the answer is one that the right protocol would give: a TLS server

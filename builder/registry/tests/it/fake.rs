@@ -96,6 +96,11 @@ impl Fake {
         self.log.lock().unwrap().iter().filter(|seen| seen.path != "/v2/").cloned().collect()
     }
 
+    /// Returns how often `/v2/` was looked at.
+    pub(crate) fn looks(&self) -> usize {
+        self.log.lock().unwrap().iter().filter(|seen| seen.path == "/v2/").count()
+    }
+
     /// Returns what came as `METHOD path` lines.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect()

@@ -40,6 +40,17 @@ async fn a_small_blob_goes_in_one_piece_to_a_relative_address_with_a_query() {
 }
 
 #[tokio::test]
+async fn how_a_registry_is_spoken_to_is_found_out_once_for_all_questions_at_a_time() {
+    let fake = Fake::start(|_, _| reply(200, &[], b""));
+    let (client, to) = (Client::new(config()), reference(format!("{}/a", fake.address)));
+    let digests: Vec<_> = (0..6).map(|size| Digest::of(&content(size))).collect();
+    let questions = digests.iter().map(|digest| client.blob_exists(&to, digest));
+    let answers = futures_util::future::join_all(questions).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap()));
+    assert_eq!((fake.looks(), fake.seen().len()), (1, 6));
+}
+
+#[tokio::test]
 async fn a_large_upload_is_continued_where_the_registry_says_it_stands() {
     let bytes = content(LARGE);
     let fake = Fake::start(|seen, _| match (seen.method.as_str(), seen.path.as_str()) {

@@ -1,4 +1,4 @@
-//! To a registry: layers → configuration → manifest → index, each only after what it names.
+//! To a registry: layers and configuration → manifest → index, each document only after what it names.
 //!
 //! For every blob, in this order: the registry has it; it can be mounted from another repository of the same registry; it is in
 //! the store; it is fetched from where it is known to be. A base image's layers thus often never come to this machine.
@@ -44,8 +44,10 @@ pub async fn push(
     }
     let pusher = Pusher { workshop, name, progress };
     let layers = whole.layers.values().filter(|layer| !layer.media_type.is_foreign());
-    futures_util::future::try_join_all(layers.map(|layer| pusher.layer(layer))).await?;
-    futures_util::future::try_join_all(whole.configs.values().map(|config| pusher.blob(config))).await?;
+    let layers = futures_util::future::try_join_all(layers.map(|layer| pusher.layer(layer)));
+    let configs =
+        futures_util::future::try_join_all(whole.configs.values().map(|config| pusher.blob(config)));
+    futures_util::future::try_join(layers, configs).await?;
     pusher.documents(&whole).await?;
     let digests: Vec<Digest> = whole.blobs().into_keys().collect();
     let (own, repository) = (Arc::clone(workshop), name.clone());

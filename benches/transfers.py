@@ -4,8 +4,9 @@
     benches/transfers.py target/release/kiln
 
 An image of 200 MiB in ten layers that do not shrink is sent to an empty registry, fetched into an empty place, and copied to a second
-registry; then again with one layer changed, where the others are there. Each round has fresh registries and places, the two take
-turns, and the median of each counts. skopeo keeps images in an OCI layout, kiln in its store; neither unpacks anything.
+registry; then again with one layer changed, where the others are there; then once more, where nothing is to do. Each round has fresh
+registries and places, the two take turns, and the median of each counts. skopeo keeps images in an OCI layout, kiln in its store;
+neither unpacks anything.
 """
 
 import argparse
@@ -26,10 +27,13 @@ LAYER_BYTES = 20 << 20
 ROWS = [
     ("push", "push, nothing is there"),
     ("push again", "push, one layer of ten changed"),
+    ("push idle", "push, all is there"),
     ("pull", "pull, nothing is here"),
     ("pull again", "pull, one layer of ten changed"),
+    ("pull idle", "pull, all is here"),
     ("copy", "copy, nothing is there"),
     ("copy again", "copy, one layer of ten changed"),
+    ("copy idle", "copy, all is there"),
 ]
 
 
@@ -115,7 +119,7 @@ def measure(tool, place, images, times):
         fresh = pathlib.Path(folder)
         with Registry(fresh / "first") as first, Registry(fresh / "second") as second:
             tool.prepare(images, first.host)
-            for tag, more in [("1", ""), ("2", " again")]:
+            for tag, more in [("1", ""), ("2", " again"), ("2", " idle")]:
                 took = {
                     "push": run(tool.push(tag, first.host)),
                     "pull": run(tool.pull(tag, first.host, fresh / "here")),

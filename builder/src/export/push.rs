@@ -43,8 +43,11 @@ pub async fn push(
         progress.on(&ProgressEvent::Warning { message: &message });
     }
     let pusher = Pusher { workshop, name, progress };
-    let layers = whole.layers.values().filter(|layer| !layer.media_type.is_foreign());
-    let layers = futures_util::future::try_join_all(layers.map(|layer| pusher.layer(layer)));
+    let layers: Vec<_> = whole.layers.values().filter(|layer| !layer.media_type.is_foreign()).collect();
+    for layer in &layers {
+        pusher.tell(layer, LayerStage::Pushing);
+    }
+    let layers = futures_util::future::try_join_all(layers.into_iter().map(|layer| pusher.layer(layer)));
     let configs =
         futures_util::future::try_join_all(whole.configs.values().map(|config| pusher.blob(config)));
     futures_util::future::try_join(layers, configs).await?;
@@ -74,14 +77,16 @@ enum Arrival {
 impl Pusher<'_> {
     /// Pushes a layer, and tells how it came there.
     async fn layer(&self, layer: &Descriptor) -> Result<(), ExportError> {
-        let tell = |stage| self.progress.on(&ProgressEvent::Layer { blob: layer.digest, stage });
-        tell(LayerStage::Pushing);
         match self.blob(layer).await? {
-            Arrival::Before => tell(LayerStage::ExistsThere),
-            Arrival::Mounted(from) => tell(LayerStage::Mounted { from: &from }),
-            Arrival::Sent => tell(LayerStage::Pushed),
+            Arrival::Before => self.tell(layer, LayerStage::ExistsThere),
+            Arrival::Mounted(from) => self.tell(layer, LayerStage::Mounted { from: &from }),
+            Arrival::Sent => self.tell(layer, LayerStage::Pushed),
         }
         Ok(())
+    }
+
+    fn tell(&self, layer: &Descriptor, stage: LayerStage<'_>) {
+        self.progress.on(&ProgressEvent::Layer { blob: layer.digest, stage });
     }
 
     async fn blob(&self, blob: &Descriptor) -> Result<Arrival, ExportError> {

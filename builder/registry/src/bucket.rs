@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{Response, Url};
@@ -237,6 +238,13 @@ impl ObjectStream {
                 Err(error) => self.recover(error).await?,
             }
         }
+    }
+
+    /// Returns this as a stream of chunks.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::try_unfold(self, |mut object| async move {
+            Ok(object.next_chunk().await?.map(|chunk| (chunk, object)))
+        })
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {

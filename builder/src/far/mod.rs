@@ -10,6 +10,7 @@
 //! Names are of `a-z`, `0-9` and `-`. Nothing here knows what an entry says, but of which [`EntryKind`] it is. All that comes from there is bounded, and checked
 //! against a digest that was written with it; whoever may write a cache decides what its entries say.
 
+mod gather;
 mod local;
 mod outgoing;
 mod registry;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest, Document, Manifest, MediaType, Reference};
 use kiln_registry::{ProgressSink, Upload};
 use kiln_store::{Partial, StoreError};
 
+use super::gather::gather;
 use super::outgoing::open_bytes;
 use super::upload::push_blob;
 use super::{EntryKind, FarError};
@@ -61,16 +62,7 @@ pub(super) async fn read(
     cache: &RepositoryCache,
     blob: &Descriptor,
 ) -> Result<Bytes, FarError> {
-    let mut stream = workshop.registry.blob(cache.repository(), blob)?;
-    let mut bytes = BytesMut::new();
-    loop {
-        match stream.next_chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => return Ok(bytes.freeze()),
-            Err(error) if error.is_not_found() => return Err(FarError::Missing { digest: blob.digest }),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    gather(&blob.digest, workshop.registry.blob(cache.repository(), blob)?.into_stream()).await
 }
 
 pub(super) async fn write(

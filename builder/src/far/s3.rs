@@ -1,10 +1,11 @@
 //! A cache in a bucket: each entry and each blob is an object, which appears when it is whole.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{ObjectUpload, ProgressSink};
 use kiln_store::Partial;
 
+use super::gather::gather;
 use super::outgoing::open_at;
 use super::seal::{sealed, sealed_bytes_max, unsealed};
 use super::{EntryKind, FarError};
@@ -98,16 +99,7 @@ pub(super) async fn read(
     blob: &Descriptor,
 ) -> Result<Bytes, FarError> {
     let key = blob_key(cache, &blob.digest);
-    let mut stream = workshop.registry.object_stream(&cache.bucket, &key, blob.size);
-    let mut bytes = BytesMut::new();
-    loop {
-        match stream.next_chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => return Ok(bytes.freeze()),
-            Err(error) if error.is_not_found() => return Err(FarError::Missing { digest: blob.digest }),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    gather(&blob.digest, workshop.registry.object_stream(&cache.bucket, &key, blob.size).into_stream()).await
 }
 
 pub(super) async fn write(

@@ -590,6 +590,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_that_only_a_mirror_denies_has_the_hint_that_the_registry_must_be_reached() {
+        let absent = kiln_registry::Error::Status {
+            registry: "mirror.example".to_owned(),
+            subject: "app:1".to_owned(),
+            status: 404,
+            code: None,
+            message: None,
+            retry_after: None,
+        };
+        let source = kiln_registry::TransportError {
+            kind: kiln_registry::TransportKind::Connect,
+            detail: "Connection refused".to_owned(),
+        };
+        let registry = "docker.io".to_owned();
+        let error = kiln_registry::Error::OnlyMirror { absent: absent.into(), registry, source };
+        let failure = Failure::of(Kind::Failed, &error);
+        assert_eq!(
+            failure.message,
+            "registry `mirror.example` answered 404 Not Found for `app:1`; `docker.io`, whose mirror it is, does not answer"
+        );
+        assert_eq!(failure.hints.len(), 1);
+        assert!(failure.hints[0].starts_with("if the name is right, the registry itself has to be reached"));
+    }
+
     #[derive(Debug, thiserror::Error)]
     #[error("cannot fetch")]
     struct Fetch(#[source] WebError);

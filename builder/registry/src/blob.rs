@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
@@ -44,6 +45,8 @@ pub struct BlobStream {
     wants_all: bool,
     /// Whether the first bytes are those of an earlier transfer, and may not be of this blob at all.
     is_resumed: bool,
+    /// What the last mirror said that does not have it.
+    absent: Option<Arc<Error>>,
     /// Whether wrong bytes of the last source were forgiven.
     is_second: bool,
     progress: Option<ProgressSink>,
@@ -91,6 +94,7 @@ impl Client {
             opened_at: 0,
             wants_all: false,
             is_resumed: false,
+            absent: None,
             is_second: false,
             progress: None,
         })
@@ -302,16 +306,24 @@ impl BlobStream {
             self.wants_all = true;
             return Ok(());
         }
-        if self.sources[0].endpoint.is_mirror && !(moved > 0 && error.is_retryable()) {
+        let goes_on = (moved > 0 && error.is_retryable()) || error.may_be_stale(&self.attempts);
+        if self.sources[0].endpoint.is_mirror && !goes_on {
             return self.next_source(error);
         }
-        self.client.wait(&mut self.attempts, error).await
+        let Some(absent) = &self.absent else { return self.client.wait(&mut self.attempts, error).await };
+        let waited = self.client.wait_as(&mut self.attempts, error.outlook_in_doubt(), error).await;
+        waited.map_err(|error| error.after_absence(Some(Arc::clone(absent))))
     }
 
     fn next_source(&mut self, error: Error) -> Result<(), Error> {
-        // The warning has said it.
-        drop(self.client.pass_over(&self.sources[0].endpoint, &self.registry, error)?);
+        let source = &self.sources[0];
+        let error = self.client.pass_over(&source.endpoint, &self.registry, error)?;
+        // An address that the descriptor names stands in for no registry.
+        if error.is_not_found() && !matches!(source.call.target, Target::Foreign(_)) {
+            self.absent = Some(error);
+        }
         self.sources.pop_front();
+        self.attempts.progress();
         self.wants_all = false;
         Ok(())
     }

@@ -140,7 +140,13 @@ impl Client {
         self.wait_as(attempts, error.outlook(), error).await
     }
 
-    async fn wait_as(&self, attempts: &mut Attempts, outlook: Outlook, error: Error) -> Result<(), Error> {
+    /// Waits as [`Client::wait`] does, but with these hopes for another attempt.
+    pub(crate) async fn wait_as(
+        &self,
+        attempts: &mut Attempts,
+        outlook: Outlook,
+        error: Error,
+    ) -> Result<(), Error> {
         let Some(delay) = attempts.next(outlook) else { return Err(error) };
         self.config().warn(&Warning::Retry { error, delay, attempts: attempts.made() });
         tokio::time::sleep(delay).await;
@@ -200,7 +206,8 @@ impl Client {
         Ok(error)
     }
 
-    /// Sends `call` until it succeeds, fails for good, or was tried often enough; a mirror is asked once. Returns the
+    /// Sends `call` until it succeeds, fails for good, or was tried often enough; a mirror is asked once, and again only where the
+    /// connection may have been closed while nobody used it. Returns the
     /// headers of the successful answer and its body, if that is no longer than `bytes_max`.
     pub(crate) async fn fetch(
         &self,
@@ -212,12 +219,11 @@ impl Client {
         loop {
             match self.fetch_once(endpoint, call, bytes_max).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if endpoint.is_mirror => return Err(error),
-                Err(error) => {
-                    let mut outlook = error.outlook();
-                    outlook.is_costly |= call.is_doubtful && error.is_unreachable();
-                    self.wait_as(&mut attempts, outlook, error).await?;
+                Err(error) if endpoint.is_mirror && !error.may_be_stale(&attempts) => return Err(error),
+                Err(error) if call.is_doubtful => {
+                    self.wait_as(&mut attempts, error.outlook_in_doubt(), error).await?;
                 }
+                Err(error) => self.wait(&mut attempts, error).await?,
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::cause::{
     ChallengeProblem, CredentialError, Said, TokenProblem, TransportError, TransportKind,
     is_retryable_status, status_text,
 };
-use crate::retry::Outlook;
+use crate::retry::{Attempts, Outlook};
 
 /// Why a call to a registry failed.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +240,20 @@ impl Error {
                 | Self::Bucket(BucketError::Transport { source, .. }) if source.kind == TransportKind::ConnectTimeout),
             retry_after: self.retry_after(),
         }
+    }
+
+    /// Returns what may be hoped for from another attempt at what a mirror has said not to have: it is not worth long waits for a
+    /// connection.
+    pub(crate) fn outlook_in_doubt(&self) -> Outlook {
+        let outlook = self.outlook();
+        Outlook { is_costly: outlook.is_costly || self.is_unreachable(), ..outlook }
+    }
+
+    /// Whether the connection may have been one that the server had closed while nobody used it, so that even a mirror is asked once
+    /// more: it broke, and no other attempt has failed.
+    pub(crate) fn may_be_stale(&self, attempts: &Attempts) -> bool {
+        attempts.made() == 0
+            && matches!(self, Self::Transport { source, .. } if source.kind == TransportKind::Interrupted)
     }
 
     /// Returns what to say where a mirror has said before that it does not have what is asked for.

@@ -60,7 +60,7 @@ impl Attempts {
         self.made
     }
 
-    /// Forgets the failures: the last attempt got further.
+    /// Forgets the failures: the last attempt got further, or the next is made elsewhere.
     pub(crate) fn progress(&mut self) {
         self.made = 0;
     }

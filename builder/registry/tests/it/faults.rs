@@ -377,26 +377,51 @@ async fn transfers_beyond_the_limit_of_a_registry_wait_and_none_is_lost() {
 #[tokio::test]
 async fn an_answer_of_a_mirror_is_told_where_the_registry_itself_gives_none() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let refused = "Connection refused (os error 111)";
-    for (status, retries, says) in [
-        (
-            404,
-            1,
-            format!(
-                "answered 404 Not Found for `{closed}/a:1`; `{closed}`, whose mirror it is, does not answer"
-            ),
-        ),
-        (500, 4, format!("registry `{closed}`: {refused}")),
-    ] {
+    let blob = layer(b"x");
+    let only = |what: String| {
+        format!(
+            "answered 404 Not Found for `{closed}/a{what}`; `{closed}`, whose mirror it is, does not answer"
+        )
+    };
+    let refused = || format!("registry `{closed}`: Connection refused (os error 111)");
+    for (status, retries, says_of_name, says_of_blob) in
+        [(404, 1, only(":1".to_owned()), only(format!("@{}", blob.digest))), (500, 4, refused(), refused())]
+    {
         let (first, second) = (Fake::start(move |_, _| reply(status, &[], b"")), Fake::start(|_, _| cut()));
         let mirrors = vec![first.address.clone(), second.address.clone()];
         let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
-        let (client, warnings) = client_with_warnings(config_for(&closed, table));
-        let error = client.resolve(&reference(format!("{closed}/a:1"))).await.unwrap_err();
-        assert!(error.to_string().ends_with(&says), "{error}");
-        assert_eq!(warnings.lock().unwrap().len(), 2 + retries, "{warnings:?}");
-        assert!(!error.is_not_found(), "nobody who knows has said so");
+        let name = reference(format!("{closed}/a:1"));
+        for says in [&says_of_name, &says_of_blob] {
+            let (client, warnings) = client_with_warnings(config_for(&closed, table.clone()));
+            let error = match says == &says_of_name {
+                true => client.resolve(&name).await.map(drop).unwrap_err(),
+                false => read(client.blob(&name, &blob).unwrap()).await.map(drop).unwrap_err(),
+            };
+            assert!(error.to_string().ends_with(says), "{error}");
+            // One for each mirror, and one more for that which broke and was asked again.
+            assert_eq!(warnings.lock().unwrap().len(), 3 + retries, "{warnings:?}");
+            assert!(!error.is_not_found(), "nobody who knows has said so");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_mirror_that_closed_an_idle_connection_is_asked_once_more() {
+    let bytes = content(1000);
+    let (document, whole) = (manifest(b"{}", &bytes), bytes.clone());
+    // Whatever is asked first finds its connection closed.
+    let mirror = Fake::start(move |seen, before| match (before % 2, seen.path.contains("/manifests/")) {
+        (0, _) => cut(),
+        (_, true) => reply(200, &[], &document),
+        (_, false) => reply(200, &[], &whole),
+    });
+    let registry = Fake::start(|_, _| reply(500, &[], b""));
+    let table = RegistryConfig { mirrors: vec![mirror.address.clone()], ..RegistryConfig::default() };
+    let (client, warnings) = client_with_warnings(config_for(&registry.address, table));
+    let name = reference(format!("{}/a:1", registry.address));
+    assert_eq!(client.resolve(&name).await.unwrap().from, mirror.address);
+    assert_eq!(read(client.blob(&name, &layer(&bytes)).unwrap()).await.unwrap(), bytes);
+    assert_eq!((mirror.seen().len(), registry.seen().len(), warnings.lock().unwrap().len()), (4, 0, 2));
 }
 
 #[tokio::test]

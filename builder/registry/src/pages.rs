@@ -32,12 +32,13 @@ impl Client {
             }
             take(&headers, &body).map_err(|reason| protocol(endpoint, &call, reason))?;
             let Some(next) = next_link(&headers) else { return Ok(()) };
-            let target = next_target(&call.target, &next)
+            let Target::Path(asked) = &call.target else { unreachable!("lists are asked for by path") };
+            let path = next_path(asked, &next)
                 .ok_or_else(|| protocol(endpoint, &call, "the address of the next page is malformed"))?;
             if !seen.insert(next) || seen.len() >= limit::PAGES_MAX {
                 return Err(protocol(endpoint, &call, "its list has no end"));
             }
-            call.target = target;
+            call.target = Target::Path(path);
         }
     }
 }
@@ -57,31 +58,28 @@ fn next_link(headers: &HeaderMap) -> Option<String> {
     headers.get_all(LINK).iter().find_map(|link| next_in(link.to_str().ok()?))
 }
 
-/// Returns the address in `<address>; rel="next"`.
+/// Returns the address in `<address>; rel="next"`, which may stand among others. There may be commas in an address.
 fn next_in(text: &str) -> Option<String> {
-    text.split(',').find_map(|link| {
-        let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|parameter| {
-            matches!(parameter.split_once('='), Some((name, value))
-                if name.trim() == "rel" && value.trim().trim_matches('"') == "next")
-        });
-        is_next.then(|| address.to_owned())
-    })
+    let mut links = text.split('<').skip(1).filter_map(|link| link.split_once('>'));
+    let is_next = |parameters: &str| {
+        parameters.trim_end().trim_end_matches(',').split(';').any(|parameter| {
+            let Some((name, value)) = parameter.split_once('=') else { return false };
+            let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+            name.trim().eq_ignore_ascii_case("rel")
+                && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+        })
+    };
+    links.find(|(_, parameters)| is_next(parameters)).map(|(address, _)| address.to_owned())
 }
 
-/// Returns where `address`, as it stands in an answer to `asked`, leads.
-fn next_target(asked: &Target, address: &str) -> Option<Target> {
+/// Returns the path and query of `address`, as it stands in an answer to `asked`. The registry that was asked has the whole list: one
+/// behind a proxy may not know the name it is reached by, and nobody else is to be asked for it.
+fn next_path(asked: &str, address: &str) -> Option<String> {
     let registry = Url::parse("http://registry.invalid").expect("a constant address");
-    let base = match asked {
-        Target::Path(path) => registry.join(path).ok()?,
-        Target::Address(url) | Target::Foreign(url) => url.clone(),
-    };
-    let next = base.join(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    if next.host() != registry.host() {
-        return Some(Target::Address(next));
-    }
+    let next = registry.join(asked).ok()?.join(address).ok();
+    let next = next.filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let query = next.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Some(Target::Path(format!("{}{query}", next.path())))
+    Some(format!("{}{query}", next.path()))
 }
 
 #[cfg(test)]
@@ -93,7 +91,10 @@ mod tests {
         for (text, expected) in [
             (r#"</v2/a/tags/list?n=2&last=b>; rel="next""#, Some("/v2/a/tags/list?n=2&last=b")),
             (r#"</x>; rel="prev", </y>; title=z; rel=next"#, Some("/y")),
+            (r#"</x?last=a,b>; title=z, </y>; rel=next"#, Some("/y")),
+            (r#"</x?last=a,b>; REL="last Next""#, Some("/x?last=a,b")),
             (r#"</x>; rel="last""#, None),
+            ("</x; rel=next", None),
             ("rubbish", None),
         ] {
             assert_eq!(next_in(text).as_deref(), expected, "{text}");
@@ -101,22 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_the_next_page_may_be_relative() {
-        let asked = Target::Path("/v2/a/tags/list?n=2".to_owned());
+    fn the_next_page_is_asked_of_the_same_registry() {
         for (address, expected) in [
             ("/v2/a/tags/list?last=b", Some("/v2/a/tags/list?last=b")),
-            ("list?last=b", Some("/v2/a/tags/list?last=b")),
+            ("list?last=b,c", Some("/v2/a/tags/list?last=b,c")),
             ("?last=b", Some("/v2/a/tags/list?last=b")),
-            ("https://r.example/v2/a/tags/list?last=b", Some("https://r.example/v2/a/tags/list?last=b")),
-            ("//r.example/x", Some("http://r.example/x")),
+            ("https://inner.example:5000/v2/a/tags/list?last=b", Some("/v2/a/tags/list?last=b")),
+            ("//inner.example/x", Some("/x")),
             ("file:///etc/passwd", None),
             ("http://", None),
         ] {
-            let shown = next_target(&asked, address).map(|target| match target {
-                Target::Path(path) => path,
-                Target::Address(url) | Target::Foreign(url) => url.to_string(),
-            });
-            assert_eq!(shown.as_deref(), expected, "{address}");
+            assert_eq!(next_path("/v2/a/tags/list?n=2", address).as_deref(), expected, "{address}");
         }
     }
 }

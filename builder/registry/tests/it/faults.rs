@@ -271,11 +271,10 @@ async fn a_broken_blob_goes_on_at_the_registry_when_its_mirror_fails() {
 }
 
 #[tokio::test]
-async fn tags_are_collected_over_pages() {
-    let fake = Fake::start(|seen, _| match seen.path.as_str() {
-        "/v2/a/tags/list?n=1000" => {
-            reply(200, &[("Link", r#"</v2/a/tags/list?last=c>; rel="next""#)], br#"{"tags":["c","b"]}"#)
-        }
+async fn tags_are_collected_over_pages_of_the_registry_that_was_asked() {
+    let link = r#"<https://another.invalid/v2/a/tags/list?last=c>; rel="next""#;
+    let fake = Fake::start(move |seen, _| match seen.path.as_str() {
+        "/v2/a/tags/list?n=1000" => reply(200, &[("Link", link)], br#"{"tags":["c","b"]}"#),
         "/v2/a/tags/list?last=c" => reply(200, &[], br#"{"tags":["a","b"]}"#),
         other => panic!("{other}"),
     });

@@ -15,15 +15,16 @@ use crate::answer::{self, BodyProblem, complaint, read_body};
 use crate::auth::{Access, Auth, Host};
 use crate::bucket_place::BegunUpload;
 use crate::chunks::Chunks;
-use crate::config::{ByteStream, ClientConfig};
+use crate::config::ClientConfig;
 use crate::credential_file::Credential;
 use crate::error::Error;
-use crate::http::{Http, Payload, Peer, Request, lock};
+use crate::http::{Content, Http, Payload, Peer, Request, lock};
 use crate::limit;
 use crate::mirror::{self, Endpoint, Transport};
 use crate::retry::{Attempts, Jitter, Outlook};
 use crate::route::{
-    Origin, Target, address, is_host_of, is_safe_redirect, is_same_host, is_same_place, location, name_of,
+    Origin, Target, address, is_host_of, is_safe_from_https, is_safe_redirect, is_same_host, is_same_place,
+    location, name_of,
 };
 use crate::warning::Warning;
 
@@ -251,14 +252,14 @@ impl Client {
         Ok((headers, body))
     }
 
-    /// Sends `call` once, with authentication and redirects, and with `stream` as its body if there is one. An answer
-    /// other than success is an error. A body that was sent in vain because a token had run out is
+    /// Sends `call` once, with authentication and redirects, and with `content` as its body if there is one. An answer
+    /// other than success is an error. Content that was sent in vain because a token had run out is
     /// [`Error::Unauthorized`]; the next attempt has a new token.
     pub(crate) async fn send(
         &self,
         endpoint: &Endpoint,
         call: &Call,
-        mut stream: Option<(ByteStream, u64)>,
+        content: Option<&Content<'_>>,
     ) -> Result<Response, Error> {
         if let Target::Foreign(url) = &call.target {
             let host = Host { endpoint, is_https: url.scheme() == "https", is_checked: true };
@@ -268,7 +269,9 @@ impl Client {
         let origin = self.origin(endpoint).await?;
         let host = Host { endpoint, is_https: origin.is_https, is_checked: origin.is_checked };
         let url = address(endpoint, origin, &call.target)?;
-        let has_stream = stream.is_some();
+        if origin.is_https && origin.is_checked && !is_safe_from_https(&url) {
+            return Err(unsafe_redirect(endpoint, call, &url));
+        }
         let mut sent = None;
         for round in 0..limit::TOKENS_MAX {
             let header = match is_same_host(&url, endpoint, origin) {
@@ -280,7 +283,7 @@ impl Client {
             }
             let mut headers = call.headers.clone();
             headers.extend(header.clone().map(|header| (AUTHORIZATION, header)));
-            let mut response = self.follow(host, &url, call, headers, stream.take()).await?;
+            let mut response = self.follow(host, &url, call, headers, content).await?;
             if response.status() != StatusCode::UNAUTHORIZED
                 || !is_same_host(response.url(), endpoint, origin)
             {
@@ -289,7 +292,7 @@ impl Client {
             let is_over =
                 self.shared.auth.challenged(host, &call.access, response.headers(), header.as_ref())?;
             sent = header;
-            if has_stream || (round > 0 && !is_over) {
+            if content.is_some() || (round > 0 && !is_over) {
                 return Err(self.unauthorized(endpoint, call, Some(&mut response)).await);
             }
         }
@@ -318,54 +321,46 @@ impl Client {
         Err(answer::status_error(response, &endpoint.name, &call.subject, stall).await)
     }
 
-    /// Sends one request and follows redirects, unless what was sent cannot be sent again, or would have to be sent by another
-    /// method. What proves who we are stays at home.
+    /// Sends one request and follows redirects, unless what was sent would have to be sent by another method. What proves who we are
+    /// stays at home.
     async fn follow(
         &self,
         host: Host<'_>,
         url: &Url,
         call: &Call,
         mut headers: HeaderMap,
-        stream: Option<(ByteStream, u64)>,
+        content: Option<&Content<'_>>,
     ) -> Result<Response, Error> {
-        let has_stream = stream.is_some();
-        let is_question = call.body.is_none() && call.method != Method::POST;
-        let mut payload = match (stream, &call.body) {
-            (Some((stream, size)), _) => Payload::Stream(stream, size),
-            (None, Some(bytes)) => Payload::Bytes(bytes.clone()),
-            (None, None) => Payload::Empty,
-        };
+        let is_question = call.body.is_none() && content.is_none() && call.method != Method::POST;
         let mut url = url.clone();
         for _ in 0..=limit::REDIRECTS_MAX {
+            let payload = match (content, &call.body) {
+                (Some(content), _) => Payload::Stream((content.open)().await?, content.size),
+                (None, Some(bytes)) => Payload::Bytes(bytes.clone()),
+                (None, None) => Payload::Empty,
+            };
             let request =
                 Request { method: call.method.clone(), url: url.clone(), headers: headers.clone(), payload };
             let response = self.shared.http.send(self.peer(host, &url).as_peer(), request).await;
             let response =
                 response.map_err(|problem| problem.at(&name_of(&url, host.endpoint), &call.subject))?;
-            let is_followed = match response.status().as_u16() {
-                307 | 308 => !has_stream,
-                301..=303 => !has_stream && is_question,
-                _ => false,
-            };
-            if !is_followed {
+            if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
                 return Ok(response);
             }
             let next = location(&url, response.headers());
             let next =
                 next.ok_or_else(|| protocol(host.endpoint, call, "a redirect without a usable address"))?;
+            if response.status().as_u16() < 304 && !is_question {
+                let reason = "by a status after which nothing is sent there (307 and 308 are followed)";
+                return Err(redirect(host.endpoint, call, &next, reason));
+            }
             if host.is_checked && !is_safe_redirect(&url, &next) {
-                return Err(Error::Redirect {
-                    registry: host.endpoint.name.clone(),
-                    subject: call.subject.clone(),
-                    target: next.origin().ascii_serialization(),
-                    reason: "from https to http",
-                });
+                return Err(unsafe_redirect(host.endpoint, call, &next));
             }
             if !is_same_place(&url, &next) {
                 headers.remove(AUTHORIZATION);
             }
             url = next;
-            payload = call.body.clone().map_or(Payload::Empty, Payload::Bytes);
         }
         Err(protocol(host.endpoint, call, "more redirects than are followed"))
     }
@@ -436,6 +431,19 @@ impl Client {
 /// Returns the error for an answer that breaks the protocol.
 pub(crate) fn protocol(endpoint: &Endpoint, call: &Call, reason: &'static str) -> Error {
     Error::Protocol { registry: endpoint.name.clone(), subject: call.subject.clone(), reason }
+}
+
+fn unsafe_redirect(endpoint: &Endpoint, call: &Call, target: &Url) -> Error {
+    redirect(endpoint, call, target, "from https to http")
+}
+
+fn redirect(endpoint: &Endpoint, call: &Call, target: &Url, reason: &'static str) -> Error {
+    Error::Redirect {
+        registry: endpoint.name.clone(),
+        subject: call.subject.clone(),
+        target: target.origin().ascii_serialization(),
+        reason,
+    }
 }
 
 struct OwnedPeer {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, Method};
 use reqwest::{Response, Url};
@@ -34,6 +35,14 @@ pub(crate) enum Payload {
     Bytes(Bytes),
     /// Bytes that arrive while they are sent, and how many there will be.
     Stream(ByteStream, u64),
+}
+
+/// A body that is read while it is sent, and read again where it has to be sent elsewhere.
+pub(crate) struct Content<'a> {
+    /// Opens it at its beginning.
+    pub(crate) open: &'a (dyn Fn() -> BoxFuture<'a, Result<ByteStream, Error>> + Send + Sync),
+    /// How many bytes it has.
+    pub(crate) size: u64,
 }
 
 /// Whom a request is for, which decides the TLS settings.

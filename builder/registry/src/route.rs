@@ -93,7 +93,12 @@ pub(crate) fn name_of(url: &Url, endpoint: &Endpoint) -> String {
 /// Whether a redirect from one address to another may be followed. From https to http is no way to go: the answer could
 /// be anyone's. This machine is an exception.
 pub(crate) fn is_safe_redirect(from: &Url, to: &Url) -> bool {
-    from.scheme() != "https" || to.scheme() == "https" || is_loopback(to.authority())
+    from.scheme() != "https" || is_safe_from_https(to)
+}
+
+/// Whether an address may be used that came by https.
+pub(crate) fn is_safe_from_https(to: &Url) -> bool {
+    to.scheme() == "https" || is_loopback(to.authority())
 }
 
 #[cfg(test)]

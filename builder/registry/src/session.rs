@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,13 +25,14 @@ use futures_util::future::BoxFuture;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 use kiln_oci::{Descriptor, Reference};
-use reqwest::Url;
+use reqwest::{Response, Url};
 
 use crate::auth::Access;
 use crate::chunks::{Chunks, minimum};
 use crate::client::{Call, Client, protocol};
 use crate::config::{ByteStream, ProgressSink};
 use crate::error::Error;
+use crate::http::Content;
 use crate::limit;
 use crate::mirror::Endpoint;
 use crate::route::{Target, is_host_of, location};
@@ -246,9 +248,8 @@ impl<'a, 'b> Session<'a, 'b> {
     async fn put_whole(&mut self, address: Url) -> Result<(), Error> {
         let mut call = self.call(Method::PUT, Target::Address(self.with_digest(address)));
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let stream = self.content(0).await?;
         let size = self.upload.blob.size;
-        self.client.send(self.endpoint, &call, Some((stream, size))).await.map(drop)
+        self.send(&call, 0..size).await.map(drop)
     }
 
     /// Sends what comes next. Returns where the session goes on.
@@ -261,10 +262,7 @@ impl<'a, 'b> Session<'a, 'b> {
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         let range = HeaderValue::try_from(format!("{offset}-{}", end - 1)).expect("digits fit in a header");
         call.headers.insert(CONTENT_RANGE, range);
-        let stream = self.content(offset).await?;
-        // The last part is not cut off: that there is more than the blob's size would be an error.
-        let stream = if end < size { first_of(stream, length) } else { stream };
-        let response = self.client.send(self.endpoint, &call, Some((stream, length))).await?;
+        let response = self.send(&call, offset..end).await?;
         let address = location(response.url(), response.headers())
             .ok_or_else(|| protocol(self.endpoint, &call, "an upload without a usable address"))?;
         let reached = range_end(response.headers()).map_or(end, |end| end.saturating_add(1));
@@ -275,13 +273,22 @@ impl<'a, 'b> Session<'a, 'b> {
         Ok(address)
     }
 
-    async fn content(&self, offset: u64) -> Result<ByteStream, Error> {
+    async fn send(&self, call: &Call, part: Range<u64>) -> Result<Response, Error> {
+        let open = || Box::pin(self.content(part.clone())) as BoxFuture<'_, _>;
+        let content = Content { open: &open, size: part.end - part.start };
+        self.client.send(self.endpoint, call, Some(&content)).await
+    }
+
+    async fn content(&self, part: Range<u64>) -> Result<ByteStream, Error> {
+        let (offset, size) = (part.start, self.upload.blob.size);
         let stream = (self.upload.open)(offset).await;
         let stream = stream.map_err(|source| Error::Source { subject: self.subject.clone(), source })?;
-        Ok(match &self.upload.progress {
+        let stream = match &self.upload.progress {
             None => stream,
-            Some(progress) => counted(stream, offset, self.upload.blob.size, Arc::clone(progress)),
-        })
+            Some(progress) => counted(stream, offset, size, Arc::clone(progress)),
+        };
+        // The last part is not cut off: that there is more than the blob's size would be an error.
+        Ok(if part.end < size { first_of(stream, part.end - offset) } else { stream })
     }
 
     fn stands_at(&mut self, address: Url, offset: u64) {

@@ -223,6 +223,45 @@ async fn no_token_follows_a_redirect_to_another_host() {
 }
 
 #[tokio::test]
+async fn content_is_sent_again_to_where_the_registry_says_without_what_proves_who_we_are() {
+    let bytes = content(2 << 20);
+    let elsewhere = Fake::start_raw(|seen, _| match seen.method.as_str() {
+        "PATCH" => reply(202, &[("Location", "/kept/2?key=canary"), ("Range", "0-2097151")], b""),
+        _ => reply(201, &[], b""),
+    });
+    for (status, is_followed) in [(307, true), (308, true), (302, false)] {
+        let tokens = token_server();
+        let (target, before) = (format!("http://{}/kept/1", elsewhere.address), elsewhere.seen().len());
+        let fake = registry(
+            &tokens,
+            |_| "1",
+            move |seen| match seen.method.as_str() {
+                "POST" => reply(202, &[("Location", "/up/1")], b""),
+                _ => reply(status, &[("Location", &target)], b""),
+            },
+        );
+        let (to, open, blob) =
+            (reference(format!("{}/a", fake.address)), opener(bytes.clone()), layer(&bytes));
+        let result = Client::new(config()).push_blob(Upload::new(&to, &blob, &open)).await;
+        let seen = elsewhere.seen().split_off(before);
+        assert!(seen.iter().all(|seen| seen.header("authorization").is_none()));
+        match is_followed {
+            true => {
+                result.unwrap();
+                assert_eq!((seen.len(), &seen[0].body), (2, &bytes.to_vec()));
+                assert!(seen[1].path.starts_with("/kept/2?key=canary&digest="), "{}", seen[1].path);
+            }
+            false => {
+                let error = result.unwrap_err();
+                assert!(matches!(error, Error::Redirect { .. }), "{error}");
+                assert!(error.to_string().contains(&format!("to `http://{}`", elsewhere.address)), "{error}");
+                assert_eq!(seen.len(), 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn refusals_name_the_cause_and_hold_no_secret() {
     let refusing = Fake::start(|_, _| reply(401, &[], br#"{"details":"incorrect username or password"}"#));
     let useless = Fake::start(|_, _| reply(200, &[], b"{}"));

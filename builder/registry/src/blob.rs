@@ -262,11 +262,14 @@ impl BlobStream {
                 expected: self.descriptor.digest,
                 size: self.descriptor.size,
             })),
-            Some(length) if length < expected => Err(self.wrong(VerifyError::TooShort {
-                expected: self.descriptor.digest,
-                size: self.descriptor.size,
-                read: self.offset - repeated + length,
-            })),
+            // Of a part it may send less, and the rest when it is asked again (RFC 9110, section 14.2).
+            Some(length) if length < expected && response.status() != StatusCode::PARTIAL_CONTENT => {
+                Err(self.wrong(VerifyError::TooShort {
+                    expected: self.descriptor.digest,
+                    size: self.descriptor.size,
+                    read: self.offset - repeated + length,
+                }))
+            }
             _ => Ok(Open { response, repeated, _permit: permit }),
         }
     }

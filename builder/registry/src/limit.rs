@@ -21,7 +21,8 @@ pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
 pub(crate) const PAGES_MAX: usize = 1000;
 /// Longest list, all its pages together.
 pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
-/// Most times one blob is continued after its connection dropped when hardly anything had come or gone.
+/// Most times one blob is continued after its connection dropped when hardly anything had come or gone, or a registry took hardly
+/// anything of a part.
 pub(crate) const RESUMES_MAX: u32 = 50;
 /// What moved more than this before it dropped is continued as often as it takes: so large a step brings the end nearer.
 pub(crate) const RESUME_BYTES: u64 = 1 << 20;

@@ -194,8 +194,15 @@ impl<'a, 'b> Session<'a, 'b> {
         if size <= limit::MONOLITHIC_BYTES_MAX {
             return self.put_whole(address).await;
         }
+        let mut short = 0;
         while self.offset < size {
+            let before = self.offset;
             address = self.patch(address).await?;
+            short += u32::from(self.offset - before < self.sent.min(limit::RESUME_BYTES));
+            if short > limit::RESUMES_MAX {
+                let call = self.call(Method::PATCH, Target::Address(address));
+                return Err(protocol(self.endpoint, &call, "it takes hardly anything of what it is sent"));
+            }
         }
         let call = self.call(Method::PUT, Target::Address(self.with_digest(address)));
         self.client.send(self.endpoint, &call, None).await.map(drop)

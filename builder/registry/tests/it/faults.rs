@@ -110,6 +110,28 @@ async fn wrong_bytes_are_replaced_from_the_next_source_or_once_from_the_last() {
 }
 
 #[tokio::test]
+async fn a_server_that_sends_less_of_a_part_or_no_length_is_asked_until_all_is_there() {
+    let bytes = content(1000);
+    let whole = bytes.clone();
+    let fake = Fake::start(move |seen, before| match (before, seen.header("range")) {
+        (0, None) => {
+            let chunks = [b"190\r\n", &whole[..400], b"\r\n0\r\n\r\n"].concat();
+            // The length is a lie that the other header overrides.
+            reply(200, &[("Transfer-Encoding", "chunked"), ("Content-Length", "0")], &chunks)
+        }
+        (1, Some("bytes=400-999")) => {
+            reply(206, &[("Content-Range", "bytes 400-899/1000")], &whole[400..900])
+        }
+        (2, Some("bytes=900-999")) => reply(206, &[("Content-Range", "bytes 900-999/1000")], &whole[900..]),
+        other => panic!("{other:?}"),
+    });
+    let (client, warnings) = client_with_warnings(config());
+    let blob = client.blob(&reference(format!("{}/a:1", fake.address)), &layer(&bytes)).unwrap();
+    assert_eq!(read(blob).await.unwrap(), bytes);
+    assert_eq!(warnings.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_sends_no_parts_is_asked_for_all_of_it() {
     let bytes = content(1000);
     let whole = bytes.clone();

@@ -138,6 +138,29 @@ async fn a_refused_upload_is_not_tried_again_unless_its_bytes_were_changed_on_th
     }
 }
 
+#[tokio::test]
+async fn a_registry_that_takes_hardly_anything_of_each_part_is_given_up() {
+    for (part, is_ok) in [(100 << 10, true), (1, false)] {
+        let kept = Mutex::new(0);
+        let fake = Fake::start(move |seen, _| {
+            let mut kept = kept.lock().unwrap();
+            if seen.method == "PATCH" {
+                *kept += seen.body.len().min(part);
+            }
+            let range = format!("0-{}", kept.saturating_sub(1));
+            let status = if seen.method == "PUT" { 201 } else { 202 };
+            reply(status, &[("Location", "/up/1"), ("Range", &range)], b"")
+        });
+        match upload(&fake, &content(LARGE)).await {
+            Ok(()) => assert!(is_ok),
+            Err(error) => {
+                assert!(!is_ok && error.to_string().ends_with("takes hardly anything of what it is sent"));
+                assert_eq!(fake.seen().len(), 52, "one POST, and as many parts as are borne with");
+            }
+        }
+    }
+}
+
 /// A registry that keeps what it is sent, and says so.
 struct Keeping {
     /// Parts that are longer are refused.

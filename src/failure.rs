@@ -20,6 +20,7 @@ use kiln_builder::build::{BuildError, EnterError};
 use kiln_builder::catalog::CatalogError;
 use kiln_builder::mounts::MountsError;
 use kiln_builder::plan::Origin;
+use kiln_builder::remote::RemoteError;
 use kiln_builder::source::git::{GitError, Problem, SubmoduleError};
 use kiln_builder::transform::{OwnerError, StepError};
 use kiln_builder::upkeep::StoreError;
@@ -183,6 +184,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
         // An error that holds another one in a box gives the box as its source.
         let boxed = || error.downcast_ref::<Box<kiln_registry::Error>>().map(|boxed| &**boxed);
         let of_registry = error.downcast_ref().or_else(boxed).and_then(hint_of_registry);
+        let of_removal = error.downcast_ref().and_then(hint_of_removal);
         let of_web = error.downcast_ref().and_then(hint_of_web);
         let of_mounts = error.downcast_ref().and_then(hint_of_mounts);
         let of_list = error.downcast_ref().and_then(hint_of_list);
@@ -195,6 +197,7 @@ fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
             .or(of_mounts)
             .or(of_list)
             .or(of_registry)
+            .or(of_removal)
             .or(of_web)
             .or(of_template)
             .or(hint);
@@ -257,6 +260,12 @@ fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
     let hint = "the configuration file can name a mirror, a proxy is taken from HTTPS_PROXY, and `http = true` is for \
         registries without TLS";
     error.is_unreachable().then(|| hint.to_owned())
+}
+
+fn hint_of_removal(error: &RemoteError) -> Option<String> {
+    let hint = "the registry lets nobody remove anything this way, and its tags are as they were; `docker-registry` does with \
+        `delete: {enabled: true}` in its storage settings, others in their own interface";
+    error.is_removal_unsupported().then(|| hint.to_owned())
 }
 
 fn hint_of_web(error: &WebError) -> Option<String> {

@@ -52,7 +52,7 @@ pub(crate) use program::{CompletionsArgs, ManArgs, VersionArgs, VersionFormat};
 pub(crate) use prune::PruneArgs;
 pub(crate) use remote::{
     CopyArgs, ManifestAnnotateArgs, ManifestArgs, ManifestCommand, ManifestInspectArgs, ManifestPushArgs,
-    SearchArgs, TagSort, TagsArgs,
+    SearchArgs, TagSort, TagsArgs, TagsCommand, TagsRmArgs,
 };
 
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Send an image to a registry
     Push(PushArgs),
-    /// List the tags of a repository at a registry
+    /// List the tags of a repository at a registry, or remove some
     Tags(TagsArgs),
     /// Look for repositories at a registry
     Search(SearchArgs),

@@ -14,10 +14,15 @@ pub(crate) enum TagSort {
 
 /// Flags and operands of `kiln tags`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct TagsArgs {
+    /// What to do besides listing
+    #[command(subcommand)]
+    pub(crate) command: Option<TagsCommand>,
     /// Name of a repository, without a tag
-    #[arg(value_name = "REPOSITORY")]
-    pub(crate) repository: String,
+    #[arg(value_name = "REPOSITORY", required = true)]
+    pub(crate) repository: Option<String>,
     /// Print tags and nothing else, one a line; digests are not asked for
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -36,6 +41,21 @@ pub(crate) struct TagsArgs {
     /// How to print: `table`, `json` for one object a line, or a template, perhaps after `table`
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+}
+
+/// One thing to do with the tags of a registry.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagsCommand {
+    /// Remove tags at their registry, and no other tags of the same images
+    Rm(TagsRmArgs),
+}
+
+/// Operands of `kiln tags rm`.
+#[derive(Debug, Args)]
+pub(crate) struct TagsRmArgs {
+    /// Names with their tags
+    #[arg(value_name = "REPOSITORY:TAG", required = true)]
+    pub(crate) names: Vec<String>,
 }
 
 /// Flags and operands of `kiln search`.

@@ -40,6 +40,7 @@ mod save;
 mod search;
 mod tag;
 mod tags;
+mod tags_rm;
 mod version;
 
 use std::error::Error;

@@ -9,16 +9,25 @@ use kiln_registry::Client;
 use kiln_template::{Struct, Value};
 
 use super::{
-    Context, client_config_telling, interrupt, print, reference, transfer_display, with_display_abandoning,
+    Context, client_config_telling, interrupt, print, reference, tags_rm, transfer_display,
+    with_display_abandoning,
 };
-use crate::cli::{TagSort, TagsArgs};
+use crate::cli::{TagSort, TagsArgs, TagsCommand};
 use crate::failure::{Failure, Kind};
 use crate::listing::{Listing, is_table, render};
 use crate::ui::short;
 
-/// Lists the tags of a repository.
+/// Lists the tags of a repository, or removes some.
 pub(super) async fn run(args: &TagsArgs, context: Context) -> Result<(), Failure> {
-    let repository = repository(&args.repository)?;
+    match (&args.command, &args.repository) {
+        (Some(TagsCommand::Rm(args)), _) => tags_rm::run(args, context).await,
+        (None, Some(repository)) => list(repository, args, context).await,
+        (None, None) => unreachable!("the command line has one or the other"),
+    }
+}
+
+async fn list(name: &str, args: &TagsArgs, context: Context) -> Result<(), Failure> {
+    let repository = repository(name)?;
     let filters: Result<Vec<TagFilter>, TagFilterError> =
         args.filter.iter().map(|text| text.parse()).collect();
     let filters = filters.map_err(|error| Failure::of(Kind::Usage, &error))?;

@@ -37,6 +37,12 @@ impl Access {
         Self { repository: repository.to_owned(), scopes: vec![format!("repository:{repository}:pull,push")] }
     }
 
+    /// Permission to remove something from `repository`, which needs what writing does, too.
+    pub(crate) fn delete(repository: &str) -> Self {
+        let scopes = vec![format!("repository:{repository}:pull,push,delete")];
+        Self { repository: repository.to_owned(), scopes }
+    }
+
     /// Adds permission to read another repository, for a mount from there.
     pub(crate) fn and_pull(mut self, repository: &str) -> Self {
         self.scopes.push(format!("repository:{repository}:pull"));

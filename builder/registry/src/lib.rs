@@ -27,6 +27,8 @@ pub use blob::BlobStream;
 
 mod push;
 
+mod untag;
+
 mod bucket_upload;
 
 mod bucket_parts;

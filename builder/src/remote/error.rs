@@ -21,6 +21,20 @@ pub enum RemoteError {
         /// What the registry says.
         source: Box<kiln_registry::Error>,
     },
+    /// The registry does not remove it.
+    #[error("cannot remove the tag `{}`", reference.familiar())]
+    Untag {
+        /// The tag.
+        reference: Box<Reference>,
+        /// What the registry says.
+        source: Box<kiln_registry::Error>,
+    },
+    /// There is no such tag to be removed.
+    #[error("no such tag: `{}`", reference.familiar())]
+    NoTag {
+        /// The tag.
+        reference: Box<Reference>,
+    },
     /// A document of the image is malformed.
     #[error("image `{image}`: {source}")]
     Document {
@@ -61,6 +75,12 @@ impl RemoteError {
     pub(super) fn read(reference: &Reference) -> impl FnOnce(kiln_registry::Error) -> Self + use<> {
         let reference = Box::new(reference.clone());
         |source| Self::Read { reference, source: Box::new(source) }
+    }
+
+    /// Whether a registry says that it removes nothing.
+    pub fn is_removal_unsupported(&self) -> bool {
+        matches!(self, Self::Untag { source, .. }
+            if matches!(**source, kiln_registry::Error::Status { status: 405 | 501, .. }))
     }
 
     /// Whether what came had another digest.

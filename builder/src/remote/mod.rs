@@ -11,7 +11,7 @@ mod images;
 pub use images::{RemoteDocument, documents, manifest};
 
 mod tags;
-pub use tags::{Group, TagFilter, TagFilterError, TagList, TagOrder, by_digest, is_newer};
+pub use tags::{Group, TagFilter, TagFilterError, TagList, TagOrder, by_digest, is_newer, untag};
 
 mod error;
 pub use error::RemoteError;

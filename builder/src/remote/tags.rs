@@ -105,6 +105,19 @@ pub async fn by_digest(client: &Client, list: &TagList) -> Result<Vec<Group>, Re
     Ok(grouped(asked.try_collect().await?))
 }
 
+/// Takes a tag away at its registry, and no other tag of what it stands for.
+///
+/// # Errors
+/// [`RemoteError::NoTag`], or what the registry says.
+pub async fn untag(client: &Client, name: &Reference) -> Result<(), RemoteError> {
+    let reference = || Box::new(name.clone());
+    match client.untag(name).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(RemoteError::NoTag { reference: reference() }),
+        Err(source) => Err(RemoteError::Untag { reference: reference(), source: Box::new(source) }),
+    }
+}
+
 fn grouped(tags: Vec<(String, Option<Descriptor>)>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places = std::collections::BTreeMap::new();

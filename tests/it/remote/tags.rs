@@ -38,6 +38,19 @@ fn tags_of_a_registry_are_listed_as_skopeo_lists_them_and_those_of_one_image_tog
     assert_eq!(space.kiln(chosen).run().success().text(), "1.10\n1.10.0\n");
     let table = space.kiln(["tags", &repository]).run().success().text();
     assert!(table.starts_with("TAGS ") && table.contains("1.10, 1.10.0, edge, latest   "), "{table}");
+
+    let name = |tag: &str| format!("{repository}:{tag}");
+    let removed =
+        space.kiln(["tags", "rm", &name("edge"), &name("none"), &name("1.9.0"), &name("edge")]).run();
+    let lines = format!("Untagged: {}\nUntagged: {}\n", name("edge"), name("1.9.0"));
+    let says = format!("no such tag: `{}`", name("none"));
+    assert_eq!(removed.fails_with(1).says(&[&says]).text(), lines);
+    assert_eq!(space.kiln(["tags", "-q", &repository]).run().success().text(), "1.10\n1.10.0\nlatest\n");
+    // What the others stand for is whole.
+    let other = space.path("other-store");
+    space.kiln(["pull", &name("latest")]).store(&other).run().success();
+    crate::support::image::check_blobs(&other);
+    space.kiln(["tags", "rm", &repository]).run().fails_with(2).says(&["has no tag", "kiln tags"]);
 }
 
 #[test]

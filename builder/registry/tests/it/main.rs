@@ -20,6 +20,8 @@ mod support;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod untagging;
+#[cfg(test)]
 mod uploads;
 #[cfg(test)]
 mod web;

@@ -20,6 +20,8 @@ pub(crate) enum Setup {
     Open,
     Password,
     Tls,
+    /// Nothing can be removed.
+    Kept,
 }
 
 impl RealRegistry {
@@ -32,12 +34,13 @@ impl RealRegistry {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         let mut settings = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {root}/data}}\n  delete: {{enabled: true}}\n\
-             http:\n  addr: 127.0.0.1:0\n"
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {root}/data}}\n  delete: {{enabled: {}}}\n\
+             http:\n  addr: 127.0.0.1:0\n",
+            setup != Setup::Kept
         );
         let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tls");
         match setup {
-            Setup::Open => {}
+            Setup::Open | Setup::Kept => {}
             Setup::Tls => {
                 settings += &format!("  tls: {{certificate: {tls}/server.pem, key: {tls}/server.key}}\n");
             }

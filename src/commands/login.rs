@@ -40,7 +40,7 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
     }
     let credential = Credential::password(username, password);
     let client = Client::new(client_config(&context.settings));
-    let outcome = client.check_login(&registry, credential.clone()).await.map_err(failed)?;
+    let (outcome, credential) = client.check_login(&registry, credential).await.map_err(failed)?;
     let credentials = Credentials::new(credential_files(&context.settings));
     let kept = credentials.store(&registry, &credential).await.map_err(failed)?;
     show_text(&remarks(&registry, outcome, Some(&kept)));
@@ -50,12 +50,17 @@ pub(super) async fn run(args: &LoginArgs, context: Context) -> Result<(), Failur
 /// Tries the credentials that are kept already, as Docker does where the command line names nobody. False where there are none, or
 /// none that are good.
 async fn are_kept_accepted(registry: &str, context: &Context) -> Result<bool, Failure> {
-    let kept = Credentials::new(credential_files(&context.settings)).find(registry, "").await;
+    let credentials = Credentials::new(credential_files(&context.settings));
+    let kept = credentials.find(registry, "").await;
     let Some(credential) = kept.map_err(failed)? else { return Ok(false) };
     show_text("Authenticating with existing credentials...\n");
-    match Client::new(client_config(&context.settings)).check_login(registry, credential).await {
-        Ok(outcome) => {
-            show_text(&remarks(registry, outcome, None));
+    match Client::new(client_config(&context.settings)).check_login(registry, credential.clone()).await {
+        Ok((outcome, better)) => {
+            let kept = match better != credential {
+                true => Some(credentials.store(registry, &better).await.map_err(failed)?),
+                false => None,
+            };
+            show_text(&remarks(registry, outcome, kept.as_ref()));
             Ok(true)
         }
         Err(error) if error.is_unauthorized() => {
@@ -98,7 +103,7 @@ fn remarks(registry: &str, outcome: Login, kept: Option<&KeptIn>) -> String {
         text.push_str(&format!("warning: `{registry}` asks nobody for a password; it was not tried\n"));
     }
     if let Some(KeptIn::File(path)) = kept {
-        text.push_str(&format!("warning: the password is kept unencrypted in `{}`\n", path.display()));
+        text.push_str(&format!("warning: the login is kept unencrypted in `{}`\n", path.display()));
     }
     text
 }

@@ -15,6 +15,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::http::{Http, lock};
 use crate::mirror::{Endpoint, Transport, is_loopback};
+use crate::secret::Secret;
 use crate::token::{self, Token, Wanted, basic_header, bearer_header};
 
 /// What a request needs permission for.
@@ -24,23 +25,34 @@ pub(crate) struct Access {
     pub(crate) repository: String,
     /// `repository:name:actions`, in a fixed order.
     pub(crate) scopes: Vec<String>,
+    /// Whether credentials are tried that will be kept.
+    pub(crate) is_login: bool,
 }
 
 impl Access {
+    /// Permission to be known.
+    pub(crate) fn login() -> Self {
+        Self { is_login: true, ..Self::default() }
+    }
+
     /// Permission to read `repository`.
     pub(crate) fn pull(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), scopes: vec![format!("repository:{repository}:pull")] }
+        Self::to(repository, "pull")
     }
 
     /// Permission to write `repository`, which needs reading too.
     pub(crate) fn push(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), scopes: vec![format!("repository:{repository}:pull,push")] }
+        Self::to(repository, "pull,push")
     }
 
     /// Permission to remove something from `repository`, which needs what writing does, too.
     pub(crate) fn delete(repository: &str) -> Self {
-        let scopes = vec![format!("repository:{repository}:pull,push,delete")];
-        Self { repository: repository.to_owned(), scopes }
+        Self::to(repository, "pull,push,delete")
+    }
+
+    fn to(repository: &str, actions: &str) -> Self {
+        let scopes = vec![format!("repository:{repository}:{actions}")];
+        Self { repository: repository.to_owned(), scopes, is_login: false }
     }
 
     /// Adds permission to read another repository, for a mount from there.
@@ -76,6 +88,8 @@ pub(crate) struct Auth {
     extra_scopes: Mutex<BTreeMap<(String, Vec<String>), String>>,
     tokens: Mutex<BTreeMap<(String, Vec<String>), Token>>,
     known: Mutex<BTreeMap<(String, String), Option<Credential>>>,
+    /// Refresh tokens that were given at a login, by host.
+    refresh_tokens: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl Auth {
@@ -88,11 +102,16 @@ impl Auth {
             extra_scopes: Mutex::default(),
             tokens: Mutex::default(),
             known: Mutex::default(),
+            refresh_tokens: Mutex::default(),
         }
     }
 
     /// Uses `credential` for `name`, whatever the files say.
     pub(crate) fn assume(&self, name: &str, credential: Option<Credential>) {
+        // What another has proven proves nothing of this one.
+        let authority = Endpoint::upstream(name).authority;
+        lock(&self.tokens).retain(|(host, _), _| *host != authority);
+        lock(&self.refresh_tokens).remove(&authority);
         lock(&self.known).insert((name.to_owned(), String::new()), credential);
     }
 
@@ -126,12 +145,16 @@ impl Auth {
                     realm: &realm,
                     service: service.as_deref(),
                     scopes: &key.1,
+                    is_login: access.is_login,
                     credential: credential.as_ref(),
                     is_checked: self.is_realm_checked(host, &realm),
                     stall: self.config.timeouts.stall,
                 };
                 let token = token::fetch(http, &wanted).await?;
                 let header = token.header.clone();
+                if let Some(refresh) = token.refresh.clone().filter(|_| access.is_login) {
+                    lock(&self.refresh_tokens).insert(key.0.clone(), refresh);
+                }
                 lock(&self.tokens).insert(key, token);
                 Ok(Some(header))
             }
@@ -170,6 +193,11 @@ impl Auth {
         }
         lock(&self.schemes).insert(authority, scheme);
         Ok(is_over)
+    }
+
+    /// Returns the refresh token that was given at a login.
+    pub(crate) fn refresh_token(&self, endpoint: &Endpoint) -> Option<Secret> {
+        lock(&self.refresh_tokens).get(&endpoint.authority).cloned()
     }
 
     /// Whether a host has asked for authentication so far.

@@ -26,6 +26,7 @@ use crate::route::{
     Origin, Target, address, is_host_of, is_safe_from_https, is_safe_redirect, is_same_host, is_same_place,
     location, name_of,
 };
+use crate::secret::Secret;
 use crate::warning::Warning;
 
 /// Speaks to registries. Cheap to make and to clone; clones share connections, tokens and limits. Nothing is opened,
@@ -110,6 +111,11 @@ impl Client {
     /// Uses `credential` for the registry `name`, whatever the files say; none at all with `None`.
     pub fn assume(&self, name: &str, credential: Option<Credential>) {
         self.shared.auth.assume(name, credential);
+    }
+
+    /// Returns the refresh token that a registry's token server gave at a login.
+    pub(crate) fn refresh_token(&self, endpoint: &Endpoint) -> Option<Secret> {
+        self.shared.auth.refresh_token(endpoint)
     }
 
     /// Whether a registry has asked for authentication so far.

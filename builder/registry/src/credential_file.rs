@@ -35,7 +35,12 @@ pub enum Credential {
         password: Secret,
     },
     /// A refresh token, to be exchanged at the token server.
-    IdentityToken(Secret),
+    IdentityToken {
+        /// Whose it is, where that is known. Nobody is sent it, but podman takes no token without it.
+        username: String,
+        /// The token.
+        token: Secret,
+    },
     /// A bearer token, sent to the registry as it is.
     RegistryToken(Secret),
 }
@@ -140,7 +145,12 @@ impl CredentialFile {
             Credential::Password { username, password } => {
                 json!({"auth": STANDARD.encode(format!("{username}:{}", password.reveal()))})
             }
-            Credential::IdentityToken(token) => json!({"identitytoken": token.reveal()}),
+            Credential::IdentityToken { username, token } if username.is_empty() => {
+                json!({"identitytoken": token.reveal()})
+            }
+            Credential::IdentityToken { username, token } => {
+                json!({"auth": STANDARD.encode(format!("{username}:")), "identitytoken": token.reveal()})
+            }
             Credential::RegistryToken(token) => json!({"registrytoken": token.reveal()}),
         };
         let entries = self.document.entry("auths").or_insert_with(|| json!({}));
@@ -241,19 +251,28 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 fn credential(entry: &Value) -> Result<Option<Credential>, &'static str> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = text("identitytoken") {
-        return Ok(Some(Credential::IdentityToken(Secret::new(token))));
+        // Nothing needs the name.
+        let username = text("auth").and_then(|auth| pair(auth).ok()).map(|(username, _)| username);
+        let username = username.or_else(|| text("username").map(str::to_owned)).unwrap_or_default();
+        return Ok(Some(Credential::IdentityToken { username, token: Secret::new(token) }));
     }
     if let Some(token) = text("registrytoken") {
         return Ok(Some(Credential::RegistryToken(Secret::new(token))));
     }
     if let Some(encoded) = text("auth") {
-        let bytes = STANDARD.decode(encoded.trim()).map_err(|_| "`auth` is not base64")?;
-        let decoded = String::from_utf8(bytes).map_err(|_| "`auth` is not UTF-8 inside")?;
-        let (username, password) = decoded.split_once(':').ok_or("`auth` holds no `:`")?;
-        return Ok(Some(Credential::password(username, password.trim_matches('\0'))));
+        let (username, password) = pair(encoded)?;
+        return Ok(Some(Credential::Password { username, password }));
     }
     Ok(match (text("username"), text("password")) {
         (Some(username), Some(password)) => Some(Credential::password(username, password)),
         _ => None,
     })
+}
+
+/// Reads `auth`: name and password, with a colon between, in base64.
+fn pair(encoded: &str) -> Result<(String, Secret), &'static str> {
+    let bytes = STANDARD.decode(encoded.trim()).map_err(|_| "`auth` is not base64")?;
+    let decoded = String::from_utf8(bytes).map_err(|_| "`auth` is not UTF-8 inside")?;
+    let (username, password) = decoded.split_once(':').ok_or("`auth` holds no `:`")?;
+    Ok((username.to_owned(), Secret::new(password.trim_matches('\0'))))
 }

@@ -32,7 +32,9 @@ pub(crate) async fn get(
     let (Some(username), Some(secret)) = (text("Username"), text("Secret")) else { return Err(malformed()) };
     Ok(match (username, secret) {
         (_, "") => None,
-        (TOKEN_USER, token) => Some(Credential::IdentityToken(Secret::new(token))),
+        (TOKEN_USER, token) => {
+            Some(Credential::IdentityToken { username: String::new(), token: Secret::new(token) })
+        }
         (username, password) => Some(Credential::password(username, password)),
     })
 }
@@ -46,7 +48,7 @@ pub(crate) async fn store(
 ) -> Result<(), CredentialError> {
     let (username, secret) = match credential {
         Credential::Password { username, password } => (username.as_str(), password),
-        Credential::IdentityToken(token) | Credential::RegistryToken(token) => (TOKEN_USER, token),
+        Credential::IdentityToken { token, .. } | Credential::RegistryToken(token) => (TOKEN_USER, token),
     };
     let document = serde_json::json!({"ServerURL": server, "Username": username, "Secret": secret.reveal()});
     match run(name, path, "store", &document.to_string()).await {

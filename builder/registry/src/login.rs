@@ -19,13 +19,28 @@ pub enum Login {
 }
 
 impl Client {
-    /// Shows `credential` to `registry`. From then on this client uses it there.
+    /// Shows `credential` to `registry`. From then on this client uses it there. Returns what the registry made of it, and what is to
+    /// be kept: an identity token where the token server gives one instead, which is good for this registry only and can be taken
+    /// back.
     ///
     /// # Errors
     /// The registry does not accept it ([`Error::is_unauthorized`]) or cannot be reached.
-    pub async fn check_login(&self, registry: &str, credential: Credential) -> Result<Login, Error> {
-        self.assume(registry, Some(credential));
-        self.ping(registry).await
+    pub async fn check_login(
+        &self,
+        registry: &str,
+        credential: Credential,
+    ) -> Result<(Login, Credential), Error> {
+        self.assume(registry, Some(credential.clone()));
+        let login = self.look(registry, Access::login()).await?;
+        let token = self.refresh_token(&Endpoint::upstream(registry));
+        let kept = match (token, credential) {
+            (
+                Some(token),
+                Credential::Password { username, .. } | Credential::IdentityToken { username, .. },
+            ) => Credential::IdentityToken { username, token },
+            (_, credential) => credential,
+        };
+        Ok((login, kept))
     }
 
     /// Asks `registry` whether it speaks the protocol and lets us in, with the credentials that are known.
@@ -33,8 +48,12 @@ impl Client {
     /// # Errors
     /// It does not, or cannot be reached.
     pub async fn ping(&self, registry: &str) -> Result<Login, Error> {
+        self.look(registry, Access::default()).await
+    }
+
+    async fn look(&self, registry: &str, access: Access) -> Result<Login, Error> {
         let endpoint = Endpoint::upstream(registry);
-        let call = Call::new(Method::GET, "/v2/".to_owned(), Access::default(), "/v2/");
+        let call = Call::new(Method::GET, "/v2/".to_owned(), access, "/v2/");
         self.fetch(&endpoint, &call, limit::ERROR_BODY_BYTES_MAX).await?;
         Ok(if self.is_asked(&endpoint) { Login::Accepted } else { Login::NotAsked })
     }

@@ -1,5 +1,5 @@
 //! Fetching a bearer token: Docker's `GET` with a password or nothing, OAuth2's `POST` with a refresh token, or with a password
-//! where a server knows no `GET`.
+//! where a server knows no `GET`. At a login it is asked for a refresh token besides, as Docker does.
 
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(crate) struct Token {
     pub(crate) header: HeaderValue,
     pub(crate) until: Instant,
+    /// What the server gives for further tokens, if it was asked to.
+    pub(crate) refresh: Option<Secret>,
 }
 
 /// What is asked of a token server.
@@ -46,6 +48,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) scopes: &'a [String],
     /// Who asks; nobody in particular otherwise.
     pub(crate) credential: Option<&'a Credential>,
+    /// Whether a token for further tokens is wanted, too.
+    pub(crate) is_login: bool,
     /// Whether the token server's certificate is checked.
     pub(crate) is_checked: bool,
     /// Longest wait for the next bytes.
@@ -68,7 +72,7 @@ pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Err
         })
     };
     let mut response = match wanted.credential {
-        Some(Credential::IdentityToken(token)) => send(form(wanted, &refresh_grant(token))).await?,
+        Some(Credential::IdentityToken { token, .. }) => send(form(wanted, &refresh_grant(token))).await?,
         Some(Credential::Password { username, password }) => {
             let response = send(question(wanted)).await?;
             match response.status() {
@@ -108,6 +112,9 @@ fn question(wanted: &Wanted<'_>) -> Request {
         }
         if let Some(Credential::Password { username, password }) = wanted.credential {
             query.append_pair("account", username);
+            if wanted.is_login {
+                query.append_pair("offline_token", "true").append_pair("client_id", CLIENT_ID);
+            }
             headers.insert(AUTHORIZATION, basic_header(username, password));
         }
     }
@@ -135,6 +142,9 @@ fn form(wanted: &Wanted<'_>, grant: &Grant<'_>) -> Request {
         .append_pair("client_id", CLIENT_ID)
         .append_pair("service", wanted.service.unwrap_or_default())
         .append_pair("scope", &wanted.scopes.join(" "));
+    if wanted.is_login {
+        form.query_pairs_mut().append_pair("access_type", "offline");
+    }
     let payload = Payload::Bytes(Bytes::from(form.query().unwrap_or_default().to_owned()));
     Request { method: Method::POST, url: wanted.realm.clone(), headers, payload }
 }
@@ -147,7 +157,8 @@ fn parse(body: &[u8]) -> Option<Token> {
     // A century is as good as for ever, and fits into an instant.
     let life = life.min(Duration::from_secs(3_000_000_000));
     let until = Instant::now() + (life - MARGIN.min(life / 2));
-    Some(Token { header: bearer_header(token)?, until })
+    let refresh = text("refresh_token").map(Secret::new);
+    Some(Token { header: bearer_header(token)?, until, refresh })
 }
 
 /// Returns the header that presents `token`, if it can stand in a header at all.
@@ -188,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_token_shows_nothing_of_itself() {
-        let token = parse(br#"{"token":"canary"}"#).unwrap();
+        let token = parse(br#"{"token":"canary","refresh_token":"canary"}"#).unwrap();
         assert!(!format!("{token:?}").contains("canary"));
     }
 }

@@ -50,6 +50,10 @@ impl Space {
     }
 }
 
+fn identity(username: &str) -> Credential {
+    Credential::IdentityToken { username: username.to_owned(), token: Secret::new("t") }
+}
+
 fn user() -> Credential {
     Credential::password("user", "secret")
 }
@@ -72,7 +76,6 @@ async fn the_longest_key_that_fits_decides() {
         ),
     );
     let deep = Credential::password("deep", "secret");
-    let token = || Secret::new("t");
     for (registry, repository, expected) in [
         ("docker.io", "library/debian", Some(user())),
         ("r.example", "team/other", Some(user())),
@@ -83,8 +86,8 @@ async fn the_longest_key_that_fits_decides() {
         ("empty.example", "a", None),
         ("other.example", "a", None),
         ("address.example", "a", Some(user())),
-        ("refresh.example", "a", Some(Credential::IdentityToken(token()))),
-        ("bearer.example", "a", Some(Credential::RegistryToken(token()))),
+        ("refresh.example", "a", Some(identity("user"))),
+        ("bearer.example", "a", Some(Credential::RegistryToken(Secret::new("t")))),
     ] {
         let found = Credentials::new(space.files()).find(registry, repository).await.unwrap();
         assert_eq!(found, expected, "{registry}/{repository}");
@@ -149,13 +152,27 @@ async fn a_login_is_kept_where_it_will_be_found() {
 }
 
 #[tokio::test]
+async fn an_identity_token_is_kept_as_docker_keeps_it() {
+    for (username, expected) in [
+        ("user", serde_json::json!({"auth": "dXNlcjo=", "identitytoken": "t"})),
+        ("", serde_json::json!({"identitytoken": "t"})),
+    ] {
+        let space = Space::new();
+        let credentials = Credentials::new(space.files());
+        credentials.store("r.example", &identity(username)).await.unwrap();
+        assert_eq!(json(&space.path("config.json"))["auths"]["r.example"], expected);
+        assert_eq!(credentials.find("r.example", "x").await.unwrap(), Some(identity(username)));
+    }
+}
+
+#[tokio::test]
 async fn a_helper_keeps_finds_and_forgets() {
     let space = Space::new();
     space.helper("test");
     space.write("config.json", r#"{"credsStore":"test"}"#);
     let credentials = Credentials::new(space.files());
     assert_eq!(credentials.find("docker.io", "x").await.unwrap(), None);
-    for credential in [user(), Credential::IdentityToken(Secret::new("t"))] {
+    for credential in [user(), identity("")] {
         let kept = credentials.store("docker.io", &credential).await.unwrap();
         assert_eq!(kept, KeptIn::Helper("test".to_owned()));
         assert_eq!(credentials.find("docker.io", "x").await.unwrap(), Some(credential));

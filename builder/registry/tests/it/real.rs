@@ -94,7 +94,7 @@ async fn a_password_opens_a_registry_and_a_wrong_one_does_not() {
     }
 
     let right = Credential::password("kiln", "canary-password");
-    assert_eq!(client.check_login(&registry.address, right).await.unwrap(), Login::Accepted);
+    assert_eq!(client.check_login(&registry.address, right.clone()).await.unwrap(), (Login::Accepted, right));
     let digest =
         push(&client, &name.to_string(), &Bytes::from_static(b"{}"), &content(2 << 20)).await.unwrap();
     assert_eq!(client.resolve(&name).await.unwrap().descriptor.digest, digest);

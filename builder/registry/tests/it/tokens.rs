@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use kiln_oci::Digest;
-use kiln_registry::{Client, Credential, Error, Secret, Upload};
+use kiln_registry::{Client, Credential, Error, Login, Secret, Upload};
 
 use crate::fake::{Fake, Reply, Seen, reply};
 use crate::support::{config, content, layer, manifest, opener, read, reference};
@@ -115,7 +115,7 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
             "Basic bWU6Y2FuYXJ5LXBhc3N3b3Jk",
         ),
         (
-            Credential::IdentityToken(Secret::new("canary refresh")),
+            Credential::IdentityToken { username: "me".to_owned(), token: Secret::new("canary refresh") },
             "POST /token",
             "grant_type=refresh_token&refresh_token=canary+refresh&client_id=kiln&service=test&scope=repository%3Aa%3Apull",
         ),
@@ -132,6 +132,37 @@ async fn passwords_and_refresh_tokens_are_shown_to_the_token_server_only() {
             .header("authorization")
             .map_or_else(|| String::from_utf8_lossy(&seen.body).into(), str::to_owned);
         assert_eq!(shown, proof);
+    }
+}
+
+#[tokio::test]
+async fn a_login_keeps_the_identity_token_that_is_given_instead_of_the_password() {
+    let identity = |token: &str| Credential::IdentityToken {
+        username: "me".to_owned(),
+        token: Secret::new(format!("canary-{token}")),
+    };
+    let password = || Credential::password("me", "canary-password");
+    let asked = "GET /token?service=test&account=me&offline_token=true&client_id=kiln";
+    let form = "grant_type=refresh_token&refresh_token=canary-old&client_id=kiln&service=test&scope=&access_type=offline";
+    for (answer, credential, line, body, kept) in [
+        (r#","refresh_token":"canary-new""#, password(), asked, "", identity("new")),
+        ("", password(), asked, "", password()),
+        (r#","refresh_token":"canary-new""#, identity("old"), "POST /token", form, identity("new")),
+        ("", identity("old"), "POST /token", form, identity("old")),
+    ] {
+        let tokens =
+            Fake::start(move |_, _| reply(200, &[], format!(r#"{{"token":"t"{answer}}}"#).as_bytes()));
+        let address = tokens.address.clone();
+        let fake = Fake::start_raw(move |seen, _| match seen.header("authorization") {
+            Some("Bearer t") => reply(200, &[], b"{}"),
+            _ => {
+                let challenge = format!(r#"Bearer realm="http://{address}/token",service="test""#);
+                reply(401, &[("WWW-Authenticate", &challenge)], b"")
+            }
+        });
+        let checked = Client::new(config()).check_login(&fake.address, credential).await.unwrap();
+        assert_eq!(checked, (Login::Accepted, kept));
+        assert_eq!((tokens.lines(), &tokens.seen()[0].body[..]), (vec![line.to_owned()], body.as_bytes()));
     }
 }
 

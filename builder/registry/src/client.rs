@@ -46,6 +46,7 @@ struct Shared {
     mirrors_down: Mutex<BTreeSet<String>>,
     begun_uploads: Mutex<BTreeSet<BegunUpload>>,
     chunks: Mutex<BTreeMap<String, Chunks>>,
+    referrers_turn: tokio::sync::Mutex<()>,
     seeds: AtomicU64,
 }
 
@@ -102,6 +103,7 @@ impl Client {
             mirrors_down: Mutex::default(),
             begun_uploads: Mutex::default(),
             chunks: Mutex::default(),
+            referrers_turn: tokio::sync::Mutex::default(),
             seeds: AtomicU64::new(config.jitter_seed),
             config,
         };
@@ -134,6 +136,11 @@ impl Client {
     /// Returns the objects that were begun and neither put together nor given up.
     pub(crate) fn begun_uploads(&self) -> &Mutex<BTreeSet<BegunUpload>> {
         &self.shared.begun_uploads
+    }
+
+    /// Waits until nobody else here changes a list of what refers to an image.
+    pub(crate) async fn referrers_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.referrers_turn.lock().await
     }
 
     /// Starts counting attempts.

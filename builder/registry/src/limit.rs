@@ -26,6 +26,8 @@ pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
 pub(crate) const RESUMES_MAX: u32 = 50;
 /// What moved more than this before it dropped is continued as often as it takes: so large a step brings the end nearer.
 pub(crate) const RESUME_BYTES: u64 = 1 << 20;
+/// Most times a list of what refers to an image is written, where others write it at the same time.
+pub(crate) const REFERRER_PUTS_MAX: u32 = 5;
 /// Most `WWW-Authenticate` challenges of one answer that are looked at.
 pub(crate) const CHALLENGES_MAX: usize = 16;
 /// Longest `WWW-Authenticate` header that is looked at.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
-use kiln_oci::{Digest, MediaType, Reference, VerifyError};
+use kiln_oci::{Descriptor, Digest, MediaType, Reference, VerifyError};
 
 use crate::auth::Access;
 use crate::client::{Call, Client};
@@ -90,7 +90,7 @@ impl Client {
     }
 
     /// Writes a manifest or index under the tag of `to`, or under its digest where there is no tag, and returns its
-    /// digest. The blobs and manifests it names must be there.
+    /// digest. The blobs and manifests it names must be there. What refers to another image is listed there, too.
     ///
     /// # Errors
     /// The registry cannot be reached, does not let us write, or refuses the document; or `to` names another digest.
@@ -120,10 +120,12 @@ impl Client {
             reason: "its media type cannot stand in a header".to_owned(),
         })?;
         call.headers.insert(CONTENT_TYPE, content_type);
-        call.body = Some(bytes);
+        call.body = Some(bytes.clone());
         check_digest(&endpoint, &subject, digest, to.digest())?;
         let (headers, _) = self.fetch(&endpoint, &call, limit::ERROR_BODY_BYTES_MAX).await?;
         check_digest(&endpoint, &subject, digest, named_digest(&headers))?;
+        let written = Descriptor::new(media_type.clone(), digest, bytes.len() as u64);
+        self.list_referrer(to, &written, &bytes, &headers).await?;
         Ok(digest)
     }
 

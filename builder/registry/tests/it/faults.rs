@@ -365,6 +365,49 @@ async fn what_refers_to_an_image_is_listed_by_the_registry_or_under_a_tag() {
 }
 
 #[tokio::test]
+async fn what_refers_to_an_image_is_listed_under_a_tag_where_the_registry_lists_nothing() {
+    let subject = layer(b"image");
+    let document = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"a/config","digest":"{0}","size":2}},"layers":[],
+            "subject":{{"mediaType":"{1}","digest":"{0}","size":5}},"annotations":{{"k":"v"}}}}"#,
+        subject.digest,
+        MediaType::OCI_MANIFEST
+    );
+    let tag = format!("/v2/a/manifests/sha256-{}", subject.digest.hex());
+    // How often another takes our entry away, and how often the list is written then.
+    for (lists_itself, lost, written, is_ok) in
+        [(true, 0, 0, true), (false, 1, 2, true), (false, 9, 5, false)]
+    {
+        let kept: Mutex<Option<Vec<u8>>> = Mutex::default();
+        let place = tag.clone();
+        let fake = Fake::start(move |seen, before| {
+            let mut kept = kept.lock().unwrap();
+            match (seen.method.as_str(), seen.path == place) {
+                ("PUT", true) => {
+                    if before >= lost {
+                        *kept = Some(seen.body.clone());
+                    }
+                    reply(201, &[], b"")
+                }
+                ("PUT", false) if lists_itself => reply(201, &[("OCI-Subject", "sha256:x")], b""),
+                ("PUT", false) => reply(201, &[], b""),
+                _ => kept.as_ref().map_or_else(|| reply(404, &[], b""), |kept| reply(200, &[], kept)),
+            }
+        });
+        let client = Client::new(config());
+        let to = reference(format!("{}/a:sig", fake.address));
+        let pushed = client.push_manifest(&to, &MediaType::OCI_MANIFEST, document.clone().into()).await;
+        let puts = fake.seen().into_iter().filter(|seen| seen.is("PUT", &tag)).count();
+        assert_eq!((pushed.is_ok(), puts), (is_ok, written), "{pushed:?}");
+        if is_ok && !lists_itself {
+            let found = client.referrers(&to, &subject.digest, Some("a/config")).await.unwrap();
+            assert_eq!((found.len(), found[0].digest), (1, pushed.unwrap()));
+            assert_eq!(found[0].annotations["k"], "v");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_document_is_sent_again_to_where_the_registry_says_without_what_proves_who_we_are() {
     let elsewhere = Fake::start_raw(|_, _| reply(201, &[], b""));
     for (status, is_followed) in [(307, true), (308, true), (302, false)] {

@@ -68,8 +68,6 @@ pub use client::Client;
 
 mod chunks;
 
-mod route;
-
 mod bucket_place;
 pub use bucket_place::Bucket;
 
@@ -82,6 +80,8 @@ pub use web_url::{WebUrl, WebUrlError, percent_decoded};
 mod auth;
 
 mod token;
+
+mod route;
 
 mod challenge;
 

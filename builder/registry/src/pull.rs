@@ -81,6 +81,8 @@ impl Client {
         let headers = match self.fetch(&endpoint, &call, 0).await {
             Ok((headers, _)) => headers,
             Err(error) if error.is_not_found() => return Ok(None),
+            // It tells nothing without sending the manifest.
+            Err(Error::Status { status: 405 | 501, .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());

@@ -40,8 +40,9 @@ impl Client {
         let call = Call::new(Method::POST, path, access, subject(to, digest));
         let response = match self.send_retrying(&endpoint, &call).await {
             Ok(response) => response,
-            // Some registries refuse a mount that they cannot do, instead of offering an upload.
-            Err(Error::Status { status: 404 | 405 | 501, .. }) => return Ok(false),
+            // Some registries refuse a mount that they cannot do, each by a status of its own, instead of offering an upload. What
+            // stands in the way of that, too, it will say.
+            Err(Error::Status { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
         if response.status() == StatusCode::CREATED {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use reqwest::Url;
+use reqwest::{Response, Url};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::credential_file::Credential;
 use crate::error::Error;
 use crate::http::{Http, Payload, Peer, Request};
 use crate::limit;
+use crate::route::{is_safe_redirect, is_same_place_or_safer, location};
 use crate::secret::Secret;
 
 /// What a client calls itself to a token server.
@@ -56,25 +57,32 @@ pub(crate) struct Wanted<'a> {
     pub(crate) stall: Duration,
 }
 
-/// Fetches a token.
-pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Error> {
-    let realm = wanted.realm.authority();
-    let failed = |reason| Error::Token {
-        registry: wanted.registry.to_owned(),
-        realm: wanted.realm.host_str().unwrap_or_default().to_owned(),
-        reason,
-    };
-    let peer = Peer { name: realm, is_checked: wanted.is_checked };
-    let send = async |request| {
-        http.send(peer, request).await.map_err(|problem| match problem.at(wanted.registry, realm) {
-            Error::Transport { source, .. } => failed(source.into()),
+impl Wanted<'_> {
+    fn failed(&self, reason: TokenProblem) -> Error {
+        let realm = self.realm.host_str().unwrap_or_default().to_owned();
+        Error::Token { registry: self.registry.to_owned(), realm, reason }
+    }
+
+    async fn send(&self, http: &Http, request: Request) -> Result<Response, Error> {
+        let host = request.url.authority().to_owned();
+        // What is said of the token server's certificate is said of no other's.
+        let is_checked = self.is_checked || !is_same_place_or_safer(self.realm, &request.url);
+        let sent = http.send(Peer { name: &host, is_checked }, request).await;
+        sent.map_err(|problem| match problem.at(self.registry, &host) {
+            Error::Transport { source, .. } => self.failed(source.into()),
             other => other,
         })
-    };
+    }
+}
+
+/// Fetches a token.
+pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Error> {
+    let failed = |reason| wanted.failed(reason);
+    let send = async |request| wanted.send(http, request).await;
     let mut response = match wanted.credential {
         Some(Credential::IdentityToken { token, .. }) => send(form(wanted, &refresh_grant(token))).await?,
         Some(Credential::Password { username, password }) => {
-            let response = send(question(wanted)).await?;
+            let response = ask(http, wanted).await?;
             match response.status() {
                 StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
                     send(form(wanted, &password_grant(username, password))).await?
@@ -82,7 +90,7 @@ pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Err
                 _ => response,
             }
         }
-        Some(Credential::RegistryToken(_)) | None => send(question(wanted)).await?,
+        Some(Credential::RegistryToken(_)) | None => ask(http, wanted).await?,
     };
     let status = response.status();
     if status != StatusCode::OK {
@@ -96,6 +104,30 @@ pub(crate) async fn fetch(http: &Http, wanted: &Wanted<'_>) -> Result<Token, Err
         BodyProblem::Transport(source) => failed(source.into()),
     })?;
     parse(&body).ok_or_else(|| failed(TokenProblem::NoToken))
+}
+
+/// Asks by `GET`, and follows redirects, as docker does. What proves who asks goes along to the same host only, or to that by https.
+async fn ask(http: &Http, wanted: &Wanted<'_>) -> Result<Response, Error> {
+    let Request { mut url, mut headers, .. } = question(wanted);
+    let mut redirects = 0;
+    loop {
+        let request = Request {
+            method: Method::GET,
+            url: url.clone(),
+            headers: headers.clone(),
+            payload: Payload::Empty,
+        };
+        let response = wanted.send(http, request).await?;
+        let is_redirect = matches!(response.status().as_u16(), 301..=303 | 307 | 308);
+        let next = location(&url, response.headers());
+        let next = next.filter(|next| is_redirect && is_safe_redirect(&url, next));
+        let Some(next) = next.filter(|_| redirects < limit::REDIRECTS_MAX) else { return Ok(response) };
+        if !is_same_place_or_safer(&url, &next) {
+            headers.remove(AUTHORIZATION);
+        }
+        redirects += 1;
+        url = next;
+    }
 }
 
 fn question(wanted: &Wanted<'_>) -> Request {

@@ -238,6 +238,33 @@ async fn a_mount_asks_for_both_repositories() {
 }
 
 #[tokio::test]
+async fn a_token_server_may_send_to_another_place_but_the_password_stays_with_its_host() {
+    let elsewhere = token_server();
+    let target = format!("http://{}/token?moved", elsewhere.address);
+    // First to another path of the same host, then to another host; or for ever to itself.
+    for (is_endless, hops) in [(false, 2), (true, 11)] {
+        let target = target.clone();
+        let tokens = Fake::start(move |seen, _| match seen.path.starts_with("/second") && !is_endless {
+            false => reply(307, &[("Location", "/second")], b""),
+            true => reply(302, &[("Location", &target)], b""),
+        });
+        let document = manifest(b"{}", b"x");
+        let fake = registry(&tokens, |_| "1", move |_| reply(200, &[], &document));
+        let client = Client::new(config());
+        client.assume(&fake.address, Some(Credential::password("me", "canary-password")));
+        let result = client.resolve(&reference(format!("{}/a:1", fake.address))).await;
+        assert_eq!((result.is_err(), tokens.seen().len()), (is_endless, hops));
+        assert!(tokens.seen().iter().all(|seen| seen.header("authorization").is_some()));
+        let text = result.map(drop).map_err(|error| error.to_string()).err().unwrap_or_default();
+        assert!(!is_endless || text.ends_with("it answered 307 Temporary Redirect"), "{text}");
+    }
+    assert_eq!(
+        (elsewhere.lines(), elsewhere.seen()[0].header("authorization")),
+        (vec!["GET /token?moved".to_owned()], None)
+    );
+}
+
+#[tokio::test]
 async fn no_token_follows_a_redirect_to_another_host() {
     let tokens = token_server();
     let bytes = content(1000);

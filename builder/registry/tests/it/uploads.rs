@@ -297,6 +297,15 @@ async fn an_address_at_another_host_is_neither_kept_nor_taken_from_what_was_kept
 }
 
 #[tokio::test]
+async fn a_mount_that_is_refused_in_any_way_is_no_failure() {
+    for status in [400, 404, 405, 409, 500, 501] {
+        let fake = Fake::start(move |_, _| reply(status, &[], b""));
+        let to = reference(format!("{}/a", fake.address));
+        assert!(!Client::new(config()).mount(&to, &Digest::of(b"x"), "b").await.unwrap(), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_mount_that_turns_into_an_upload_is_given_up() {
     let fake = Fake::start(|_, _| reply(202, &[("Location", "/up/1")], b""));
     let to = reference(format!("{}/a", fake.address));

@@ -252,6 +252,9 @@ fn hint_of_registry(error: &kiln_registry::Error) -> Option<String> {
                 .to_owned(),
         );
     }
+    if let Some(wait) = error.retry_after().filter(|wait| !wait.is_zero()) {
+        return Some(format!("the registry asks to be left alone for {} s", wait.as_secs()));
+    }
     if let kiln_registry::Error::OnlyMirror { .. } = error {
         let hint =
             "if the name is right, the registry itself has to be reached; a proxy is taken from HTTPS_PROXY";
@@ -599,29 +602,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_name_that_only_a_mirror_denies_has_the_hint_that_the_registry_must_be_reached() {
-        let absent = kiln_registry::Error::Status {
+    fn answered(status: u16, retry_after: Option<u64>) -> kiln_registry::Error {
+        kiln_registry::Error::Status {
             registry: "mirror.example".to_owned(),
             subject: "app:1".to_owned(),
-            status: 404,
+            status,
             code: None,
             message: None,
-            retry_after: None,
-        };
-        let source = kiln_registry::TransportError {
-            kind: kiln_registry::TransportKind::Connect,
-            detail: "Connection refused".to_owned(),
-        };
-        let registry = "docker.io".to_owned();
-        let error = kiln_registry::Error::OnlyMirror { absent: absent.into(), registry, source };
-        let failure = Failure::of(Kind::Failed, &error);
-        assert_eq!(
-            failure.message,
-            "registry `mirror.example` answered 404 Not Found for `app:1`; `docker.io`, whose mirror it is, does not answer"
-        );
-        assert_eq!(failure.hints.len(), 1);
-        assert!(failure.hints[0].starts_with("if the name is right, the registry itself has to be reached"));
+            retry_after: retry_after.map(std::time::Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn a_registry_that_gives_nothing_now_has_the_hint_what_to_wait_for_or_to_reach() {
+        let (kind, detail) = (kiln_registry::TransportKind::Connect, "Connection refused".to_owned());
+        let source = kiln_registry::TransportError { kind, detail };
+        let (absent, registry) = (answered(404, None).into(), "docker.io".to_owned());
+        for (error, hint) in [
+            (answered(429, None), ""),
+            (answered(429, Some(0)), ""),
+            (answered(429, Some(3600)), "the registry asks to be left alone for 3600 s"),
+            (
+                kiln_registry::Error::OnlyMirror { absent, registry, source },
+                "if the name is right, the registry itself",
+            ),
+        ] {
+            let hints = Failure::of(Kind::Failed, &error).hints;
+            assert_eq!(hints.len(), usize::from(!hint.is_empty()));
+            assert!(hints.iter().all(|text| text.starts_with(hint)), "{hints:?}");
+        }
     }
 
     #[derive(Debug, thiserror::Error)]

@@ -221,8 +221,8 @@ impl Client {
     }
 
     /// Sends `call` until it succeeds, fails for good, or was tried often enough; a mirror is asked once, and again only where the
-    /// connection may have been closed while nobody used it. Returns the
-    /// headers of the successful answer and its body, if that is no longer than `bytes_max`.
+    /// connection may have been closed while nobody used it. Returns the headers of the successful answer and its body, if that is
+    /// no longer than `bytes_max`.
     pub(crate) async fn fetch(
         &self,
         endpoint: &Endpoint,

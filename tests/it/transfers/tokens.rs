@@ -2,6 +2,7 @@
 //! that is good.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::build;
 use crate::support::http::{HttpServer, Request, Response};
-use crate::support::image::check_blobs;
+use crate::support::image::{check_blobs, json_file};
 use crate::support::program::Invocation;
 use crate::support::registry::{ACCOUNT, Registry, TOKEN_ISSUER, TOKEN_SERVICE};
 use crate::support::{TestSpace, peers, requires};
@@ -71,15 +72,24 @@ fn soon() -> u64 {
 /// The ends of the tokens that were given for repositories.
 type Given = Mutex<Vec<u64>>;
 
-/// Answers a question for a token: nothing without the account, and else what is asked for. The first for a repository hardly lives.
-fn give(signer: &Signer, request: &Request, given: &Given) -> Response {
+/// What a token server gives at a login, where it gives something.
+const REFRESH_TOKEN: &str = "canary-refresh";
+
+/// Answers a question for a token: nothing without the account or what it was given, and else what is asked for. The first for a
+/// repository hardly lives. Whether a login is given something instead of its password, `gives_refresh` says.
+fn give(signer: &Signer, request: &Request, given: &Given, gives_refresh: &AtomicBool) -> Response {
     let account = STANDARD.encode(format!("{}:{}", ACCOUNT.0, ACCOUNT.1));
-    if request.headers.get("authorization") != Some(&format!("Basic {account}")) {
+    let form = String::from_utf8_lossy(&request.body);
+    let is_refresh = form.split('&').any(|part| part == format!("refresh_token={REFRESH_TOKEN}"));
+    if !is_refresh && request.headers.get("authorization") != Some(&format!("Basic {account}")) {
         return Response::new(401, r#"{"details":"who are you?"}"#);
     }
-    let query = request.query.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
-    let scopes = query.split('&').filter_map(|part| part.strip_prefix("scope=repository:"));
+    let question = if is_refresh { &*form } else { &request.query };
+    let query = question.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
+    let scopes =
+        query.split('&').filter_map(|part| part.strip_prefix("scope=")).flat_map(|list| list.split('+'));
     let access: Vec<Value> = scopes
+        .filter_map(|scope| scope.strip_prefix("repository:"))
         .map(|scope| {
             let (name, actions) = scope.rsplit_once(':').unwrap();
             json!({"type": "repository", "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
@@ -92,7 +102,11 @@ fn give(signer: &Signer, request: &Request, given: &Given) -> Response {
         given.push(ends);
     }
     let token = signer.token(&json!(access), ends);
-    Response::new(200, json!({"token": token, "expires_in": 300}).to_string())
+    let mut answer = json!({"token": token, "access_token": token, "expires_in": 300});
+    if gives_refresh.load(Ordering::SeqCst) && query.contains("offline_token=true") {
+        answer["refresh_token"] = REFRESH_TOKEN.into();
+    }
+    Response::new(200, answer.to_string())
 }
 
 /// Passes requests on to a registry. A large blob comes down only by half at first; what moves the rest of it, or moves one up, is
@@ -115,13 +129,14 @@ fn pass(target: &str, request: &Request, given: &Given) -> Response {
 
 #[test]
 fn a_registry_takes_the_tokens_of_its_server_and_new_ones_where_they_end_in_the_middle() {
-    requires!("docker-registry", "openssl");
+    requires!("docker-registry", "openssl", "skopeo");
     let space = TestSpace::new();
     let signer = Signer::new(&space.path("signer"));
     let certificate = signer.certificate.clone();
     let given = Arc::<Given>::default();
-    let own = Arc::clone(&given);
-    let tokens = HttpServer::start(move |request| give(&signer, request, &own));
+    let gives_refresh = Arc::<AtomicBool>::default();
+    let (own, refresh) = (Arc::clone(&given), Arc::clone(&gives_refresh));
+    let tokens = HttpServer::start(move |request| give(&signer, request, &own, &refresh));
     let realm = format!("{}/token", tokens.url());
     let registry = Registry::start_with_tokens(&space.path("registry"), &realm, &certificate);
     let (target, own) = (registry.host(), Arc::clone(&given));
@@ -142,4 +157,17 @@ fn a_registry_takes_the_tokens_of_its_server_and_new_ones_where_they_end_in_the_
         assert!(count >= 2, "the first token has ended on the way");
     }
     check_blobs(&space.path("other-store"));
+
+    // From now on tokens live, and what is given instead of the password is good for kiln and others.
+    given.lock().unwrap().push(0);
+    gives_refresh.store(true, Ordering::SeqCst);
+    space.kiln(login).stdin(ACCOUNT.1).run().success().never_says(&[REFRESH_TOKEN]);
+    let file = space.path("home/.docker/config.json");
+    let own = STANDARD.encode(format!("{}:", ACCOUNT.0));
+    assert_eq!(json_file(&file)["auths"][&host], json!({"auth": own, "identitytoken": REFRESH_TOKEN}));
+    let repository = format!("{host}/team/app");
+    assert_eq!(space.kiln(["tags", "-q", &repository]).run().success().text(), "1\n");
+    let list = ["list-tags", "--tls-verify=false", "--authfile", file.to_str().unwrap()];
+    let listed = peers::run("skopeo", list.into_iter().chain([format!("docker://{repository}").as_str()]));
+    assert_eq!(serde_json::from_str::<Value>(&listed).unwrap()["Tags"], json!(["1"]));
 }

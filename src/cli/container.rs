@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::deferred::Deferred;
 use super::image::{DiffArgs, TEMPLATES};
 
 /// How a container is made of an image.
@@ -245,27 +246,27 @@ pub(crate) struct ContainerGroup {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// Run a command in a new container of an image
-    Run(Box<RunArgs>),
+    Run(Deferred<RunArgs>),
     /// Make a container of an image, and run nothing in it
-    Create(Box<CreateArgs>),
+    Create(Deferred<CreateArgs>),
     /// Run the command of a container again
-    Start(StartArgs),
+    Start(Deferred<StartArgs>),
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
-    Ls(PsArgs),
+    Ls(Deferred<PsArgs>),
     /// Show all that is known about containers, as JSON
-    Inspect(ContainerInspectArgs),
+    Inspect(Deferred<ContainerInspectArgs>),
     /// Remove containers
     #[command(visible_alias = "remove")]
-    Rm(RmArgs),
+    Rm(Deferred<RmArgs>),
     /// Remove all containers that do not run
-    Prune(ContainerPruneArgs),
+    Prune(Deferred<ContainerPruneArgs>),
     /// Make an image of what was changed in a container
-    Commit(CommitArgs),
+    Commit(Deferred<CommitArgs>),
     /// Show what was changed in a container
-    Diff(DiffArgs),
+    Diff(Deferred<DiffArgs>),
     /// Write all files of a container as a tar archive
-    Export(ExportArgs),
+    Export(Deferred<ExportArgs>),
     /// Copy files into a container, or out of one
-    Cp(CpArgs),
+    Cp(Deferred<CpArgs>),
 }

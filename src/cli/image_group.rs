@@ -1,21 +1,25 @@
 //! `kiln image …`: the commands of images under the names that Docker's group has for them. Each is the short command, with the
 //! same flags; nothing below the command line knows which of the names was typed.
 
-use clap::{ArgMatches, Args, Command as Definition, FromArgMatches, Subcommand};
+use clap::{Args, Subcommand};
 
 use super::{
-    BuildArgs, Command, DiffArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
-    PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+    BuildArgs, Command, Deferred, DiffArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs,
+    LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 
-/// The command behind `kiln image`.
-#[derive(Debug)]
-pub(crate) struct ImageGroup(ImageCommand);
+/// Operands of `kiln image`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageGroup {
+    /// What to do
+    #[command(subcommand)]
+    command: ImageCommand,
+}
 
 impl ImageGroup {
     /// Returns the short command of the same meaning; the group's own `prune` has none, and is returned as it is.
     pub(super) fn into_command(self) -> Command {
-        match self.0 {
+        match self.command {
             ImageCommand::Build(args) => Command::Build(args),
             ImageCommand::Ls(args) => Command::Images(args),
             ImageCommand::Inspect(args) => Command::Inspect(args),
@@ -37,33 +41,33 @@ impl ImageGroup {
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(Box<BuildArgs>),
+    Build(Deferred<BuildArgs>),
     /// List the images of this store
     #[command(visible_alias = "list")]
-    Ls(ImagesArgs),
+    Ls(Deferred<ImagesArgs>),
     /// Show all that is known about images, as JSON
-    Inspect(InspectArgs),
+    Inspect(Deferred<InspectArgs>),
     /// Show how an image came to be
-    History(HistoryArgs),
+    History(Deferred<HistoryArgs>),
     /// Show what was changed in a container, or what differs between two images, and why
-    Diff(DiffArgs),
+    Diff(Deferred<DiffArgs>),
     /// Give an image another name
-    Tag(TagArgs),
+    Tag(Deferred<TagArgs>),
     /// Remove names and images
     #[command(visible_alias = "remove")]
-    Rm(RmiArgs),
+    Rm(Deferred<RmiArgs>),
     /// Remove images that nothing needs
-    Prune(ImagePruneArgs),
+    Prune(Deferred<ImagePruneArgs>),
     /// Fetch an image from a registry
-    Pull(PullArgs),
+    Pull(Deferred<PullArgs>),
     /// Send an image to a registry
-    Push(PushArgs),
+    Push(Deferred<PushArgs>),
     /// Write images into an archive
-    Save(SaveArgs),
+    Save(Deferred<SaveArgs>),
     /// Read images from an archive
-    Load(LoadArgs),
+    Load(Deferred<LoadArgs>),
     /// Make an image of one layer from a tar archive of a file system
-    Import(ImportArgs),
+    Import(Deferred<ImportArgs>),
 }
 
 /// The short command that a word of the group stands for, where it is another word.
@@ -72,32 +76,6 @@ const SHORT: &[(&str, &str)] = &[("ls", "images"), ("list", "images"), ("rm", "r
 /// Returns the short command for a word behind `kiln image`.
 pub(super) fn short_command(word: &str) -> &str {
     SHORT.iter().find(|(known, _)| *known == word).map_or(word, |(_, short)| short)
-}
-
-// The group is defined when it is used: every start of the program would pay for a second set of all flags.
-impl Args for ImageGroup {
-    fn augment_args(definition: Definition) -> Definition {
-        let definition = definition.subcommand_required(true).arg_required_else_help(true);
-        definition.defer(ImageCommand::augment_subcommands)
-    }
-
-    fn augment_args_for_update(definition: Definition) -> Definition {
-        Self::augment_args(definition)
-    }
-}
-
-impl FromArgMatches for ImageGroup {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        ImageCommand::from_arg_matches(matches).map(Self)
-    }
-
-    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
-        ImageCommand::from_arg_matches_mut(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
-    }
 }
 
 #[cfg(test)]
@@ -159,6 +137,7 @@ mod tests {
     fn the_group_alone_and_the_program_alone_print_their_help() {
         for (line, says) in [
             ("kiln image", "Usage: kiln image"),
+            ("kiln image --help", "The commands of images by their long names"),
             ("kiln", "Usage: kiln [OPTIONS] <COMMAND>"),
             ("kiln image ls --help", "Usage: kiln image ls"),
             ("kiln help image rm", "Usage: kiln image rm"),

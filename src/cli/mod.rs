@@ -6,6 +6,7 @@
 mod build;
 mod cache;
 mod container;
+mod deferred;
 mod df;
 mod doctor;
 mod enter;
@@ -35,6 +36,7 @@ pub(crate) use container::{
     CommitArgs, ContainerArgs, ContainerCommand, ContainerGroup, ContainerInspectArgs, ContainerPruneArgs,
     CpArgs, CreateArgs, ExportArgs, PsArgs, PullWord, RmArgs, RunArgs, StartArgs,
 };
+pub(crate) use deferred::Deferred;
 pub(crate) use df::DfArgs;
 pub(crate) use doctor::{DoctorArgs, DoctorFormat};
 pub(crate) use enter::EnterArgs;
@@ -82,93 +84,93 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
-    Build(Box<BuildArgs>),
+    Build(Deferred<BuildArgs>),
     /// Open a shell in a step of the last build
-    Enter(EnterArgs),
+    Enter(Deferred<EnterArgs>),
     /// Show what builds did: steps, times, why steps ran, what they printed
-    Log(LogArgs),
+    Log(Deferred<LogArgs>),
     /// Say why steps of the last build ran
-    Explain(ExplainArgs),
+    Explain(Deferred<ExplainArgs>),
     /// Report what is wrong and what is doubtful in Dockerfiles
-    Lint(Box<LintArgs>),
+    Lint(Deferred<LintArgs>),
     /// List the images of this store
-    Images(ImagesArgs),
+    Images(Deferred<ImagesArgs>),
     /// Show all that is known about images, as JSON
-    Inspect(InspectArgs),
+    Inspect(Deferred<InspectArgs>),
     /// Show how an image came to be
-    History(HistoryArgs),
+    History(Deferred<HistoryArgs>),
     /// Show what was changed in a container, or what differs between two images, and why
-    Diff(DiffArgs),
+    Diff(Deferred<DiffArgs>),
     /// List the files of an image
-    Ls(LsArgs),
+    Ls(Deferred<LsArgs>),
     /// Print files of an image
-    Cat(CatArgs),
+    Cat(Deferred<CatArgs>),
     /// Give an image another name
-    Tag(TagArgs),
+    Tag(Deferred<TagArgs>),
     /// Remove names and images
-    Rmi(RmiArgs),
+    Rmi(Deferred<RmiArgs>),
     /// The commands of images by their long names: `kiln image ls`, `kiln image rm`
     Image(ImageGroup),
     /// What `kiln image prune` is
     #[command(skip)]
-    ImagePrune(ImagePruneArgs),
+    ImagePrune(Deferred<ImagePruneArgs>),
     /// Fetch an image from a registry
-    Pull(PullArgs),
+    Pull(Deferred<PullArgs>),
     /// Send an image to a registry
-    Push(PushArgs),
+    Push(Deferred<PushArgs>),
     /// List the tags of a repository at a registry, or remove some
-    Tags(TagsArgs),
+    Tags(Deferred<TagsArgs>),
     /// Look for repositories at a registry
-    Search(SearchArgs),
+    Search(Deferred<SearchArgs>),
     /// Copy an image from one registry to another, without this store
-    Copy(CopyArgs),
+    Copy(Deferred<CopyArgs>),
     /// Make and look at lists of images for several platforms
     Manifest(ManifestArgs),
     /// Write images into an archive
-    Save(SaveArgs),
+    Save(Deferred<SaveArgs>),
     /// Read images from an archive
-    Load(LoadArgs),
+    Load(Deferred<LoadArgs>),
     /// Make an image of one layer from a tar archive of a file system
-    Import(ImportArgs),
+    Import(Deferred<ImportArgs>),
     /// Run a command in a new container of an image
-    Run(Box<RunArgs>),
+    Run(Deferred<RunArgs>),
     /// Make a container of an image, and run nothing in it
     #[command(visible_alias = "from")]
-    Create(Box<CreateArgs>),
+    Create(Deferred<CreateArgs>),
     /// Run the command of a container again
-    Start(StartArgs),
+    Start(Deferred<StartArgs>),
     /// List containers
-    Ps(PsArgs),
+    Ps(Deferred<PsArgs>),
     /// Remove containers
-    Rm(RmArgs),
+    Rm(Deferred<RmArgs>),
     /// Make an image of what was changed in a container
-    Commit(CommitArgs),
+    Commit(Deferred<CommitArgs>),
     /// Write all files of a container as a tar archive
-    Export(ExportArgs),
+    Export(Deferred<ExportArgs>),
     /// Copy files into a container, or out of one
-    Cp(CpArgs),
+    Cp(Deferred<CpArgs>),
     /// Look after containers: the commands above under their long names, and inspect, prune
     Container(ContainerGroup),
     /// Look after the cache
     Cache(CacheArgs),
     /// Keep credentials for a registry
-    Login(LoginArgs),
+    Login(Deferred<LoginArgs>),
     /// Forget the credentials for a registry
-    Logout(LogoutArgs),
+    Logout(Deferred<LogoutArgs>),
     /// Show what the store takes on the disk
-    Df(DfArgs),
+    Df(Deferred<DfArgs>),
     /// Remove what is not needed: the build cache, images without a name
-    Prune(PruneArgs),
+    Prune(Deferred<PruneArgs>),
     /// Check the store, and mend it
-    Fsck(FsckArgs),
+    Fsck(Deferred<FsckArgs>),
     /// Say whether steps run on this machine, and what stands in the way
-    Doctor(DoctorArgs),
+    Doctor(Deferred<DoctorArgs>),
     /// Print completions for a shell
-    Completions(CompletionsArgs),
+    Completions(Deferred<CompletionsArgs>),
     /// Write the manual's pages into a directory
-    Man(ManArgs),
+    Man(Deferred<ManArgs>),
     /// Show the version of kiln
-    Version(VersionArgs),
+    Version(Deferred<VersionArgs>),
 }
 
 impl Command {
@@ -287,6 +289,7 @@ mod tests {
         for line in ["build -t app .", "/usr/local/bin/build -t app .", "kiln build -t app ."] {
             let Ok(Parsed::Command(cli)) = parse(words(line)) else { panic!("{line}") };
             let Command::Build(args) = cli.command else { panic!("{line}") };
+            let args = args.into_inner();
             assert_eq!((args.tag, args.context), (vec!["app".to_owned()], Some(".".into())), "{line}");
         }
     }
@@ -308,7 +311,9 @@ mod tests {
 
     #[test]
     fn every_command_has_a_help_text_of_its_own() {
-        for command in Cli::command().get_subcommands() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
             let line = format!("kiln {} --help", command.get_name());
             let Ok(Parsed::Text(text)) = parse(words(&line)) else { panic!("{line}") };
             assert!(text.contains("Usage: kiln "), "{line}: {text}");

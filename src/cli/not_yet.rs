@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn no_row_speaks_of_a_flag_that_exists() {
-        let cli = Cli::command();
+        let mut cli = Cli::command();
+        cli.build();
         for row in FLAGS {
             let command = cli.find_subcommand(row.command).expect(row.command);
             for argument in command.get_arguments() {

@@ -52,11 +52,12 @@ fn request_of(last: &LastBuild, args: &EnterArgs, own: &Settings) -> Result<Buil
     let unreadable =
         || Failure::new(Kind::Failed, "the last build cannot be read again").with_hint("build again");
     let Parsed::Command(parsed) = cli::parse(last.words().iter().cloned())? else { return Err(unreadable()) };
-    let cli::Command::Build(mut build) = parsed.command else { return Err(unreadable()) };
+    let cli::Command::Build(build) = parsed.command else { return Err(unreadable()) };
+    let mut build = build.into_inner();
     // What is not there any more is missed only by a step that requires it.
     build.secret.retain(|line| request::secrets(std::slice::from_ref(line), &settings).is_ok());
     build.ssh.retain(|line| request::agents(std::slice::from_ref(line), &settings).is_ok());
-    let BuildArgs { output, tag, push, load, pull, .. } = &mut *build;
+    let BuildArgs { output, tag, push, load, pull, .. } = &mut build;
     output.clear();
     tag.clear();
     (*push, *load, *pull) = (false, false, false);

@@ -102,7 +102,7 @@ mod tests {
         let words = format!("kiln history {flags} app");
         match crate::cli::parse(words.split_whitespace().map(Into::into)) {
             Ok(crate::cli::Parsed::Command(cli)) => match cli.command {
-                crate::cli::Command::History(args) => args,
+                crate::cli::Command::History(args) => args.into_inner(),
                 _ => panic!("{words}"),
             },
             _ => panic!("{words}"),

@@ -164,7 +164,7 @@ mod tests {
         let words = format!("kiln images {flags}");
         match crate::cli::parse(words.split_whitespace().map(Into::into)) {
             Ok(crate::cli::Parsed::Command(cli)) => match cli.command {
-                crate::cli::Command::Images(args) => args,
+                crate::cli::Command::Images(args) => args.into_inner(),
                 _ => panic!("{words}"),
             },
             _ => panic!("{words}"),

@@ -112,7 +112,7 @@ mod tests {
         let words = format!("kiln tags {flags} app");
         match crate::cli::parse(words.split_whitespace().map(Into::into)) {
             Ok(crate::cli::Parsed::Command(cli)) => match cli.command {
-                crate::cli::Command::Tags(args) => args,
+                crate::cli::Command::Tags(args) => args.into_inner(),
                 _ => panic!("{words}"),
             },
             _ => panic!("{words}"),

@@ -151,7 +151,7 @@ mod tests {
     fn args(words: &[&str]) -> LintArgs {
         let words = ["kiln", "lint"].iter().chain(words);
         let Command::Lint(args) = Cli::try_parse_from(words).unwrap().command else { panic!("no lint") };
-        *args
+        args.into_inner()
     }
 
     #[test]

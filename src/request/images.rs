@@ -1,7 +1,7 @@
 //! The words of `kiln image prune --filter`.
 
 use super::SpecError;
-use super::upkeep::moment;
+use super::upkeep::{TIMES, moment};
 
 /// Which images are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,10 @@ fn image_filter(spec: &str, now: i64) -> Result<ImageFilter, SpecError> {
         None => (text.to_owned(), None),
     };
     match key {
-        "until" => moment("--filter", spec, value, now).map(ImageFilter::Before),
+        "until" => {
+            let moment = moment(value, now).ok_or_else(|| error("it is no time").with_hint(TIMES))?;
+            Ok(ImageFilter::Before(moment))
+        }
         "label" => {
             let (key, value) = label(value);
             Ok(ImageFilter::Label { key, value })

@@ -26,6 +26,9 @@ const TYPES: &[(&str, &[Kind])] = &[
     ("source.git.checkout", &[Kind::Repository]),
 ];
 
+/// What a time can be.
+pub(super) const TIMES: &str = "a time is `90m`, `24h`, `7d`, or `2026-01-31T00:00:00Z`";
+
 /// What costs nothing but time to make again.
 const USUAL: [Kind; 5] = [Kind::Image, Kind::Record, Kind::Snapshot, Kind::Repository, Kind::Partial];
 
@@ -41,10 +44,7 @@ pub(crate) fn policy(args: &PruneArgs, now: i64) -> Result<Policy, SpecError> {
         let (key, value) = spec.split_once('=').ok_or_else(|| error("it is not of the form KEY=VALUE"))?;
         match key {
             "until" | "unused-for" => {
-                let age = age(value, now).ok_or_else(|| {
-                    error("it is no time")
-                        .with_hint("a time is `90m`, `24h`, `7d`, or `2026-01-31T00:00:00Z`")
-                })?;
+                let age = age(value, now).ok_or_else(|| error("it is no time").with_hint(TIMES))?;
                 policy.unused_for_min = policy.unused_for_min.max(age);
             }
             "type" => {
@@ -78,22 +78,16 @@ fn unknown_type(spec: &str, word: &str) -> SpecError {
     SpecError::new("--filter", spec, format!("there is no kind `{word}`")).with_hint(hint)
 }
 
-/// Reads how long ago something was: a duration, or a time; `now` is in seconds since 1970.
+/// Reads how long ago something was: a duration, or a time; `now` is in seconds since 1970. What is to come was just now.
 pub(super) fn age(text: &str, now: i64) -> Option<Duration> {
-    duration(text).or_else(|| since(text, now))
+    let then = moment(text, now)?;
+    Some(Duration::from_secs(u64::try_from(now.saturating_sub(then)).unwrap_or(0)))
 }
 
 /// Reads a moment in seconds since 1970: so long before now, or a time.
-///
-/// # Errors
-/// [`SpecError`] of the flag `flag` with the value `spec`.
-pub(crate) fn moment(flag: &'static str, spec: &str, text: &str, now: i64) -> Result<i64, SpecError> {
+pub(super) fn moment(text: &str, now: i64) -> Option<i64> {
     let ago = duration(text).and_then(|age| i64::try_from(age.as_secs()).ok());
-    let moment = ago.map(|seconds| now.saturating_sub(seconds)).or_else(|| parse_rfc3339(text));
-    moment.ok_or_else(|| {
-        SpecError::new(flag, spec, "it is no time")
-            .with_hint("a time is `90m`, `24h`, `7d`, or `2026-01-31T00:00:00Z`")
-    })
+    ago.map(|seconds| now.saturating_sub(seconds)).or_else(|| parse_rfc3339(text))
 }
 
 /// Reads a duration as Go has them, with days and weeks besides: `1h30m`, `7d`.
@@ -117,11 +111,6 @@ fn duration(text: &str) -> Option<Duration> {
         rest = &rest[unit..];
     }
     (!text.is_empty()).then(|| Duration::from_secs(seconds))
-}
-
-fn since(text: &str, now: i64) -> Option<Duration> {
-    let then = parse_rfc3339(text)?;
-    Some(Duration::from_secs(u64::try_from(now.saturating_sub(then)).unwrap_or(0)))
 }
 
 /// Reads the bound of the configuration file: `20G`, `15%`, or `none`.

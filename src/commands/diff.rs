@@ -9,7 +9,7 @@ use kiln_builder::progress::Progress;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, interrupt, platform, print, transfer_display, with_display};
+use super::{Context, interrupt, platform, print, transfer_display, with_display_abandoning};
 use crate::cli::{DiffArgs, Format};
 use crate::failure::{Failure, Kind};
 use crate::ui::file_json::JsonFile;
@@ -29,7 +29,7 @@ pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure
         let compared = catalog::compare(&workshop, images, platform.as_ref(), &progress).await;
         compared.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let comparison = with_display(&display, &interrupt, work).await?;
+    let comparison = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     print(&match args.format {
         Some(Format::Json) => json(&comparison),

@@ -9,7 +9,7 @@ use kiln_builder::catalog::{self, ArchiveSource, ImportRequest};
 use kiln_builder::progress::Progress;
 use kiln_registry::WebUrl;
 
-use super::{Context, interrupt, name, platform, print, transfer_display, with_display};
+use super::{Context, interrupt, name, platform, print, transfer_display, with_display_abandoning};
 use crate::cli::ImportArgs;
 use crate::failure::{Failure, Kind};
 
@@ -44,7 +44,7 @@ pub(super) async fn run(args: &ImportArgs, context: Context) -> Result<(), Failu
         let request = ImportRequest { source: ArchiveSource::File(&path), message, ..request };
         catalog::import(&workshop, request).await.map_err(failed)
     };
-    let id = with_display(&display, &interrupt, work).await?;
+    let id = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     print(&format!("{id}\n"))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{Context, interrupt, platform, print, transfer_display, with_display};
+use super::{Context, interrupt, platform, print, transfer_display, with_display_abandoning};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Kind};
 use kiln_builder::catalog::{self, ArchiveSource, Loaded};
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
         let loaded = catalog::load(&workshop, source, platform.as_ref()).await;
         loaded.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    let loaded = with_display(&display, &interrupt, work).await?;
+    let loaded = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     print(&render(&loaded))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kiln_builder::progress::Progress;
 use kiln_builder::request::Destination;
 
-use super::{Context, interrupt, platform, refuse_terminal, transfer_display, with_display};
+use super::{Context, interrupt, platform, refuse_terminal, transfer_display, with_display_abandoning};
 use crate::cli::{ArchiveWord, SaveArgs};
 use crate::failure::{Failure, Kind};
 use kiln_builder::catalog::{self, ArchiveKind, Selection};
@@ -33,7 +33,7 @@ pub(super) async fn run(args: &SaveArgs, context: Context) -> Result<(), Failure
         let saved = catalog::save(&workshop, selection, kind, &destination, &progress).await;
         saved.map_err(|error| Failure::of(Kind::Failed, &error))
     };
-    with_display(&display, &interrupt, work).await?;
+    with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     Ok(())
 }

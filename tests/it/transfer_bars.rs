@@ -1,7 +1,9 @@
 //! Images and archives under way: what a terminal shows of them, and archives of the web.
 
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::busybox::archive_of;
@@ -61,4 +63,24 @@ fn an_archive_of_the_web_is_imported_and_the_history_says_from_where() {
     space.kiln(["import", &missing]).run().fails_with(1).says(&["missing.tar", "404"]);
     let leftovers = peers::run("find", [space.store().join("scratch")]);
     assert!(!leftovers.contains("archive"), "{leftovers}");
+}
+
+#[test]
+fn the_first_interruption_ends_an_import_from_a_server_that_stalls() {
+    let space = TestSpace::new();
+    let archive = archive_of("etc/name", b"web\n");
+    let never = Arc::new(Barrier::new(2));
+    let server = HttpServer::start(move |_| {
+        let mut response = Response::new(200, archive.clone());
+        response.held_at = Some((512, Arc::clone(&never)));
+        response
+    });
+    let url = format!("{}/root.tar", server.url());
+    let running = space.kiln(["import", &url, "web:1"]).start();
+    while server.asked().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+    running.wait().fails_with(130).says(&["interrupted"]);
+    assert_eq!(space.kiln(["images", "-q"]).run().success().text(), "");
 }

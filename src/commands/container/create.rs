@@ -10,7 +10,7 @@ use kiln_oci::Reference;
 
 use super::failed;
 use crate::cli::CreateArgs;
-use crate::commands::{Context, interrupt, print, transfer_display, with_display};
+use crate::commands::{Context, interrupt, print, transfer_display, with_display_abandoning};
 use crate::failure::Failure;
 use crate::request;
 use crate::ui::{Display, show_text};
@@ -42,7 +42,7 @@ pub(super) async fn made(
         }
         containers::create(workshop, request, &progress).await.map_err(failed)
     };
-    let open = with_display(display, interrupt, work).await?;
+    let open = with_display_abandoning(display, interrupt, work).await?;
     display.finish(None);
     Ok(open)
 }

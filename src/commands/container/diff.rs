@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::failed;
 use crate::cli::{DiffArgs, Format};
-use crate::commands::{Context, diff as images, interrupt, print_bytes, transfer_display, with_display};
+use crate::commands::{
+    Context, diff as images, interrupt, print_bytes, transfer_display, with_display_abandoning,
+};
 use crate::failure::Failure;
 
 /// Exit code of `--exit-code` when something was changed, as of `diff`.
@@ -24,7 +26,7 @@ pub(crate) async fn diff(args: &DiffArgs, context: Context) -> Result<u8, Failur
     let (workshop, _) = context.open_telling(1, &progress)?;
     let interrupt = interrupt()?;
     let work = async { changes(&workshop, &args.before, &progress).await.map_err(failed) };
-    let changes = with_display(&display, &interrupt, work).await?;
+    let changes = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
     let letter = |change: ContainerChange| match change {
         ContainerChange::Added => "A",

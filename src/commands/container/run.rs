@@ -20,7 +20,7 @@ use super::create::made;
 use super::failed;
 use crate::cli::{RunArgs, StartArgs};
 use crate::commands::attended::{self, Wanted};
-use crate::commands::{Context, interrupt, transfer_display, with_display};
+use crate::commands::{Context, interrupt, transfer_display, with_display, with_display_abandoning};
 use crate::failure::{Failure, Kind};
 use crate::request;
 use crate::settings::Settings;
@@ -66,7 +66,7 @@ pub(crate) async fn start(args: &StartArgs, context: Context) -> Result<u8, Fail
         let work = async {
             open(&workshop, &args.container, ContainerUse::Changing, &progress).await.map_err(failed)
         };
-        let open = with_display(&display, &interrupt, work).await?;
+        let open = with_display_abandoning(&display, &interrupt, work).await?;
         display.finish(None);
         Ok((open, interrupt))
     };

@@ -1,11 +1,13 @@
 //! `kiln load`.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use super::{Context, interrupt, platform, print, transfer_display, with_display_abandoning};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Kind};
 use kiln_builder::catalog::{self, ArchiveSource, Loaded};
+use kiln_builder::progress::Progress;
 
 /// Reads images from an archive.
 pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure> {
@@ -21,9 +23,10 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
     let platform = platform(args.platform.as_ref())?;
     let (workshop, settings) = context.open(1)?;
     let display = transfer_display(args.quiet, &settings)?;
+    let progress: Arc<dyn Progress> = display.clone();
     let interrupt = interrupt()?;
     let work = async {
-        let loaded = catalog::load(&workshop, source, platform.as_ref()).await;
+        let loaded = catalog::load(&workshop, source, platform.as_ref(), &progress).await;
         loaded.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let loaded = with_display_abandoning(&display, &interrupt, work).await?;

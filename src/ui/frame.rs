@@ -58,8 +58,8 @@ pub(crate) fn frame(view: &View, now: Duration, size: Size, style: Style) -> Vec
     let mut lines = Vec::new();
     for (item, tail) in view.running.values().zip(tails) {
         let took = human::duration(now.saturating_sub(item.started));
-        let moved = item.moved.map(|(done, total)| format!("{} ", human::amount(done, total)));
-        let right = format!("{}{took}", moved.unwrap_or_default());
+        let right =
+            item.moved.map_or_else(|| took.clone(), |moved| format!("{} {took}", amount(moved, size)));
         lines.push(both_ends(&format!(" > {}", item.name), &right, size.columns));
         let last =
             item.tail.iter().map(String::as_str).chain((!item.partial.is_empty()).then_some(&*item.partial));
@@ -106,6 +106,17 @@ fn is_moving(blobs: &BTreeMap<Digest, (u64, u64)>) -> bool {
 }
 
 const BAR_WIDTH: u64 = 20;
+/// A narrower terminal has no room for the bar of something whose name is long.
+const BAR_COLUMNS_MIN: usize = 70;
+
+/// Returns how much of something has moved, with a bar while the whole is known and there is room for one.
+fn amount((done, total): (u64, Option<u64>), size: Size) -> String {
+    let amount = human::amount(done, total);
+    match total.filter(|total| done < *total && size.columns >= BAR_COLUMNS_MIN) {
+        Some(total) => format!("{} {amount}", bar(done, total)),
+        None => amount,
+    }
+}
 
 fn bar(done: u64, total: u64) -> String {
     let part = u128::from(done.min(total)) * u128::from(BAR_WIDTH) / u128::from(total.max(1));
@@ -211,8 +222,10 @@ mod tests {
             " > fetch https://host/x               2.0s",
             " 0 of 0 steps                         3.0s",
         ];
-        let size = Size { columns: 42, rows: 24 };
-        assert_eq!(frame(&view, Duration::from_secs(3), size, Style::PLAIN), expected);
+        let shown = |columns| frame(&view, Duration::from_secs(3), Size { columns, rows: 24 }, Style::PLAIN);
+        assert_eq!(shown(42), expected);
+        let wide = " > fetch https://host/x        [#...................] 3MB of 45MB 2.0s";
+        assert_eq!(shown(70)[0], wide);
     }
 
     #[test]

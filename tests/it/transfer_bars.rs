@@ -1,5 +1,7 @@
 //! Images and archives under way: what a terminal shows of them, and archives of the web.
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -63,6 +65,60 @@ fn an_archive_of_the_web_is_imported_and_the_history_says_from_where() {
     space.kiln(["import", &missing]).run().fails_with(1).says(&["missing.tar", "404"]);
     let leftovers = peers::run("find", [space.store().join("scratch")]);
     assert!(!leftovers.contains("archive"), "{leftovers}");
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Returns an archive of an image named `app:1`, of some megabytes.
+fn saved(space: &TestSpace) -> Vec<u8> {
+    let other = space.path("other-store");
+    let import = space.kiln(["import", "-", "app:1"]).store(&other);
+    import.stdin(archive_of("big", &noise(4 << 20))).run().success();
+    space.kiln(["save", "app:1"]).store(&other).run().success().stdout
+}
+
+#[test]
+fn a_load_says_what_it_reads_and_checks_unless_it_is_quiet() {
+    let space = TestSpace::new();
+    let archive = space.path("app.tar");
+    fs::write(&archive, saved(&space)).unwrap();
+    let loaded = space.kiln(["load", "-i"]).arg(&archive).run().success();
+    assert_eq!(loaded.text(), "Loaded image: app:1\n");
+    loaded.says(&["read `", "app.tar`", "check app:1", "DONE"]);
+    let quiet = space.kiln(["load", "-qi"]).arg(&archive).run().success();
+    assert_eq!((quiet.text(), quiet.stderr), ("Loaded image: app:1\n".to_owned(), String::new()));
+}
+
+#[test]
+fn a_load_from_a_pipe_that_stalls_shows_how_far_it_is_and_ends_at_the_first_interruption() {
+    requires!("setsid", "mkfifo");
+    let space = TestSpace::new();
+    let archive = saved(&space);
+    let pipe = space.path("pipe");
+    peers::run("mkfifo", [&pipe]);
+    // Open for both, so that neither side waits for the other to open it.
+    let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    let keeps_open = writer.try_clone().unwrap();
+    let half = archive[..archive.len() / 2].to_vec();
+    let writing = std::thread::spawn(move || writer.write_all(&half).unwrap());
+    let mut terminal = Terminal::start(space.kiln(["load", "-i"]).arg(&pipe));
+    terminal.shows("> read `");
+    terminal.shows("MB ");
+    writing.join().unwrap();
+    terminal.keys("\x03");
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(130), "{screen}");
+    assert!(screen.contains("interrupted"), "{screen}");
+    assert_eq!(space.kiln(["images", "-q"]).run().success().text(), "");
+    drop(keeps_open);
 }
 
 #[test]

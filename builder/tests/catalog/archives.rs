@@ -24,7 +24,8 @@ async fn what_is_saved_loads_elsewhere_with_the_same_digests_names_and_bytes() {
         let images = ["app:1", "localhost:5000/team/other:2"];
         let archive = save(&one, &images, kind, "images.tar").await;
         let two = Space::new();
-        let loaded = catalog::load(&two.open(), ArchiveSource::File(&archive), None).await.unwrap();
+        let loaded =
+            catalog::load(&two.open(), ArchiveSource::File(&archive), None, &silent()).await.unwrap();
         assert_eq!(loaded, images.map(|image| Loaded::Name(reference(image))));
         assert_eq!(catalog::inspect(&two.open(), "app:1", None).unwrap().id, id);
         let rows = catalog::list(&one.open()).unwrap();
@@ -45,7 +46,7 @@ async fn archives_load_however_they_are_compressed() {
         }
         let two = Space::new();
         let packed = one.path(&format!("image.tar.{suffix}"));
-        let loaded = catalog::load(&two.open(), ArchiveSource::File(&packed), None).await.unwrap();
+        let loaded = catalog::load(&two.open(), ArchiveSource::File(&packed), None, &silent()).await.unwrap();
         assert_eq!(loaded, [Loaded::Id(id)], "{program}");
     }
 }
@@ -62,7 +63,7 @@ async fn a_layout_in_a_directory_takes_more_images_and_loads() {
         write_oci_directory(&workshop, &[named], &layout, &silent()).await.unwrap();
     }
     let two = Space::new();
-    let loaded = catalog::load(&two.open(), ArchiveSource::File(&layout), None).await.unwrap();
+    let loaded = catalog::load(&two.open(), ArchiveSource::File(&layout), None, &silent()).await.unwrap();
     assert_eq!(loaded, ["app:2", "app:1"].map(|name| Loaded::Name(reference(name))));
     let id = |space: &Space| catalog::inspect(&space.open(), "app:1", None).unwrap().id;
     assert_eq!(id(&one), id(&two));
@@ -86,7 +87,7 @@ async fn others_read_the_archives() {
     let target = format!("docker-archive:{}:app:1", text(&copied));
     run("skopeo", &["--insecure-policy", "copy", &format!("oci-archive:{}:1", text(&oci)), &target]);
     let two = Space::new();
-    let loaded = catalog::load(&two.open(), ArchiveSource::File(&copied), None).await.unwrap();
+    let loaded = catalog::load(&two.open(), ArchiveSource::File(&copied), None, &silent()).await.unwrap();
     assert_eq!(loaded, [Loaded::Name(reference("app:1"))]);
     let kept = |space: &Space| catalog::inspect(&space.open(), "app:1", None).unwrap().config.rootfs;
     assert_eq!(kept(&two), kept(&space));

@@ -4,7 +4,7 @@ use kiln_builder::catalog::{self, ArchiveSource};
 use kiln_layer::Entry;
 use kiln_oci::Digest;
 
-use crate::support::{Space, described, file, tar};
+use crate::support::{Space, described, file, silent, tar};
 
 type Member = (String, Vec<u8>);
 
@@ -50,7 +50,7 @@ async fn load(archive: &[u8]) -> (Space, Result<usize, String>) {
     let space = Space::new();
     let path = space.path("image.tar");
     std::fs::write(&path, archive).unwrap();
-    let loaded = catalog::load(&space.open(), ArchiveSource::File(&path), None).await;
+    let loaded = catalog::load(&space.open(), ArchiveSource::File(&path), None, &silent()).await;
     (space, loaded.map(|loaded| loaded.len()).map_err(|error| described(&error)))
 }
 

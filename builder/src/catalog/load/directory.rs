@@ -3,33 +3,53 @@
 use std::io::Read;
 use std::path::Path;
 
+use kiln_oci::layout::INDEX_FILE;
 use kiln_oci::validate::{DOCUMENT_SIZE_MAX, INDEX_DEPTH_MAX};
-use kiln_oci::{Descriptor, Document, DocumentKind, Index, Manifest, layout};
+use kiln_oci::{Descriptor, Document, DocumentKind, Index, Manifest};
 use kiln_store::Store;
 
 use super::described;
+use super::told::Told;
 use crate::catalog::CatalogError;
 use crate::source::layout::{copy_blob, has_blob, read_document};
 
 /// Reads the list of images.
 pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
     let read = |source| CatalogError::Read { what: format!("the OCI layout `{}`", path.display()), source };
-    let file = std::fs::File::open(path.join(layout::INDEX_FILE)).map_err(read)?;
+    let file = std::fs::File::open(path.join(INDEX_FILE)).map_err(read)?;
     let mut bytes = Vec::new();
     file.take(DOCUMENT_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
-        let reason = format!("`{}` has more than {DOCUMENT_SIZE_MAX} bytes", layout::INDEX_FILE);
+        let reason = format!("`{}` has more than {DOCUMENT_SIZE_MAX} bytes", INDEX_FILE);
         return Err(CatalogError::Damaged { reason });
     }
     Ok(bytes)
 }
 
 /// Copies what there is of an image. What is missing shows when the image is checked.
-pub(super) fn copy(store: &Store, path: &Path, descriptor: &Descriptor) -> Result<(), CatalogError> {
-    copy_at(store, path, descriptor, 0)
+pub(super) fn copy(
+    store: &Store,
+    path: &Path,
+    descriptor: &Descriptor,
+    told: &mut Told<'_>,
+) -> Result<(), CatalogError> {
+    copy_at(Layout { store, path }, descriptor, 0, told)
 }
 
-fn copy_at(store: &Store, path: &Path, descriptor: &Descriptor, depth: u32) -> Result<(), CatalogError> {
+/// A layout, and where it goes.
+#[derive(Clone, Copy)]
+struct Layout<'a> {
+    store: &'a Store,
+    path: &'a Path,
+}
+
+fn copy_at(
+    layout: Layout<'_>,
+    descriptor: &Descriptor,
+    depth: u32,
+    told: &mut Told<'_>,
+) -> Result<(), CatalogError> {
+    let Layout { store, path } = layout;
     if !has_blob(path, descriptor) {
         return Ok(());
     }
@@ -39,20 +59,17 @@ fn copy_at(store: &Store, path: &Path, descriptor: &Descriptor, depth: u32) -> R
         return Err(CatalogError::Damaged { reason });
     }
     copy_blob(path, descriptor, store)?;
+    told.moved(descriptor.size);
     if descriptor.media_type.is_index() {
         for entry in parse::<Index>(path, descriptor)?.manifests {
-            copy_at(store, path, &entry, depth + 1)?;
+            copy_at(layout, &entry, depth + 1, told)?;
         }
     } else if descriptor.media_type.is_manifest() {
         let manifest = parse::<Manifest>(path, descriptor)?;
         for blob in manifest.layers.iter().chain([&manifest.config]) {
             // One that is neither manifest nor index is copied as it is.
-            copy_at(
-                store,
-                path,
-                &Descriptor::new(blob.media_type.clone(), blob.digest, blob.size),
-                depth + 1,
-            )?;
+            let plain = Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+            copy_at(layout, &plain, depth + 1, told)?;
         }
     }
     Ok(())

@@ -13,20 +13,22 @@
 mod archive;
 mod directory;
 mod docker;
+mod told;
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::ArchivePath;
 use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Platform, Reference, layout};
 
+use self::told::{Counted, Told};
 use super::find::{id_of, of_platform};
 use super::input::Input;
 use super::{ArchiveSource, CatalogError, assign};
-use crate::export::{gather_present, layers_of};
+use crate::export::{Whole, gather_present, layers_of};
 use crate::lanes::blocking;
 use crate::layers;
+use crate::progress::Progress;
 use crate::workshop::Workshop;
 
 /// Most images that one archive may list.
@@ -42,7 +44,8 @@ pub enum Loaded {
 }
 
 /// Loads the images of an archive, compressed or not, or of the OCI layout in a directory. Of images for several platforms
-/// only the one named comes, where one is.
+/// only the one named comes, where one is. Two things are told, each with its bytes: that the archive is read, and then that its
+/// layers are checked.
 ///
 /// # Errors
 /// [`CatalogError`]: what is wrong with the archive, or cannot be written. Images that were listed before the damaged one
@@ -51,14 +54,18 @@ pub async fn load(
     workshop: &Arc<Workshop>,
     source: ArchiveSource<'_>,
     platform: Option<&Platform>,
+    progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Loaded>, CatalogError> {
     let (own, input, platform) = (Arc::clone(workshop), Input::from(source), platform.cloned());
+    let progress = Arc::clone(progress);
     blocking(move || {
+        let mut told = Told::begin(&*progress, format!("read {input}"));
         let candidates = match &input {
-            Input::File(path) if path.is_dir() => load_directory(&own, path)?,
-            _ => load_archive(&own, input.open()?, &input)?,
+            Input::File(path) if path.is_dir() => load_directory(&own, path, &mut told)?,
+            _ => load_archive(&own, &input, &mut told)?,
         };
-        accept_all(&own, candidates, platform.as_ref())
+        told.finish();
+        accept_all(&own, candidates, platform.as_ref(), &*progress)
     })
     .await
 }
@@ -70,22 +77,31 @@ struct Candidate {
     names: Vec<Reference>,
 }
 
-fn load_directory(workshop: &Workshop, path: &Path) -> Result<Vec<Candidate>, CatalogError> {
+fn load_directory(
+    workshop: &Workshop,
+    path: &Path,
+    told: &mut Told<'_>,
+) -> Result<Vec<Candidate>, CatalogError> {
     let bytes = directory::read_index(path)?;
     let candidates = listed(&bytes)?;
     for candidate in &candidates {
-        directory::copy(&workshop.store, path, &candidate.descriptor)?;
+        directory::copy(&workshop.store, path, &candidate.descriptor, told)?;
     }
     Ok(candidates)
 }
 
 fn load_archive(
     workshop: &Workshop,
-    file: impl io::Read + Send,
     input: &Input,
+    told: &mut Told<'_>,
 ) -> Result<Vec<Candidate>, CatalogError> {
     let read = |source| CatalogError::Read { what: input.to_string(), source };
-    let contents = archive::read(&workshop.store, file, &read)?;
+    let file = input.open()?;
+    let metadata = file.metadata().map_err(read)?;
+    if metadata.is_file() {
+        told.expect(metadata.len());
+    }
+    let contents = archive::read(&workshop.store, Counted { file, told }, &read)?;
     let tags = match contents.document("manifest.json") {
         Some(bytes) => docker::entries(bytes)?,
         None => Vec::new(),
@@ -150,6 +166,7 @@ fn accept_all(
     workshop: &Workshop,
     candidates: Vec<Candidate>,
     platform: Option<&Platform>,
+    progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, CatalogError> {
     if candidates.is_empty() {
         return Err(CatalogError::NotImages { reason: "it lists no image".to_owned() });
@@ -159,13 +176,18 @@ fn accept_all(
         let shown = names.first().map_or_else(|| descriptor.digest.to_string(), Reference::familiar);
         let descriptor = of_platform(&workshop.store, &shown, descriptor, platform)?;
         let candidate = Candidate { descriptor, names };
-        loaded.extend(accept(workshop, candidate)?);
+        let told = Told::begin(progress, format!("check {shown}"));
+        loaded.extend(accept(workshop, candidate, told)?);
     }
     Ok(loaded)
 }
 
 /// Checks an image and gives it its names.
-fn accept(workshop: &Workshop, candidate: Candidate) -> Result<Vec<Loaded>, CatalogError> {
+fn accept(
+    workshop: &Workshop,
+    candidate: Candidate,
+    mut told: Told<'_>,
+) -> Result<Vec<Loaded>, CatalogError> {
     let Candidate { descriptor, names } = candidate;
     let store = &workshop.store;
     let whole = gather_present(store, &descriptor)?;
@@ -191,13 +213,8 @@ fn accept(workshop: &Workshop, candidate: Candidate) -> Result<Vec<Loaded>, Cata
             None => return Err(CatalogError::Damaged { reason: format!("it lacks blob `{}`", blob.digest) }),
         }
     }
-    for image in &whole.images {
-        for layer in layers_of(store, image)? {
-            if !layer.blob.media_type.is_foreign() {
-                layers::listing(workshop, &layer)?;
-            }
-        }
-    }
+    check_layers(workshop, &whole, &mut told)?;
+    told.finish();
     let mut loaded = Vec::new();
     if names.is_empty() {
         store.names().add_untagged(&descriptor)?;
@@ -210,6 +227,21 @@ fn accept(workshop: &Workshop, candidate: Candidate) -> Result<Vec<Loaded>, Cata
         }
     }
     Ok(loaded)
+}
+
+/// Reads the layers of an image, which checks their contents.
+fn check_layers(workshop: &Workshop, whole: &Whole, told: &mut Told<'_>) -> Result<(), CatalogError> {
+    let mut layers = Vec::new();
+    for image in &whole.images {
+        layers.extend(layers_of(&workshop.store, image)?);
+    }
+    layers.retain(|layer| !layer.blob.media_type.is_foreign());
+    told.expect(layers.iter().map(|layer| layer.blob.size).sum());
+    for layer in layers {
+        layers::listing(workshop, &layer)?;
+        told.moved(layer.blob.size);
+    }
+    Ok(())
 }
 
 /// Returns the text of an error with its causes.

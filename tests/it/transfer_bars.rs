@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -75,6 +76,59 @@ fn noise(length: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn a_push_on_a_terminal_has_a_bar_for_a_layer_under_way_and_docker_s_words_for_the_others() {
+    requires!("setsid");
+    let space = TestSpace::new();
+    space.file("context/small", noise(300 << 10));
+    space.file("context/large", noise(8 << 20));
+    let dockerfile = "FROM scratch\nCOPY small /\nCOPY large /\n";
+    let context = space.context("context", &[("Dockerfile", dockerfile)]);
+    space.build(&context).args(["-t", "app"]).run().success();
+    let mut blobs: Vec<(u64, String)> = fs::read_dir(space.store().join("blobs/sha256"))
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|entry| (entry.metadata().unwrap().len(), entry.file_name().into_string().unwrap()))
+        .collect();
+    blobs.sort();
+    let [.., (_, small), (_, large)] = blobs.as_slice() else { panic!("{blobs:?}") };
+    let (barrier, parts, there) = (Arc::new(Barrier::new(2)), AtomicUsize::new(0), small.clone());
+    let at_server = Arc::clone(&barrier);
+    let server = HttpServer::start(move |request| {
+        let upload = |response: Response| response.header("Location", "/v2/team/app/blobs/uploads/1");
+        match request.method.as_str() {
+            "HEAD" if request.path.ends_with(&there) => Response::new(200, ""),
+            "HEAD" => Response::new(404, ""),
+            "POST" => upload(Response::new(202, "")),
+            "PATCH" => match parts.fetch_add(1, Ordering::SeqCst) {
+                // So the next ones are a quarter of it.
+                0 => Response::new(413, ""),
+                number => {
+                    if number == 2 {
+                        at_server.wait();
+                    }
+                    upload(Response::new(202, "")).header("Range", &request.headers["content-range"])
+                }
+            },
+            "PUT" => Response::new(201, ""),
+            _ => Response::new(200, "{}"),
+        }
+    });
+    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+    let name = format!("{}/team/app:1", server.host());
+    space.kiln(["tag", "app", &name]).run().success();
+    let mut terminal = Terminal::start(space.kiln(["push", &name]));
+    terminal.shows(&format!("The push refers to repository [{}/team/app]", server.host()));
+    terminal.shows(&format!("{}: Layer already exists", &small[..12]));
+    terminal.shows(&format!("> {} [####", &large[..12]));
+    terminal.shows("....]");
+    barrier.wait();
+    terminal.shows(&format!("{}: Pushed", &large[..12]));
+    terminal.shows("1: digest: sha256:");
+    let (status, screen) = terminal.end();
+    assert!(status.success() && !screen.contains("Preparing"), "{screen}");
 }
 
 /// Returns an archive of an image named `app:1`, of some megabytes.

@@ -1,6 +1,6 @@
 //! The caller's side of a step that somebody attends: on a terminal, or with streams of the caller's own.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
-use crate::cancel::CancelToken;
 use crate::error::{ExecError, Operation};
 use crate::handover;
 use crate::kept::{Kept, run_as_allowed};
 use crate::run::{Keeper, may_start, outcome, setup};
+use crate::signals::Control;
 use crate::spec::{Exit, RootPlan, RunSpec};
 use crate::terminal::{Ended, Terminal, pass_on};
 use crate::wire::{JobRef, Report, Root, StreamKind, receive};
@@ -29,25 +29,26 @@ pub enum Streams {
 
 /// Runs one step to its end, as [`run`](crate::run()) does, but with standard streams that somebody attends. Nothing is captured.
 ///
-/// A terminal has the modes it had before when this returns, with whatever result.
+/// A terminal has the modes it had before when this returns, with whatever result. With `control` it can be ended, or signalled.
 ///
 /// # Errors
 /// When the step could not be started or was cancelled. A step that ran and failed is an [`Exit`].
-pub fn attend(
+pub fn attend<'a>(
     spec: &RunSpec,
     root: &RootPlan,
-    cancel: &CancelToken,
+    control: impl Into<Control<'a>>,
     streams: &Streams,
 ) -> Result<Exit, ExecError> {
-    may_start(spec, cancel)?;
-    run_as_allowed(root, |kept| attend_once(spec, root, kept, cancel, streams))
+    let control = control.into();
+    may_start(spec, control.cancel)?;
+    run_as_allowed(root, |kept| attend_once(spec, root, kept, control, streams))
 }
 
 fn attend_once(
     spec: &RunSpec,
     root: &RootPlan,
     kept: Kept,
-    cancel: &CancelToken,
+    control: Control<'_>,
     streams: &Streams,
 ) -> Result<Exit, ExecError> {
     let started = Instant::now();
@@ -62,9 +63,9 @@ fn attend_once(
     let job = JobRef { spec, root: Root::from(root), streams: kind, kept };
     let (report, status) = keeper.see_through(&job, |keeper| {
         if let Streams::Terminal(terminal) = streams {
-            show(keeper, terminal, cancel)?;
+            show(keeper, terminal, control)?;
         }
-        await_report(keeper, cancel)
+        await_report(keeper, control)
     })?;
     outcome(report, status, started.elapsed())
 }
@@ -81,44 +82,50 @@ fn start(streams: &Streams, kept: Kept) -> Result<Keeper, ExecError> {
 }
 
 /// Shows the step's terminal until the keeper has something to say.
-fn show(keeper: &Keeper, terminal: &Terminal, cancel: &CancelToken) -> Result<(), ExecError> {
+fn show(keeper: &Keeper, terminal: &Terminal, control: Control<'_>) -> Result<(), ExecError> {
     let failed = setup(Operation::Terminal);
     let (mine, theirs) =
         UnixStream::pair().map_err(|source| ExecError::Setup { operation: Operation::Terminal, source })?;
     handover::give(&keeper.control, &OwnedFd::from(theirs)).map_err(&failed)?;
-    match wait_for_any([keeper.control.as_fd(), cancel.as_fd(), mine.as_fd()]).map_err(&failed)? {
-        [_, true, _] => return Err(ExecError::Cancelled),
-        // Also when it has ended since: what it wrote waits there.
-        [.., true] => {}
+    // What it wrote waits there also when it has ended since.
+    if let [_, false] = wait_for_any(keeper, [keeper.control.as_fd(), mine.as_fd()], control)? {
         // It could not be started.
-        _ => return Ok(()),
+        return Ok(());
     }
     let Some(master) = handover::take(&mine).map_err(&failed)? else { return Ok(()) };
-    match pass_on(terminal, &master, &keeper.control, cancel).map_err(&failed)? {
+    match pass_on(terminal, &master, &keeper.control, control).map_err(&failed)? {
         Ended::Told => Ok(()),
         Ended::Cancelled => Err(ExecError::Cancelled),
     }
 }
 
-fn await_report(keeper: &Keeper, cancel: &CancelToken) -> Result<Option<Report>, ExecError> {
-    match wait_for_any([keeper.control.as_fd(), cancel.as_fd()]).map_err(setup(Operation::Talk))? {
-        [_, true] => Err(ExecError::Cancelled),
-        _ => {
-            receive(&keeper.control).map_err(|source| ExecError::Setup { operation: Operation::Talk, source })
-        }
-    }
+fn await_report(keeper: &Keeper, control: Control<'_>) -> Result<Option<Report>, ExecError> {
+    wait_for_any(keeper, [keeper.control.as_fd()], control)?;
+    receive(&keeper.control).map_err(|source| ExecError::Setup { operation: Operation::Talk, source })
 }
 
-/// Waits until one of some descriptors can be read from; returns which.
+/// Waits until one of some descriptors can be read from, and hands signals on meanwhile; returns which.
 fn wait_for_any<const COUNT: usize>(
-    descriptors: [std::os::fd::BorrowedFd<'_>; COUNT],
-) -> Result<[bool; COUNT], Errno> {
-    let mut polled = descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+    keeper: &Keeper,
+    descriptors: [BorrowedFd<'_>; COUNT],
+    control: Control<'_>,
+) -> Result<[bool; COUNT], ExecError> {
+    let [cancel, signals] = control.descriptors();
+    let told = [cancel, signals].into_iter().chain(descriptors);
+    let mut polled: Vec<PollFd<'_>> =
+        told.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).collect();
     loop {
         match poll(&mut polled, None) {
-            Ok(_) => return Ok(polled.map(|polled| !polled.revents().is_empty())),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(setup(Operation::Talk)(errno)),
+        }
+        let ready: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
+        if ready[0] {
+            return Err(ExecError::Cancelled);
+        }
+        control.hand_on(&keeper.control);
+        if ready[2..].contains(&true) {
+            return Ok(std::array::from_fn(|index| ready[2 + index]));
         }
     }
 }

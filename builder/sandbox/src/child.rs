@@ -17,6 +17,7 @@ use crate::error::Operation;
 use crate::ids::IdMap;
 use crate::kept::Kept;
 use crate::ownership::{Supervisor, notified};
+use crate::signals::Delivery;
 use crate::spec::{ExitStatus, OwnershipRecord, Owning, RunSpec};
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
@@ -96,10 +97,10 @@ fn run_step(job: &mut Job, control: &UnixStream) -> Result<Finished, Failure> {
         true => Ok(None),
         false => supervisor(&listeners, &changes, &job.spec, &ids),
     };
-    let caller = Caller { control, kept: job.kept };
-    let (footprint, mut started) = await_start(&mut channel, caller, supervise);
+    let mut caller = Caller { control, kept: job.kept, delivery: Delivery::new(step, job.kept) };
+    let (footprint, mut started) = await_start(&mut channel, &mut caller, supervise);
     let watched = match &mut started {
-        Ok(supervisor) => watch(step, caller, supervisor.as_mut()),
+        Ok(supervisor) => watch(step, &mut caller, supervisor.as_mut()),
         Err(_) => Ok(()),
     };
     if started.is_err() || watched.is_err() {
@@ -117,7 +118,9 @@ fn run_step(job: &mut Job, control: &UnixStream) -> Result<Finished, Failure> {
     watched?;
     let ownership = supervisor.map(Supervisor::into_records).unwrap_or_default();
     ended.and(removed)?;
-    Ok(finished(&footprint, ownership, &waited))
+    let mut finished = finished(&footprint, ownership, &waited);
+    finished.status = caller.delivery.told(finished.status);
+    Ok(finished)
 }
 
 /// Returns who answers the step's system calls; `None` when the step failed before it had any to ask.
@@ -139,7 +142,7 @@ fn supervisor<'a>(
 /// a call that is supervised, too.
 fn await_start<'a>(
     channel: &mut UnixStream,
-    caller: Caller<'_>,
+    caller: &mut Caller<'_>,
     supervise: impl Fn() -> Result<Option<Supervisor<'a>>, Failure>,
 ) -> (Footprint, Result<Option<Supervisor<'a>>, Failure>) {
     let (mut footprint, mut started) =
@@ -162,22 +165,23 @@ fn await_start<'a>(
     }
 }
 
-/// Returns when the step has ended.
-fn watch(step: Pid, caller: Caller<'_>, supervisor: Option<&mut Supervisor<'_>>) -> Result<(), Failure> {
+/// Returns when the step, whose program runs, has ended.
+fn watch(step: Pid, caller: &mut Caller<'_>, supervisor: Option<&mut Supervisor<'_>>) -> Result<(), Failure> {
+    caller.delivery.start();
     let ended = pidfd_open(step, PidfdFlags::empty()).map_err(Failure::during(Operation::Wait))?;
     wait_beside_caller(&ended, caller, supervisor)
 }
 
 /// Whoever asked for the step, and how it ends when they have gone.
-#[derive(Clone, Copy)]
 struct Caller<'a> {
     control: &'a UnixStream,
     kept: Kept,
+    delivery: Delivery,
 }
 
 impl Caller<'_> {
     /// Ends this process and the step's.
-    fn has_gone(self) -> ! {
+    fn has_gone(&self) -> ! {
         if self.kept == Kept::ByDescent {
             // Nobody is there to hear that some could not be ended.
             end_all().unwrap_or_default();
@@ -186,12 +190,12 @@ impl Caller<'_> {
     }
 }
 
-/// Waits until something can be read, and answers the step's calls meanwhile. When the caller goes away first, so does this process,
-/// and the kernel, or this process itself, ends the step with it. (No death signal: that would come when the *thread* ends that
-/// started this process, and the caller may have used another one since.)
+/// Waits until something can be read, and answers the step's calls and delivers the caller's signals meanwhile. When the caller goes
+/// away first, so does this process, and the kernel, or this process itself, ends the step with it. (No death signal: that would
+/// come when the *thread* ends that started this process, and the caller may have used another one since.)
 fn wait_beside_caller(
     from: &impl AsFd,
-    caller: Caller<'_>,
+    caller: &mut Caller<'_>,
     mut supervisor: Option<&mut Supervisor<'_>>,
 ) -> Result<(), Failure> {
     loop {
@@ -204,7 +208,7 @@ fn wait_beside_caller(
             Err(errno) => return Err(Failure::during(Operation::Wait)(errno)),
         }
         let happened: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-        if !happened[1].is_empty() {
+        if !happened[1].is_empty() && !caller.delivery.hear(caller.control) {
             caller.has_gone();
         }
         match supervisor.as_deref_mut() {

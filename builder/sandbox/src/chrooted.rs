@@ -22,8 +22,10 @@ use crate::covers::Covers;
 use crate::descendants::end_all;
 use crate::error::Operation;
 use crate::ids::IdMap;
+use crate::kept::Kept;
 use crate::program::Program;
 use crate::root::{self, MountedRoot};
+use crate::signals::Delivery;
 use crate::spec::Network;
 use crate::stubs::Footprint;
 use crate::sys::{self, Waited};
@@ -96,16 +98,19 @@ fn start_and_watch(
 fn watch(step: Pid, control: &UnixStream) -> Result<bool, Failure> {
     let waiting = Failure::during(Operation::Wait);
     let ended: OwnedFd = pidfd_open(step, PidfdFlags::empty()).map_err(&waiting)?;
+    let mut delivery = Delivery::new(step, Kept::ByDescent);
+    delivery.start();
     loop {
         let mut polled = [PollFd::new(&ended, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(waiting(errno)),
         }
-        if !polled[1].revents().is_empty() {
+        let [has_ended, was_told] = polled.map(|polled| !polled.revents().is_empty());
+        if was_told && !delivery.hear(control) {
             return Ok(false);
         }
-        if !polled[0].revents().is_empty() {
+        if has_ended {
             return Ok(true);
         }
     }

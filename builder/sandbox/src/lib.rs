@@ -15,7 +15,8 @@
 //! ```
 //!
 //! [`attend()`] is the same for a step that somebody attends: on a terminal that the step opens in its own `/dev/pts`, and whose
-//! other end it sends to the caller, or with open files of the caller's.
+//! other end it sends to the caller, or with open files of the caller's. Signals that the caller is sent meanwhile may be handed on to it
+//! ([`SignalLine`]).
 //!
 //! When the caller dies, the keeper sees its socket closed and ends; when the keeper dies, the kernel kills namespace A and
 //! with it B; the last process of B takes the mount namespace with it. So nothing has to be cleaned up.
@@ -93,6 +94,8 @@ mod conditions;
 
 mod capabilities;
 
+mod signals;
+
 mod wire;
 
 mod pty;
@@ -124,6 +127,7 @@ pub use kept::shares_processes;
 pub use ownership::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 pub use probe::{Machine, Obstacle, id_map_tool, probe};
 pub use run::{Spare, run, run_with};
+pub use signals::{CommandSignal, Control, SignalLine};
 pub use spec::{
     Conditions, DEFAULT_PATH, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owner, OwnershipRecord,
     Owning, Remembered, ResourceUsage, RootPlan, RunSpec, SystemFiles, Ulimit, UlimitKind, User,

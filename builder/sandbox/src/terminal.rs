@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
@@ -15,7 +16,7 @@ use rustix::termios::{
     tcsetwinsize,
 };
 
-use crate::cancel::CancelToken;
+use crate::signals::Control;
 
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -94,30 +95,32 @@ impl Drop for Raw<'_> {
 
 /// Why nothing is passed on any more.
 pub(crate) enum Ended {
-    /// `until` can be read from.
+    /// The keeper has something to say.
     Told,
     /// Somebody turned the switch, or the terminal is gone.
     Cancelled,
 }
 
-/// Passes bytes between a terminal and the controlling side of a step's own, until `until` can be read from. What the step
-/// wrote before that has been passed on when this returns.
+/// Passes bytes between a terminal and the controlling side of a step's own, and signals to its keeper, until that has something to
+/// say. What the step wrote before that has been passed on when this returns.
 pub(crate) fn pass_on(
     terminal: &Terminal,
     master: &OwnedFd,
-    until: impl AsFd,
-    cancel: &CancelToken,
+    until: &UnixStream,
+    control: Control<'_>,
 ) -> Result<Ended, Errno> {
     ioctl_fionbio(master, true)?;
     let raw = Raw::enter(terminal)?;
     let mut line = Line { terminal, master, keys: Vec::new(), is_open: true };
     let mut size = terminal.size();
+    let [cancel, signals] = control.descriptors();
     loop {
         let wants_keys = line.keys.is_empty();
         let of_master = if wants_keys { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut polled = vec![
             PollFd::from_borrowed_fd(until.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(cancel, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals, PollFlags::IN),
         ];
         // What would only say again that it is closed is asked once in a while: a process may open it by its name.
         polled.extend(line.is_open.then(|| PollFd::new(master, of_master)));
@@ -131,12 +134,13 @@ pub(crate) fn pass_on(
         if ready[1] {
             return Ok(Ended::Cancelled);
         }
+        control.hand_on(until);
         raw.hold()?;
-        if ready.get(2) == Some(&true) {
+        if ready.get(3) == Some(&true) {
             line.send_keys()?;
             line.show()?;
         }
-        if ready.get(3) == Some(&true) && !line.take_keys()? {
+        if ready.get(4) == Some(&true) && !line.take_keys()? {
             return Ok(Ended::Cancelled);
         }
         if ready[0] {

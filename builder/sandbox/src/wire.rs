@@ -20,7 +20,7 @@ use crate::stubs::Footprint;
 /// Largest message. Secrets, scripts and environments are far below it.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
-/// What the caller sends the keeper; the only message in that direction.
+/// What the caller sends the keeper first; only signals for the command follow it.
 #[derive(Serialize)]
 pub(crate) struct JobRef<'a> {
     pub(crate) spec: &'a RunSpec,

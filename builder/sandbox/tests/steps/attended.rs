@@ -5,8 +5,12 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kiln_sandbox::{CancelToken, ExecError, ExitStatus, MountKind, RunSpec, Streams, Terminal, User, attend};
+use kiln_sandbox::{
+    CancelToken, CommandSignal, Control, ExecError, ExitStatus, MountKind, RunSpec, SignalLine, Streams,
+    Terminal, User, attend,
+};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
@@ -17,6 +21,7 @@ pub(crate) const ALL: &[Case] = &[
     ("files_of_the_caller_are_the_standard_streams_and_stay_its_own", files_of_the_caller),
     ("a_terminal_of_its_own_is_shown_on_that_of_the_caller", a_terminal),
     ("a_terminal_that_was_closed_and_is_opened_again_is_shown", a_terminal_again),
+    ("a_command_gets_signals_and_ends_of_those_it_does_nothing_about", signalled),
     ("a_step_that_is_run_again_finds_what_it_had_discarded", run_again),
 ];
 
@@ -90,6 +95,39 @@ fn a_terminal_again() {
     });
     let lines: String = (1..=20000).map(|number| format!("{number}\r\n")).collect();
     assert_eq!(String::from_utf8(seen).unwrap(), lines);
+}
+
+fn signalled() {
+    use CommandSignal::{Hangup, Terminate, User1};
+    let rows: [(&str, &[CommandSignal], ExitStatus); 4] = [
+        ("trap 'exit 7' TERM", &[Terminate], ExitStatus::Code(7)),
+        ("trap '' TERM; trap 'exit 3' USR1", &[Terminate, User1], ExitStatus::Code(3)),
+        (":", &[Terminate], ExitStatus::Signal(15)),
+        ("trap 'exit 7' TERM", &[Hangup], ExitStatus::Signal(1)),
+    ];
+    for (traps, signals, expected) in rows {
+        let space = Space::new();
+        let (streams, cancel, line) =
+            (files(&space), CancelToken::new().unwrap(), SignalLine::new().unwrap());
+        let spec = script_spec(&format!("{traps}; echo > /ready; while :; do busybox sleep 0.02; done"));
+        let control = Control { cancel: &cancel, signals: Some(&line) };
+        let status = std::thread::scope(|scope| {
+            let step = scope.spawn(|| attend(&spec, &space.overlay(), control, &streams));
+            while !space.path("upper/ready").exists() {
+                assert!(!step.is_finished(), "{traps}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            signals.iter().for_each(|signal| line.send(*signal));
+            step.join().unwrap().unwrap().status
+        });
+        assert_eq!(status, expected, "{traps} {signals:?}");
+    }
+    // One that comes first waits for the command.
+    let (space, cancel, line) = (Space::new(), CancelToken::new().unwrap(), SignalLine::new().unwrap());
+    line.send(User1);
+    let control = Control { cancel: &cancel, signals: Some(&line) };
+    let early = attend(&script_spec("busybox sleep 7777"), &space.overlay(), control, &files(&space));
+    assert_eq!(early.unwrap().status, ExitStatus::Signal(CommandSignal::User1.number()));
 }
 
 fn run_again() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use super::deferred::Deferred;
 use super::image::{DiffArgs, TEMPLATES};
@@ -86,6 +86,22 @@ pub(crate) enum PullWord {
     Never,
 }
 
+/// What becomes of signals while a command runs.
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
+    /// Whether the command gets the signals that kiln gets
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub(crate) sig_proxy: bool,
+}
+
 /// Flags and operands of `kiln run`.
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln run [OPTIONS] <IMAGE> [COMMAND [ARGUMENT]...]")]
@@ -99,6 +115,8 @@ pub(crate) struct RunArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+    #[command(flatten)]
+    pub(crate) signals: SignalArgs,
     #[command(flatten)]
     pub(crate) container: ContainerArgs,
 }
@@ -123,6 +141,8 @@ pub(crate) struct StartArgs {
     /// Hand standard input to the command
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) signals: SignalArgs,
 }
 
 /// Flags of `kiln ps`.

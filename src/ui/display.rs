@@ -255,7 +255,8 @@ impl Signals {
     }
 }
 
-fn is_hangup_ignored() -> bool {
+/// Whether this program was started so that it outlives its terminal, and has not listened for the end of that since.
+pub(crate) fn is_hangup_ignored() -> bool {
     // Where it cannot be told, the program ends with its terminal, as most do.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -25,7 +25,7 @@ mod tty;
 use clap::ValueEnum;
 use kiln_oci::Digest;
 
-pub(crate) use display::{Display, Mode, show_failure, show_text, stderr_style};
+pub(crate) use display::{Display, Mode, is_hangup_ignored, show_failure, show_text, stderr_style};
 use lines::block;
 pub(crate) use lines::{Lines, clean, heading, visible};
 

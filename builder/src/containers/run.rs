@@ -8,8 +8,8 @@ use std::time::Instant;
 use kiln_layer::Tree;
 use kiln_layer::owner::{User, resolve_user};
 use kiln_sandbox::{
-    CancelToken, DEFAULT_PATH, ExecError, Exit, ExitStatus, Limits, Mount, MountKind, Network, Owning,
-    RunSpec, SystemFiles, attend,
+    CancelToken, Control, DEFAULT_PATH, ExecError, Exit, ExitStatus, Limits, Mount, MountKind, Network,
+    Owning, RunSpec, SignalLine, SystemFiles, attend,
 };
 
 use super::create::OpenContainer;
@@ -41,6 +41,8 @@ pub struct Attendance {
     pub attendant: Attendant,
     /// Whether it has a terminal.
     pub has_terminal: bool,
+    /// On which its command is signalled.
+    pub signals: SignalLine,
 }
 
 /// Opens a container to change it, with its layers in reach.
@@ -93,7 +95,7 @@ impl OpenContainer {
         (self.record.started, self.record.ended) = (Some(now), None);
         (self.record.exit_code, self.record.error) = (None, None);
         self.write()?;
-        let outcome = ready.attend(attendance.attendant, interrupt).await;
+        let outcome = ready.attend(attendance, interrupt).await;
         let seconds = i64::try_from(started.elapsed().as_secs()).unwrap_or_default();
         self.record.ended = Some(now + seconds);
         match &outcome {
@@ -177,12 +179,14 @@ impl Ready {
         Ok(Self { spec, root: root.running()? })
     }
 
-    async fn attend(self, attendant: Attendant, interrupt: &Interrupt) -> Result<Exit, ContainerError> {
+    async fn attend(self, attendance: Attendance, interrupt: &Interrupt) -> Result<Exit, ContainerError> {
         let cancel = CancelToken::new()
             .map_err(|source| StepError::Io { what: "cannot watch over the container".to_owned(), source })?;
         let token = cancel.clone();
         let mut work = Box::pin(blocking(move || {
-            let outcome = attend(&self.spec, &self.root.plan, &token, &attendant.streams);
+            let control = Control { cancel: &token, signals: Some(&attendance.signals) };
+            let streams = &attendance.attendant.streams;
+            let outcome = attend(&self.spec, &self.root.plan, control, streams);
             drop(self.root);
             outcome
         }));

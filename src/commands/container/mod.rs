@@ -11,6 +11,7 @@ mod ps;
 mod ps_filter;
 mod rm;
 mod run;
+mod signals;
 
 use std::sync::Arc;
 

@@ -3,10 +3,12 @@
 //! | Exit code | When |
 //! |---|---|
 //! | the command's own | it ran; 128 + N when signal N ended it |
+//! | 130 | somebody ended it who asked too often, or whose signals it does not get |
 //! | 125 | kiln could not make or keep the container; wrong usage of `kiln run`, which `main` sees to |
 //! | 126 | the command is there, and cannot be run |
 //! | 127 | there is no such command |
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
@@ -14,10 +16,11 @@ use kiln_builder::containers::{Attendance, ContainerUse, OpenContainer, open};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::plan::Origin;
 use kiln_builder::progress::{Progress, ProgressEvent, ShellReason};
-use kiln_sandbox::ExitStatus;
+use kiln_sandbox::{ExitStatus, SignalLine};
 
 use super::create::made;
 use super::failed;
+use super::signals::hand_on;
 use crate::cli::{RunArgs, StartArgs};
 use crate::commands::attended::{self, Wanted};
 use crate::commands::{Context, interrupt, transfer_display, with_display, with_display_abandoning};
@@ -44,7 +47,16 @@ pub(crate) async fn run(args: &RunArgs, context: Context) -> Result<u8, Failure>
         Ok((open, interrupt))
     };
     match prepared.await {
-        Ok((open, interrupt)) => attend(open, attended, args.rm, &settings, &interrupt).await,
+        Ok((open, interrupt)) => {
+            attend(
+                open,
+                attended,
+                Manner { removes: args.rm, hands_on: args.signals.sig_proxy },
+                &settings,
+                &interrupt,
+            )
+            .await
+        }
         Err(failure) => ended(failure, NOT_RUN, &settings),
     }
 }
@@ -71,16 +83,34 @@ pub(crate) async fn start(args: &StartArgs, context: Context) -> Result<u8, Fail
         Ok((open, interrupt))
     };
     match prepared.await {
-        Ok((open, interrupt)) => attend(open, attended, false, &settings, &interrupt).await,
+        Ok((open, interrupt)) => {
+            attend(
+                open,
+                attended,
+                Manner { removes: false, hands_on: args.signals.sig_proxy },
+                &settings,
+                &interrupt,
+            )
+            .await
+        }
         Err(failure) => ended(failure, NOT_RUN, &settings),
     }
+}
+
+/// What is done with a container beside running its command.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// Whether it is removed then.
+    removes: bool,
+    /// Whether its command gets the signals that kiln gets.
+    hands_on: bool,
 }
 
 /// Runs the command of a container, and keeps or removes what is left.
 async fn attend(
     mut open: OpenContainer,
     attended: attended::Attended,
-    removes: bool,
+    manner: Manner,
     settings: &Settings,
     interrupt: &Interrupt,
 ) -> Result<u8, Failure> {
@@ -94,17 +124,23 @@ async fn attend(
         display.on(&ProgressEvent::ShellOpened { origin: &origin, argv: &[], reason, streams: &streams });
     }
     drop(streams);
+    let signals = SignalLine::new().map_err(|error| Failure::of(Kind::Machine, &error))?;
+    let line = signals.clone();
     let work = async {
-        let attendance = Attendance { attendant, has_terminal };
+        let attendance = Attendance { attendant, has_terminal, signals };
         // What it writes is shown until nobody can write any more.
         let (outcome, ()) = tokio::join!(open.run(attendance, interrupt), shown);
-        let after = match removes {
+        let after = match manner.removes {
             true => open.remove(),
             false => open.settle(),
         };
         Ok((outcome, after))
     };
-    let (outcome, after) = with_display(&display, interrupt, work).await?;
+    let work = pin!(work);
+    let (outcome, after) = match manner.hands_on {
+        true => hand_on(&line, &display, interrupt, work).await?,
+        false => with_display(&display, interrupt, work).await?,
+    };
     display.on(&ProgressEvent::ShellClosed);
     let code = match outcome {
         Ok(status) => code(status),

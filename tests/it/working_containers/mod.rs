@@ -4,6 +4,7 @@ mod copies;
 mod images;
 mod lives;
 mod peers;
+mod signals;
 
 use crate::support::http::HttpServer;
 use crate::support::users::{self, User};

@@ -22,7 +22,9 @@ pub(super) async fn run(args: &LoadArgs, context: Context) -> Result<(), Failure
     };
     let platform = platform(args.platform.as_ref())?;
     let (workshop, settings) = context.open(1)?;
-    let display = transfer_display(args.quiet, &settings)?;
+    // Elsewhere than on a terminal, Docker shows no progress of a load.
+    let is_unasked = !io::stderr().is_terminal() && settings.environment.get("BUILDKIT_PROGRESS").is_none();
+    let display = transfer_display(args.quiet || is_unasked, &settings)?;
     let progress: Arc<dyn Progress> = display.clone();
     let interrupt = interrupt()?;
     let work = async {

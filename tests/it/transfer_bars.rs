@@ -140,15 +140,21 @@ fn saved(space: &TestSpace) -> Vec<u8> {
 }
 
 #[test]
-fn a_load_says_what_it_reads_and_checks_unless_it_is_quiet() {
+fn a_load_says_what_it_reads_and_checks_where_it_is_asked_to() {
     let space = TestSpace::new();
     let archive = space.path("app.tar");
     fs::write(&archive, saved(&space)).unwrap();
-    let loaded = space.kiln(["load", "-i"]).arg(&archive).run().success();
-    assert_eq!(loaded.text(), "Loaded image: app:1\n");
-    loaded.says(&["read `", "app.tar`", "check app:1", "DONE"]);
-    let quiet = space.kiln(["load", "-qi"]).arg(&archive).run().success();
-    assert_eq!((quiet.text(), quiet.stderr), ("Loaded image: app:1\n".to_owned(), String::new()));
+    for (flags, progress, is_shown) in [("-i", "", false), ("-i", "plain", true), ("-qi", "plain", false)] {
+        let load = space.kiln(["load", flags]).arg(&archive);
+        let load = if progress.is_empty() { load } else { load.env("BUILDKIT_PROGRESS", progress) };
+        let loaded = load.run().success();
+        assert_eq!(loaded.text(), "Loaded image: app:1\n");
+        if is_shown {
+            loaded.says(&["read `", "app.tar`", "check app:1", "DONE"]);
+        } else {
+            assert_eq!(loaded.stderr, "", "{flags}");
+        }
+    }
 }
 
 #[test]

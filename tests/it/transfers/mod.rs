@@ -201,7 +201,8 @@ fn an_upload_that_was_killed_or_interrupted_is_continued_by_the_next() {
         let asked = server.asked();
         let patches = asked.iter().filter(|asked| asked.starts_with("PATCH")).count();
         let posts = asked.iter().filter(|asked| asked.starts_with("POST")).count();
-        assert_eq!((patches, posts), (3, 2), "one upload of the layer, one of the configuration: {asked:?}");
+        assert_eq!(patches, 3, "one upload of the layer: {asked:?}");
+        assert!(matches!(posts, 2 | 3), "the configuration's may have been under way, too: {asked:?}");
         assert_eq!(space.store().join("records/upload").read_dir().unwrap().count(), 0, "it is over");
     }
 }

@@ -1,7 +1,13 @@
 //! Which errors get which hints, and how findings are shown.
 
+use kiln_builder::build::BuildError;
+use kiln_builder::plan::Origin;
+use kiln_builder::transform::{RunFailure, StepError};
+use kiln_registry::WebError;
+use kiln_sandbox::{ExecError, ExitStatus};
+
+use super::step::hint_of_exit;
 use super::*;
-use kiln_builder::transform::RunFailure;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the layer")]
@@ -104,7 +110,7 @@ fn a_failed_step_is_shown_under_its_line_with_its_kind() {
         assert_eq!((failure.kind, failure.report.unwrap().diagnostics), (kind, vec![expected]));
     }
     let cancelled = StepError::Exec(ExecError::Cancelled);
-    assert_eq!(of_step(&origin(), Source::new("D", ""), &cancelled).kind, Kind::Interrupted);
+    assert_eq!(step::failure(&origin(), Source::new("D", ""), &cancelled).kind, Kind::Interrupted);
     assert_eq!(Failure::from(BuildError::Interrupted).exit_code(), 130);
 }
 

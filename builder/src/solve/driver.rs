@@ -13,9 +13,9 @@ use super::explaining::Explainer;
 use super::foreign::RunsLeft;
 use super::keys::Keys;
 use super::lookups::{Answer, Lookups, Wanted};
+use super::recorder::Recorder;
 use super::scheduler::{Action, Event, Scheduler};
 use crate::aside::Aside;
-use crate::blobs;
 use crate::cache::{Found, LocalCache};
 use crate::interrupt::Interrupt;
 use crate::plan::{Op, Plan, StepId};
@@ -80,11 +80,14 @@ pub async fn solve(
     wanted: &[StepId],
     interrupt: &Interrupt,
 ) -> Result<Solution, SolveError> {
+    let cache = LocalCache::new(&bench.workshop);
+    let explainer = Arc::new(Explainer::new(bench, plan, keys));
     let mut driver = Driver {
         bench,
         plan,
         keys,
-        cache: LocalCache::new(&bench.workshop),
+        recorder: Recorder::new(bench, plan, keys, &cache, &explainer),
+        cache,
         lookups: Lookups::new(plan.len()),
         to_ask: Vec::new(),
         scheduler: Scheduler::new(plan, wanted),
@@ -92,7 +95,7 @@ pub async fn solve(
         ready: Vec::new(),
         runs_left: RunsLeft::default(),
         interrupt,
-        explainer: Arc::new(Explainer::new(bench, plan, keys)),
+        explainer,
         failure: None,
         settling: Settling::default(),
     };
@@ -131,7 +134,7 @@ pub async fn solve(
             never = &mut work_aside => match never {},
         }
     }
-    driver.explainer_renews(wanted);
+    driver.renew(wanted);
     until_done(aside, work_aside, interrupt).await;
     driver.fail_aside();
     drop(driver.settling);
@@ -176,6 +179,7 @@ struct Driver<'a> {
     bench: &'a Arc<Bench>,
     plan: &'a Arc<Plan>,
     keys: &'a Arc<Keys>,
+    recorder: Recorder<'a>,
     cache: LocalCache,
     lookups: Lookups,
     /// Steps that far caches are to be asked for.
@@ -256,7 +260,7 @@ impl Driver<'_> {
             }
             return self.missed(step);
         };
-        self.record_found(step, &value, &place);
+        self.recorder.found(step, &value, &place);
         self.hit(step, value, Some(&place));
     }
 
@@ -333,7 +337,7 @@ impl Driver<'_> {
             Ok(done) => {
                 if is_transform {
                     self.explainer.came_out(step, done.rootfs());
-                    self.record(step, done.rootfs(), took);
+                    self.recorder.made(step, done.rootfs(), took);
                     self.bench.progress.on(&ProgressEvent::StepMade { step, rootfs: done.rootfs() });
                 }
                 self.outputs[step.index()] = Some(done);
@@ -362,46 +366,13 @@ impl Driver<'_> {
         }
     }
 
-    /// Records the result under the definition key, so that the next build finds it without running anything; also the result
-    /// of a step that was not looked up, since it is the newest.
-    fn record(&self, step: StepId, rootfs: &Rootfs, took: Duration) {
-        let Some(key) = self.keys.key(step) else { return };
-        let (explainer, exports) = (Arc::clone(&self.explainer), self.bench.exports.clone());
-        let (cache, rootfs) = (self.cache.clone(), rootfs.clone());
-        self.bench.aside.add(step, move || {
-            let portrait = explainer.remember(step, key, took)?;
-            cache.record_definition(key, &rootfs, &portrait)?;
-            exports.made(step, key, &rootfs);
-            Ok(())
-        });
-    }
-
-    /// Records what a far cache knew, so that the next build need not ask.
-    fn record_found(&self, step: StepId, rootfs: &Rootfs, place: &CachePlace) {
-        let Some(key) = self.keys.lookup(step) else { return };
-        let explainer = Arc::clone(&self.explainer);
-        let base = self.plan.base_of(step).0.len();
-        let store = self.bench.workshop.store.clone();
-        let (cache, rootfs, place) = (self.cache.clone(), rootfs.clone(), place.clone());
-        self.bench.aside.add(step, move || {
-            for layer in &rootfs.layers[base..] {
-                blobs::remember_claim(&store, layer, &place)?;
-            }
-            // How long it took elsewhere nobody knows.
-            let portrait = explainer.remember(step, key, Duration::ZERO)?;
-            cache.record_definition(key, &rootfs, &portrait)
-        });
-    }
-
-    /// Says of the results that were found that they are the newest again: the next build is compared with this one. That of the
-    /// last build is, so a build that is repeated writes nothing.
-    fn explainer_renews(&self, wanted: &[StepId]) {
+    /// Records the results that were found, and nothing of what was done, as the newest.
+    fn renew(&self, wanted: &[StepId]) {
         let missed = self.bench.missed();
         for step in wanted.iter().copied().filter(|step| !missed.contains_key(step)) {
             let is_transform = self.plan.step(step).op.parent().is_some();
             if is_transform && self.scheduler.is_done(step) {
-                let explainer = Arc::clone(&self.explainer);
-                self.bench.aside.add(step, move || explainer.renew(step));
+                self.recorder.renew(step);
             }
         }
     }

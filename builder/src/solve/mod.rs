@@ -8,6 +8,7 @@ mod lists;
 mod foreign;
 mod keys;
 mod lookups;
+mod recorder;
 mod scheduler;
 
 pub use ahead::{Ahead, Fate, Fetch, Forecast, look_ahead};

@@ -9,8 +9,10 @@ mod shell;
 
 mod lacks;
 mod recorded;
+mod run_finish;
 mod run_mounts;
 mod run_root;
+mod run_spec;
 mod spare_roots;
 
 mod live_times;

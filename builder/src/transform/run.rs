@@ -3,32 +3,31 @@
 use std::sync::Arc;
 
 use kiln_layer::owner::{User, resolve_user};
-use kiln_layer::{ArchivePath, DiffOptions, DirectoryOrigin, Metadata, Tree, WithTime};
-use kiln_sandbox::{
-    Emulation, Exit, Limits, RunSpec, SystemFiles, Ulimit, UlimitKind, emulation, shares_processes,
-};
-use kiln_store::{Flight, LogWriter};
+use kiln_layer::{ArchivePath, Tree};
+use kiln_sandbox::{Emulation, RunSpec, emulation, shares_processes};
+use kiln_store::LogWriter;
 
 use super::accounts::AccountFiles;
-use super::again::{Again, conditions, elsewhere};
+use super::again::{conditions, elsewhere};
 use super::caches::open_caches;
-use super::finish::{NewLayer, fetch_unlisted, fetch_unpacked, is_listed, on_cpu, write_layer};
+use super::finish::{fetch_unlisted, fetch_unpacked, is_listed, on_cpu};
 use super::flight::{Boarding, board};
 use super::known::Probe;
 use super::lacks::{refuse, refuse_known};
 use super::live_times::{Below, LiveTimes};
 use super::mount_files::tree_of;
-use super::recorded::{Recorded, remembered};
-use super::run_mounts::{Mounts, open_agents, prepare_mounts};
-use super::run_root::{Made, RootForm, StepRoot};
+use super::recorded::remembered;
+use super::run_finish::{Ran, finish};
+use super::run_mounts::{open_agents, prepare_mounts};
+use super::run_root::RootForm;
+use super::run_spec::spec;
 use super::{Bench, Foreseen, Given, OpenStep, Reuse, RunFailure, StepError, StepOutput};
 use crate::agents::{AgentSocket, serve};
 use crate::layers::{self, UnpackedLayers};
 use crate::plan::key::Inputs;
-use crate::plan::{Network, Op, RunOp, StepId};
+use crate::plan::{Op, RunOp, StepId};
 use crate::progress::ProgressEvent;
 use crate::recording::{self, Lack};
-use crate::request::Timestamp;
 use crate::rootfs::{Layer, Rootfs};
 use crate::workshop::Workshop;
 
@@ -170,15 +169,6 @@ fn probe(
 /// What is told where steps have no `/proc` of their own.
 const SHARES_PROCESSES: &str = "steps see the processes around them, and can end those of the same user: parts of /proc are covered \
     here, so none of their own can be mounted (docs/rootless.md)";
-
-/// A step that ran well, before its changes are looked at.
-struct Ran {
-    root: StepRoot,
-    tree: Arc<Tree>,
-    stack: Vec<Layer>,
-    exit: Exit,
-    again: Option<Arc<Again>>,
-}
 
 fn run_blocking(
     bench: &Bench,
@@ -341,117 +331,4 @@ fn user(bench: &Bench, op: &RunOp, tree: &Tree, stack: &[Layer]) -> Result<User,
         text: op.user.clone(),
         source,
     })
-}
-
-fn spec(bench: &Bench, op: &RunOp, user: &User, mounts: &Mounts) -> RunSpec {
-    let mut spec = RunSpec::new(&op.argv);
-    let pairs = op.env.iter().chain(&op.unkeyed_env).map(|(name, value)| (name.into(), value.into()));
-    spec.env = pairs.collect();
-    if !op.env.iter().any(|(name, _)| name == "HOME") {
-        let home = user.home.as_deref().filter(|home| !home.is_empty()).unwrap_or(b"/");
-        let home = std::os::unix::ffi::OsStringExt::from_vec(home.to_vec());
-        spec.env.push(("HOME".into(), home));
-    }
-    spec.env.extend(mounts.variables.iter().cloned());
-    spec.cwd = op.cwd.clone().into();
-    spec.user = kiln_sandbox::User { uid: user.owner.uid, gid: user.owner.gid, groups: user.groups.clone() };
-    spec.hostname = op.hostname.clone();
-    spec.network = match op.network {
-        Network::Host => kiln_sandbox::Network::Host,
-        Network::None => kiln_sandbox::Network::None,
-    };
-    spec.mounts = mounts.mounts.clone();
-    let default = Limits::default();
-    spec.limits = Limits {
-        ulimits: op.ulimits.iter().filter_map(ulimit).collect(),
-        shm_size_bytes: op.shm_size_bytes.filter(|size| *size > 0).unwrap_or(default.shm_size_bytes),
-        tasks_max: default.tasks_max,
-    };
-    spec.files = SystemFiles { resolv_conf: bench.workshop.resolv_conf.clone(), hosts: Some(hosts(op)) };
-    spec
-}
-
-fn ulimit(limit: &crate::plan::Ulimit) -> Option<Ulimit> {
-    use UlimitKind::{
-        As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime,
-        Sigpending, Stack,
-    };
-    let kind = match limit.name.as_str() {
-        "as" => As,
-        "core" => Core,
-        "cpu" => Cpu,
-        "data" => Data,
-        "fsize" => Fsize,
-        "locks" => Locks,
-        "memlock" => Memlock,
-        "msgqueue" => Msgqueue,
-        "nice" => Nice,
-        "nofile" => Nofile,
-        "nproc" => Nproc,
-        "rss" => Rss,
-        "rtprio" => Rtprio,
-        "rttime" => Rttime,
-        "sigpending" => Sigpending,
-        "stack" => Stack,
-        // The request was checked when it was read.
-        _ => return None,
-    };
-    Some(Ulimit { kind, soft: limit.soft, hard: limit.hard })
-}
-
-/// Returns `/etc/hosts` of a step, in the form BuildKit gives it.
-fn hosts(op: &RunOp) -> Vec<u8> {
-    let mut text =
-        format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", op.hostname);
-    for (name, address) in &op.extra_hosts {
-        text.push_str(&format!("{address}\t{name}\n"));
-    }
-    text.into_bytes()
-}
-
-/// Turns what the step changed into a layer, and its directory into that layer's unpacked form.
-fn finish(bench: &Bench, ran: Ran, probe: Probe, flight: Option<Flight>) -> Result<Layer, StepError> {
-    let (step, again) = (probe.step, ran.again.as_deref());
-    let workshop = &bench.workshop;
-    let opened = |source| StepError::Io { what: "cannot open the directory of the step".to_owned(), source };
-    let directory = Arc::new(DirectoryOrigin::open(ran.root.plan().changes()).map_err(opened)?);
-    let recorded = Recorded::new(workshop, &ran.exit.ownership, &directory, ran.root.is_overlay());
-    let stubs = stub_paths(&ran.exit);
-    let is_stub = |path: &ArchivePath, _is_directory: bool| stubs.contains(path);
-    let metadata = |path: &ArchivePath, found: Metadata| recorded.metadata(path, found, &ran.tree);
-    let options = DiffOptions {
-        ignore: (!stubs.is_empty()).then_some(&is_stub),
-        metadata: recorded.is_needed().then_some(&metadata),
-        with_time: match bench.timestamp {
-            Timestamp::Epoch(_) => WithTime::No,
-            Timestamp::Preserve { .. } => WithTime::Yes,
-        },
-    };
-    let mut found = ran.root.changes(&directory, &ran.tree, options)?;
-    recorded.apply_devices(&mut found.changes, &ran.tree, options.with_time);
-    found.changes.record_parents(&ran.tree);
-    let layer = write_layer(
-        bench,
-        NewLayer {
-            step,
-            op: &probe.op,
-            content: Some((probe.key, probe.fields)),
-            flight,
-            changes: &found.changes,
-            stacks: std::slice::from_ref(&ran.stack),
-            reuse: probe.reuse,
-            again,
-        },
-    )?;
-    if again.is_some() {
-        return Ok(layer);
-    }
-    let made = Made { step, stack: &ran.stack, layer: &layer, below: &ran.tree, exit: &ran.exit };
-    ran.root.keep(bench, &found, &made)?;
-    Ok(layer)
-}
-
-fn stub_paths(exit: &Exit) -> Vec<ArchivePath> {
-    let path = |stub: &std::path::PathBuf| ArchivePath::clamp(stub.as_os_str().as_encoded_bytes()).ok();
-    exit.stubs.iter().filter_map(path).collect()
 }

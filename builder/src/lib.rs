@@ -126,4 +126,6 @@ pub mod agents;
 
 mod causes;
 
+mod boxed;
+
 pub mod lanes;

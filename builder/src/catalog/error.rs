@@ -7,6 +7,7 @@ use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::{ContainerId, StoreError};
 
+use crate::boxed::boxed;
 use crate::export::ExportError;
 use crate::layers::LayerError;
 use crate::lower::ChangeError;
@@ -204,29 +205,7 @@ pub enum CatalogError {
     Store(#[from] StoreError),
 }
 
-impl From<RemoteError> for CatalogError {
-    fn from(error: RemoteError) -> Self {
-        Self::Remote(Box::new(error))
-    }
-}
-
-impl From<ImageError> for CatalogError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(Box::new(error))
-    }
-}
-
-impl From<HttpError> for CatalogError {
-    fn from(error: HttpError) -> Self {
-        Self::Web(Box::new(error))
-    }
-}
-
-impl From<ExportError> for CatalogError {
-    fn from(error: ExportError) -> Self {
-        Self::Export(Box::new(error))
-    }
-}
+boxed!(CatalogError { Remote: RemoteError, Image: ImageError, Web: HttpError, Export: ExportError });
 
 impl CatalogError {
     /// Whether what was asked for is not on this machine.

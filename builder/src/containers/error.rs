@@ -8,6 +8,7 @@ use kiln_layer::{
 };
 use kiln_store::{ContainerId, StoreError};
 
+use crate::boxed::boxed;
 use crate::catalog::CatalogError;
 use crate::export::ExportError;
 use crate::layers::LayerError;
@@ -188,29 +189,7 @@ pub enum ContainerError {
     Store(#[from] StoreError),
 }
 
-impl From<StepError> for ContainerError {
-    fn from(error: StepError) -> Self {
-        Self::Step(Box::new(error))
-    }
-}
-
-impl From<CatalogError> for ContainerError {
-    fn from(error: CatalogError) -> Self {
-        Self::Catalog(Box::new(error))
-    }
-}
-
-impl From<ImageError> for ContainerError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(Box::new(error))
-    }
-}
-
-impl From<ExportError> for ContainerError {
-    fn from(error: ExportError) -> Self {
-        Self::Export(Box::new(error))
-    }
-}
+boxed!(ContainerError { Step: StepError, Catalog: CatalogError, Image: ImageError, Export: ExportError });
 
 impl ContainerError {
     /// Returns the exit code by which a shell says that a command could not be started; `None` for every other failure.

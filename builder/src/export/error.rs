@@ -9,6 +9,7 @@ use kiln_oci::{Digest, DocumentError, Reference};
 use kiln_store::StoreError;
 
 use crate::blobs::FetchError;
+use crate::boxed::boxed;
 use crate::layers::LayerError;
 
 /// Why a result could not leave.
@@ -126,8 +127,4 @@ pub enum ExportError {
     Store(#[from] StoreError),
 }
 
-impl From<FetchError> for ExportError {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(Box::new(error))
-    }
-}
+boxed!(ExportError { Fetch: FetchError });

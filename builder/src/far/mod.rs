@@ -31,6 +31,7 @@ use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{BucketError, ProgressSink};
 use kiln_store::StoreError;
 
+use crate::boxed::boxed;
 use crate::doubts::Trouble;
 use crate::progress::{Progress, ProgressEvent};
 use crate::request::CachePlace;
@@ -96,11 +97,7 @@ pub enum FarError {
     Store(#[from] StoreError),
 }
 
-impl From<kiln_registry::Error> for FarError {
-    fn from(error: kiln_registry::Error) -> Self {
-        Self::Registry(Box::new(error))
-    }
-}
+boxed!(FarError { Registry: kiln_registry::Error });
 
 impl FarError {
     /// Returns the error for a blob that could not be taken into the store: its bytes are wrong, or the disk refuses.

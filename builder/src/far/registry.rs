@@ -14,6 +14,7 @@ use super::gather::gather;
 use super::outgoing::open_bytes;
 use super::upload::push_blob;
 use super::{EntryKind, FarError};
+use crate::boxed::boxed;
 use crate::lanes::blocking;
 use crate::request::RepositoryCache;
 use crate::workshop::Workshop;
@@ -153,11 +154,7 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
-impl From<kiln_registry::Error> for ReceiveError {
-    fn from(error: kiln_registry::Error) -> Self {
-        Self::Registry(Box::new(error))
-    }
-}
+boxed!(ReceiveError { Registry: kiln_registry::Error });
 
 pub(super) async fn fetch(
     workshop: &Workshop,

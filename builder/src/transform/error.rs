@@ -10,6 +10,7 @@ use kiln_store::StoreError;
 
 use super::OpenStep;
 use crate::blobs::FetchError;
+use crate::boxed::boxed;
 use crate::layers::LayerError;
 use crate::recording::Lack;
 use crate::secrets::SecretError;
@@ -201,11 +202,7 @@ fn missing_handler(handler: &str, interpreter: Option<&str>) -> String {
     }
 }
 
-impl From<HttpError> for StepError {
-    fn from(error: HttpError) -> Self {
-        Self::Http(Box::new(error))
-    }
-}
+boxed!(StepError { Http: HttpError });
 
 /// A process of a step that ended badly.
 #[derive(Debug, thiserror::Error)]

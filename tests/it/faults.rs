@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::running::{processes_mentioning, until_quiet};
 use crate::support::files::{File, FileServer};
-use crate::support::http::{HttpServer, Response};
+use crate::support::http::{HttpServer, Response, plain_config};
 use crate::support::image::check_blobs;
 use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::ports::Port;
@@ -98,7 +98,7 @@ fn an_unreachable_registry_is_named_and_nothing_waits_for_long() {
     let space = TestSpace::new();
     let nobody = Port::claim();
     let host = nobody.host();
-    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    space.config(&plain_config(&host));
     let dockerfile = format!("FROM {host}/team/app:1\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
     space.build(&context).under(["timeout", "100"]).run().fails_with(1).says(&[&host, "Dockerfile:1"]);
@@ -176,7 +176,7 @@ fn a_passing_fault_of_the_registry_is_retried() {
     });
     // The registry itself: a mirror that fails is not asked twice, the next place is asked instead.
     let host = server.host();
-    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    space.config(&plain_config(&host));
     let dockerfile = format!("FROM {host}/library/busybox\nRUN true\n");
     let context = space.context("context", &[("Dockerfile", &dockerfile)]);
     space.build(&context).under(["timeout", "100"]).run().success().says(&["again"]);
@@ -190,8 +190,9 @@ fn a_mirror_that_fails_is_named_and_the_next_is_asked() {
     let (broken, good) = (HttpServer::start(|_| Response::new(500, "broken")), busybox::images().start());
     let (first, second) = (broken.host(), good.host());
     space.config(&format!(
-        "[registry.\"docker.io\"]\nmirrors = [\"{first}\", \"{second}\"]\n\
-        [registry.\"{first}\"]\nhttp = true\n[registry.\"{second}\"]\nhttp = true\n"
+        "[registry.\"docker.io\"]\nmirrors = [\"{first}\", \"{second}\"]\n{}{}",
+        plain_config(&first),
+        plain_config(&second)
     ));
     let context = space.context("context", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
     space.build(&context).run().success().says(&["warning", &first]);

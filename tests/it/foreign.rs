@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::support::busybox::archive_of;
-use crate::support::http::{HttpServer, Request, Response};
+use crate::support::http::{HttpServer, Request, Response, plain_config};
 use crate::support::image::check_blobs;
 use crate::support::{TestSpace, busybox, requires, sha256, validator};
 
@@ -98,7 +98,7 @@ impl Registry {
 
     fn place(&self) -> TestSpace {
         let space = TestSpace::new();
-        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", self.server.host()));
+        space.config(&plain_config(&self.server.host()));
         space
     }
 }

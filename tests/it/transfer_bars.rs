@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::busybox::archive_of;
-use crate::support::http::{HttpServer, Response};
+use crate::support::http::{HttpServer, Response, plain_config};
 use crate::support::served::{Served, mirror_config};
 use crate::support::terminal::Terminal;
 use crate::support::{TestSpace, peers, requires};
@@ -116,7 +116,7 @@ fn a_push_on_a_terminal_has_a_bar_for_a_layer_under_way_and_docker_s_words_for_t
             _ => Response::new(200, "{}"),
         }
     });
-    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+    space.config(&plain_config(&server.host()));
     let name = format!("{}/team/app:1", server.host());
     space.kiln(["tag", "app", &name]).run().success();
     let mut terminal = Terminal::start(space.kiln(["push", &name]));

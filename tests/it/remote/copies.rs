@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{closed_registry, push, raw};
-use crate::support::http::{HttpServer, Request, Response};
+use crate::support::http::{HttpServer, Request, Response, plain_config};
 use crate::support::registry::{ACCOUNT, Registry};
 use crate::support::served::Served;
 use crate::support::{TestSpace, peers, requires, sha256};
@@ -17,8 +17,7 @@ use crate::support::{TestSpace, peers, requires, sha256};
 fn two(space: &TestSpace) -> (Registry, Registry) {
     let from = Registry::start(&space.path("from"));
     let to = closed_registry(space);
-    let table = |registry: &Registry| format!("[registry.\"{}\"]\nhttp = true\n", registry.host());
-    space.config(&(table(&from) + &table(&to)));
+    space.config(&(plain_config(&from.host()) + &plain_config(&to.host())));
     (from, to)
 }
 
@@ -134,7 +133,7 @@ fn serve_noise() -> HttpServer {
 
 /// Lets this space's kiln reach servers without TLS.
 fn reach(space: &TestSpace, servers: [&HttpServer; 2]) {
-    space.config(&servers.map(|server| format!("[registry.\"{}\"]\nhttp = true\n", server.host())).concat());
+    space.config(&servers.map(|server| plain_config(&server.host())).concat());
 }
 
 /// What a registry took.

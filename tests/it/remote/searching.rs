@@ -1,7 +1,7 @@
 //! Looking for repositories.
 
 use super::registry;
-use crate::support::http::HttpServer;
+use crate::support::http::{HttpServer, plain_config};
 use crate::support::search::{self, repository};
 use crate::support::{TestSpace, requires};
 
@@ -24,7 +24,7 @@ fn repositories_are_found_and_shown_as_docker_shows_them() {
     let space = TestSpace::new();
     let server = server();
     let host = server.host();
-    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    space.config(&plain_config(&host));
     let term = format!("{host}/web server");
     let table = space.kiln(["search", &term]).run().success().text();
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::places::Place;
 use super::{build_in, project, ran, tokens};
+use crate::support::http::plain_config;
 use crate::support::registry::{ACCOUNT, Registry};
 use crate::support::{TestSpace, requires};
 
@@ -37,7 +38,7 @@ fn a_registry_that_wants_tokens_is_asked_three_times_and_the_token_server_is_one
     let space = TestSpace::new();
     let registry = Registry::start(&space.path("registry"));
     let front = tokens::before(&registry);
-    space.config(&format!("[registry.\"{}\"]\nhttp = true\n", front.host()));
+    space.config(&plain_config(&front.host()));
     let spec = format!("type=registry,ref={}/team/cache", front.host());
     let place =
         Place { from: spec.clone(), to: spec, directory: None, registry: Some(registry), store: None };

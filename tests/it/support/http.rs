@@ -9,6 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 
+/// Returns configuration that reaches a server without TLS, whatever it is.
+pub(crate) fn plain_config(host: &str) -> String {
+    format!("[registry.\"{host}\"]\nhttp = true\n")
+}
+
 /// What a client asked.
 pub(crate) struct Request {
     /// `GET`, `HEAD`, …

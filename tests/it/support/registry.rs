@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::ports::Port;
 use super::program::SEARCH_PATH;
+use super::served::mirror_config;
 use super::validator::foreign;
 use super::waiting::PATIENCE;
 
@@ -83,8 +84,7 @@ impl Registry {
 
     /// Returns configuration that reaches it, also as the mirror of docker.io.
     pub(crate) fn config(&self) -> String {
-        let host = self.host();
-        format!("[registry.\"docker.io\"]\nmirrors = [\"{host}\"]\n\n[registry.\"{host}\"]\nhttp = true\n")
+        mirror_config(&self.host())
     }
 
     /// Returns the file of a blob, for tests that damage it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::busybox::{CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE};
-use super::http::{HttpServer, Request, Response};
+use super::http::{HttpServer, Request, Response, plain_config};
 use super::sha256;
 use super::sketch;
 use super::validator::foreign;
@@ -128,5 +128,5 @@ impl Served {
 
 /// Returns configuration that makes a server on loopback the mirror of docker.io.
 pub(crate) fn mirror_config(host: &str) -> String {
-    format!("[registry.\"docker.io\"]\nmirrors = [\"{host}\"]\n\n[registry.\"{host}\"]\nhttp = true\n")
+    format!("[registry.\"docker.io\"]\nmirrors = [\"{host}\"]\n\n{}", plain_config(host))
 }

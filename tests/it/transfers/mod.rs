@@ -12,7 +12,7 @@ use std::time::Duration;
 use proxy::{Proxy, Temper};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::http::{HttpServer, Request, Response};
+use crate::support::http::{HttpServer, Request, Response, plain_config};
 use crate::support::image::check_blobs;
 use crate::support::program::{Invocation, Outcome};
 use crate::support::registry::Registry;
@@ -76,7 +76,7 @@ fn transfers_through_a_proxy_that_misbehaves_end_well_or_with_one_clear_error() 
         };
         let proxy = Proxy::start(&registry.host(), temper);
         let name = format!("{}/round{round}/app:1", proxy.host());
-        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", proxy.host()));
+        space.config(&plain_config(proxy.host()));
         space.kiln(["tag", "app", &name]).run().success();
         let pushed = space.kiln(["push", &name]).run();
         let (up, _) = proxy.take_bytes();
@@ -90,7 +90,7 @@ fn transfers_through_a_proxy_that_misbehaves_end_well_or_with_one_clear_error() 
 
         let proxy = Proxy::start(&registry.host(), Temper { seed: !seed, ..temper });
         let own = format!("{}/round{round}/app:1", proxy.host());
-        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", proxy.host()));
+        space.config(&plain_config(proxy.host()));
         let store = space.path(&format!("store{round}"));
         let pulled = space.kiln(["pull", &own]).store(&store).run();
         let (_, down) = proxy.take_bytes();
@@ -194,7 +194,7 @@ fn an_upload_that_was_killed_or_interrupted_is_continued_by_the_next() {
             let call = space.kiln(["push"]).args(flags);
             call.arg(if flags.is_empty() { &name } else { &repository })
         };
-        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+        space.config(&plain_config(&server.host()));
         build(&space, &name, &[3 << 20]);
         halting.end_at(&server, (call(), signal), "PATCH", 2);
         call().run().success();
@@ -246,7 +246,7 @@ fn a_download_that_was_killed_or_interrupted_is_continued_by_the_next() {
     let digest = std::fs::read_to_string(link).unwrap();
     for signal in [Signal::KILL, Signal::INT] {
         let (halting, server) = sending_half(data.clone());
-        space.config(&format!("[registry.\"{}\"]\nhttp = true\n", server.host()));
+        space.config(&plain_config(&server.host()));
         let name = format!("{}/team/app@{digest}", server.host());
         let store = space.path(&format!("store-{}", signal.as_raw()));
         let call = || space.kiln(["pull", &name]).store(&store);

@@ -13,7 +13,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use super::build;
-use crate::support::http::{HttpServer, Request, Response};
+use crate::support::http::{HttpServer, Request, Response, plain_config};
 use crate::support::image::{check_blobs, json_file};
 use crate::support::program::Invocation;
 use crate::support::registry::{ACCOUNT, Registry, TOKEN_ISSUER, TOKEN_SERVICE};
@@ -143,7 +143,7 @@ fn a_registry_takes_the_tokens_of_its_server_and_new_ones_where_they_end_in_the_
     let server = HttpServer::start(move |request| pass(&target, request, &own));
     let host = server.host();
     let name = format!("{host}/team/app:1");
-    space.config(&format!("[registry.\"{host}\"]\nhttp = true\n"));
+    space.config(&plain_config(&host));
     build(&space, &name, &[2 << 20]);
     let push = || space.kiln(["push", &name]);
     push().run().fails_with(1).says(&["401 Unauthorized: who are you?", "kiln login"]);

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::http::HttpServer;
+use crate::support::http::{HttpServer, plain_config};
 use crate::support::registry::Registry;
 use crate::support::space::{program, repository};
 use crate::support::{Outcome, TestSpace, busybox, requires, search};
@@ -77,7 +77,7 @@ fn transcript(name: &str) {
     let space = TestSpace::new();
     let registry = Registry::start(&space.path("registry"));
     let index = index();
-    space.config(&format!("{}[registry.\"{}\"]\nhttp = true\n", registry.config(), index.host()));
+    space.config(&(registry.config() + &plain_config(&index.host())));
     fill(&space, &registry);
     if name == "commit" {
         fill_busybox(&space, &registry);

@@ -1,5 +1,8 @@
 //! `kiln images`.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use kiln_oci::Reference;
 use kiln_template::{Struct, Value};
 
@@ -70,9 +73,27 @@ fn is_wanted(name: Option<&Reference>, wanted: &Reference) -> bool {
     })
 }
 
-/// Newest first, then by name.
+/// Newest image first, and the names of one image together, as Docker's server lists them. Images of one time, which reproducible
+/// builds all are and Docker leaves in any order, go by their first name as it is shown; those without a name come last.
 fn sort(rows: &mut [ImageRow]) {
-    rows.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| a.reference.cmp(&b.reference)));
+    let mut first_names = HashMap::new();
+    for row in rows.iter() {
+        let name = shown_name(row);
+        let first = first_names.entry(row.id).or_insert_with(|| name.clone());
+        if name < *first {
+            *first = name;
+        }
+    }
+    rows.sort_by_cached_key(|row| {
+        (Reverse(created(row)), first_names[&row.id].clone(), row.id, shown_name(row))
+    });
+}
+
+/// Returns repository and tag as they are shown, in an order in which no name is after all names.
+fn shown_name(row: &ImageRow) -> (bool, Option<String>, Option<String>) {
+    let name = row.reference.as_ref();
+    let tag = name.and_then(Reference::tag).map(str::to_owned);
+    (name.is_none(), name.map(Reference::familiar_name), tag)
 }
 
 fn created(row: &ImageRow) -> Option<i64> {
@@ -158,6 +179,39 @@ mod tests {
         ];
         sort(&mut rows);
         rows
+    }
+
+    #[test]
+    fn images_go_by_their_time_and_then_by_the_names_that_are_shown() {
+        let (old, new) = (Some("1980-01-01T00:00:00Z"), Some("2024-05-01T00:00:00Z"));
+        let row = |name: Option<&str>, id: &str, created: Option<&str>| ImageRow {
+            reference: name.map(|name| name.parse().unwrap()),
+            id: Digest::of(id.as_bytes()),
+            manifest: Digest::of(id.as_bytes()),
+            created: created.map(str::to_owned),
+            size_bytes: 1,
+            platform: Platform::linux("amd64"),
+            labels: BTreeMap::new(),
+        };
+        let in_order = [
+            row(None, "newer without a name", new),
+            row(Some("app:1"), "a", old),
+            // The full name of `app` is `docker.io/library/app`, which comes after this one.
+            row(Some("me/app:1"), "a", old),
+            row(Some("app:2"), "b", old),
+            row(Some("app-tools:1"), "c", old),
+            row(Some("localhost:5000/app:1"), "d", old),
+            row(Some("me/app:2"), "e", old),
+            row(None, "without a name", old),
+            row(Some("a:1"), "without a time", None),
+        ];
+        for step in 1..in_order.len() {
+            let mut rows: Vec<ImageRow> =
+                (0..in_order.len()).map(|place| in_order[(place + step) % in_order.len()].clone()).collect();
+            rows.swap(0, step);
+            sort(&mut rows);
+            assert_eq!(rows, in_order);
+        }
     }
 
     fn args(flags: &str) -> ImagesArgs {

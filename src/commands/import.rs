@@ -38,10 +38,9 @@ pub(super) async fn run(args: &ImportArgs, context: Context) -> Result<(), Failu
     let work = async {
         let Some(url) = url else { return catalog::import(&workshop, request).await.map_err(failed) };
         let download = catalog::download(&workshop, &url, &progress).await.map_err(failed)?;
-        let path = download.path();
         // As Docker says it.
         let message = request.message.or_else(|| Some(format!("Imported from {url}")));
-        let request = ImportRequest { source: ArchiveSource::File(&path), message, ..request };
+        let request = ImportRequest { source: ArchiveSource::Web(&download), message, ..request };
         catalog::import(&workshop, request).await.map_err(failed)
     };
     let id = with_display_abandoning(&display, &interrupt, work).await?;

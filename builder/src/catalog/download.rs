@@ -21,11 +21,17 @@ const REPORT_BYTES: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct Download {
     scratch: Scratch,
+    url: String,
 }
 
 impl Download {
+    /// Returns where it is from, without the secrets of its address.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Returns where it lies.
-    pub fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.scratch.path().join("archive")
     }
 }
@@ -42,7 +48,7 @@ pub async fn download(
     let shown = url.to_string();
     let failed = |source| HttpError::Request { url: shown.clone(), source };
     let unwritten = |source| HttpError::Write { url: shown.clone(), source };
-    let download = Download { scratch: workshop.store.scratch("download")? };
+    let download = Download { scratch: workshop.store.scratch("download")?, url: shown.clone() };
     let mut file = File::create(download.path()).map_err(unwritten)?;
     let task = format!("fetch {shown}");
     let started = Instant::now();

@@ -139,7 +139,25 @@ pub enum CatalogError {
     /// A registry does not give an image.
     #[error(transparent)]
     Remote(Box<RemoteError>),
-    /// An archive or layout cannot be read.
+    /// Images or files do not come out of an archive or layout that was opened.
+    #[error("cannot {action} {input}")]
+    Input {
+        /// `load` or `import`.
+        action: &'static str,
+        /// The file, address or `standard input`.
+        input: String,
+        /// Why not.
+        source: Box<CatalogError>,
+    },
+    /// An archive or layout cannot be opened.
+    #[error("cannot read {input}")]
+    Open {
+        /// The file or `standard input`.
+        input: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something cannot be read or written on the way.
     #[error("cannot read {what}")]
     Read {
         /// What was read.
@@ -148,7 +166,7 @@ pub enum CatalogError {
         source: io::Error,
     },
     /// An archive is damaged or hostile.
-    #[error("cannot load the archive")]
+    #[error(transparent)]
     Archive(#[from] ReadError),
     /// An archive is no archive of images.
     #[error("this is no archive of images: {reason}")]
@@ -170,9 +188,9 @@ pub enum CatalogError {
         /// The digest of its bytes.
         actual: Digest,
     },
-    /// An archive of files cannot be read.
-    #[error("cannot import the archive")]
-    Import(#[from] ArchiveError),
+    /// An archive of files is damaged or hostile.
+    #[error(transparent)]
+    Files(#[from] ArchiveError),
     /// An archive of the web cannot be had.
     #[error(transparent)]
     Web(Box<HttpError>),

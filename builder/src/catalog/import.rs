@@ -65,7 +65,7 @@ pub async fn import(workshop: &Arc<Workshop>, request: ImportRequest<'_>) -> Res
     let (own, input) = (Arc::clone(workshop), Input::from(request.source));
     let name = request.name.as_ref().map(Reference::or_latest);
     blocking(move || {
-        let layer = read_layer(&own, &input, epoch)?;
+        let layer = read_layer(&own, &input, epoch).map_err(|error| input.named("import", error))?;
         write_image(&own, config, &layer, name.as_ref())
     })
     .await

@@ -7,7 +7,7 @@ use kiln_builder::export::{write_directory, write_flat_archive};
 use kiln_builder::request::Destination;
 use kiln_oci::Descriptor;
 
-use crate::support::{Space, root_tar, run, silent, text};
+use crate::support::{Space, described, root_tar, run, silent, text};
 
 fn descriptor(space: &Space) -> Descriptor {
     catalog::inspect(&space.open(), "app", None).unwrap().descriptor
@@ -30,14 +30,19 @@ async fn an_import_depends_on_the_files_and_not_on_their_packing() {
 #[tokio::test]
 async fn what_cannot_be_imported_says_why() {
     let space = Space::new();
-    for (content, expected) in [(&b"\0\0"[..], "import"), (b"", "no files")] {
+    for (content, expected) in [
+        (&b"\0\0"[..], "archive is cut short after 0 members"),
+        (b"", "the archive has no files"),
+        (b"\x1f\x8b\x08\x00 no gzip", "cannot read the archive"),
+    ] {
         let path = space.path("bad.tar");
         std::fs::write(&path, content).unwrap();
         let source = ArchiveSource::File(&path);
         let request =
             ImportRequest { source, name: None, changes: vec![], message: None, platform: None, epoch: None };
         let error = catalog::import(&space.open(), request.clone()).await.unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.to_string(), format!("cannot import `{}`", path.display()));
+        assert!(described(&error).contains(expected), "{error:?}");
         let request = ImportRequest { changes: vec!["RUN true".to_owned()], ..request };
         let error = catalog::import(&space.open(), request).await.unwrap_err();
         assert!(matches!(error, CatalogError::Change(_)), "{error}");

@@ -63,8 +63,8 @@ async fn archives_that_lie_give_no_image_any_name() {
     no_layer.remove(1);
     let mut large = image("app:1", 0, None);
     large[0].1 = vec![b' '; 9 << 20];
-    let mut cut = pack(&image("app:1", 0, None));
-    cut.truncate(1500);
+    let whole = pack(&image("app:1", 0, None));
+    let cut_to = |length: usize| whole[..length].to_vec();
     let legacy = |text: &str| vec![("manifest.json".to_owned(), text.as_bytes().to_vec())];
     for (archive, expected) in [
         (pack(&wrong_blob), "has the digest `sha256:"),
@@ -73,9 +73,13 @@ async fn archives_that_lie_give_no_image_any_name() {
         (pack(&image("Bad Name", 0, None)), "invalid reference format"),
         (pack(&image("app:1", 0, Some(Digest::of(b"other")))), "has the diff id"),
         (pack(&large), "`index.json` has more than"),
-        (cut, "cannot load the archive"),
+        (cut_to(100), "archive is cut short after 0 members"),
+        (cut_to(700), "image.tar`: archive is cut short after 1 members, in `index.json`"),
+        (cut_to(1500), "archive is cut short after "),
         (pack(&[]), "neither `index.json` nor `manifest.json`"),
-        (b"no archive at all".to_vec(), "cannot load the archive"),
+        (b"no archive at all".to_vec(), "archive is cut short after 0 members"),
+        (b"\x1f\x8b\x08\x00 no gzip".to_vec(), "cannot read the archive"),
+        (Vec::new(), "neither `index.json` nor `manifest.json`"),
         (pack(&legacy("{}")), "`manifest.json`"),
         (pack(&legacy(r#"[{"Config":"../../etc/passwd","Layers":[]}]"#)), "which is not in it"),
         (
@@ -86,6 +90,8 @@ async fn archives_that_lie_give_no_image_any_name() {
         let (space, loaded) = load(&archive).await;
         let error = loaded.unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");
+        let named = format!("cannot load `{}`: ", space.path("image.tar").display());
+        assert!(error.starts_with(&named), "{expected}: {error}");
         assert_eq!(catalog::list(&space.open()).unwrap(), [], "{expected}");
     }
 }

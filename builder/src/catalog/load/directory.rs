@@ -15,7 +15,7 @@ use crate::source::layout::{copy_blob, has_blob, read_document};
 
 /// Reads the list of images.
 pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
-    let read = |source| CatalogError::Read { what: format!("the OCI layout `{}`", path.display()), source };
+    let read = |source| CatalogError::Open { input: format!("the OCI layout `{}`", path.display()), source };
     let file = std::fs::File::open(path.join(INDEX_FILE)).map_err(read)?;
     let mut bytes = Vec::new();
     file.take(DOCUMENT_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read)?;

@@ -15,10 +15,12 @@ mod directory;
 mod docker;
 mod told;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::ArchivePath;
+use kiln_layer::tar::read::ReadError;
 use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Platform, Reference, layout};
 
 use self::told::{Counted, Told};
@@ -59,15 +61,25 @@ pub async fn load(
     let (own, input, platform) = (Arc::clone(workshop), Input::from(source), platform.cloned());
     let progress = Arc::clone(progress);
     blocking(move || {
-        let mut told = Told::begin(&*progress, format!("read {input}"));
-        let candidates = match &input {
-            Input::File(path) if path.is_dir() => load_directory(&own, path, &mut told)?,
-            _ => load_archive(&own, &input, &mut told)?,
-        };
-        told.finish();
-        accept_all(&own, candidates, platform.as_ref(), &*progress)
+        let loaded = load_all(&own, &input, platform.as_ref(), &*progress);
+        loaded.map_err(|error| input.named("load", error))
     })
     .await
+}
+
+fn load_all(
+    workshop: &Workshop,
+    input: &Input,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, CatalogError> {
+    let mut told = Told::begin(progress, format!("read {input}"));
+    let candidates = match input {
+        Input::File(path) if path.is_dir() => load_directory(workshop, path, &mut told)?,
+        _ => load_archive(workshop, input, &mut told)?,
+    };
+    told.finish();
+    accept_all(workshop, candidates, platform, progress)
 }
 
 /// An image of an archive: what stands for it, and its names.
@@ -95,7 +107,11 @@ fn load_archive(
     input: &Input,
     told: &mut Told<'_>,
 ) -> Result<Vec<Candidate>, CatalogError> {
-    let read = |source| CatalogError::Read { what: input.to_string(), source };
+    // What the reader of the archive found out comes out of its contents as what a file may say.
+    let read = |error: io::Error| match error.downcast::<ReadError>() {
+        Ok(error) => CatalogError::Archive(error),
+        Err(source) => CatalogError::Read { what: "the archive".to_owned(), source },
+    };
     let file = input.open()?;
     let metadata = file.metadata().map_err(read)?;
     if metadata.is_file() {

@@ -148,12 +148,12 @@ impl ContainerRecord {
         self.created_ns.div_euclid(1_000_000_000)
     }
 
-    /// Returns what the container does. `is_in_use` says whether somebody has it alone.
-    pub fn state(&self, is_in_use: bool) -> ContainerState {
+    /// Returns what the container does. `is_running` says whether somebody runs a command in it.
+    pub fn state(&self, is_running: bool) -> ContainerState {
         match (self.started, self.ended) {
             (None, _) => ContainerState::Created,
             (Some(_), Some(_)) => ContainerState::Exited(self.exit_code.unwrap_or(KILLED)),
-            (Some(_), None) if is_in_use => ContainerState::Running,
+            (Some(_), None) if is_running => ContainerState::Running,
             (Some(_), None) => ContainerState::Exited(KILLED),
         }
     }
@@ -195,7 +195,7 @@ pub fn all(store: &Store) -> Result<Vec<FoundContainer>, StoreError> {
     let found = store.containers().list()?.into_iter().map(|entry| {
         let known = entry.record.and_then(|facts| {
             let record = ContainerRecord::of(&facts)?;
-            let state = record.state(entry.is_in_use);
+            let state = record.state(entry.is_running);
             Ok(KnownContainer { image: facts.image, record, state })
         });
         FoundContainer { id: entry.id, known }

@@ -199,6 +199,20 @@ pub(crate) struct CommitArgs {
     /// Remark of the history
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
+    /// Insist that nothing runs in the container meanwhile; kiln cannot pause it [default: take it as it is, with a warning]
+    #[arg(
+        short,
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub(crate) pause: Option<bool>,
+    /// Take a container whose command runs as it is: each file as at one moment
+    #[arg(long, conflicts_with = "pause")]
+    pub(crate) no_pause: bool,
     /// Instruction for the configuration, such as 'CMD ["sh"]'
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,

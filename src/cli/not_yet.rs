@@ -118,7 +118,6 @@ const FLAGS: &[Row] = &[
     ),
     row("run", &["--init"], "what is left of a command ends with it; leave the flag out"),
     row("run", &["--read-only"], "what a command changes is thrown away with `--rm`"),
-    row("commit", &["--pause", "-p"], "a container that runs is not committed; leave the flag out"),
     row("rm", &["--volumes", "-v"], "what lies in volumes goes with the container; leave the flag out"),
     row("rm", &["--link"], "there are no links"),
     row("cp", &["--quiet", "-q"], "nothing is said; leave the flag out"),

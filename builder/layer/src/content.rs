@@ -88,6 +88,7 @@ pub struct DirectoryOrigin {
     handle: OwnedFd,
     path: PathBuf,
     settled_before_ns: Option<i128>,
+    is_moving: bool,
 }
 
 impl DirectoryOrigin {
@@ -99,7 +100,7 @@ impl DirectoryOrigin {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| with_path(error.into(), "open directory", path))?;
-        Ok(Self { handle, path: path.to_owned(), settled_before_ns: None })
+        Ok(Self { handle, path: path.to_owned(), settled_before_ns: None, is_moving: false })
     }
 
     /// Trusts the identity of files that last changed before `settled_before_ns` (in nanoseconds since 1970): one that was
@@ -108,6 +109,21 @@ impl DirectoryOrigin {
     #[must_use]
     pub fn trusting(self, settled_before_ns: i128) -> Self {
         Self { settled_before_ns: Some(settled_before_ns), ..self }
+    }
+
+    /// Says that somebody changes the directory meanwhile: what vanishes while it is walked is not there, instead of an error. Its
+    /// contents are to be [held](crate::hold) before they are used.
+    #[must_use]
+    pub fn moving(self) -> Self {
+        Self { is_moving: true, ..self }
+    }
+
+    /// Whether an error says no more than that something of a directory that moves has gone, or has become something else.
+    pub(crate) fn is_gone(&self, error: &io::Error) -> bool {
+        use rustix::io::Errno;
+        // What was a symlink cannot be read as one any more, and what has become one is not opened.
+        let gone = [Errno::NOENT, Errno::NOTDIR, Errno::INVAL, Errno::LOOP];
+        self.is_moving && gone.iter().any(|errno| io::Error::from(*errno).kind() == error.kind())
     }
 
     /// Tells whether a file with this identity has, as long as that stays, the bytes it had when it was looked at first.

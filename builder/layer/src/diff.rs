@@ -11,6 +11,7 @@ use crate::content::{DirectoryOrigin, FileIdentity, NoLayers};
 use crate::content_hash::{HashError, hash_contents};
 use crate::digest_cache::NoCache;
 use crate::entry::{Entry, Kind, Metadata, WithTime};
+use crate::hold::{Hold, HoldError, hold_still};
 use crate::path::{ArchivePath, PathMatcher};
 use crate::tree::{Changes, InodeId, Tree};
 use crate::walk::{Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, is_overlay_xattr, walk_origin};
@@ -27,6 +28,8 @@ pub struct DiffOptions<'a> {
     pub metadata: Option<&'a MetadataSource<'a>>,
     /// Whether times count.
     pub with_time: WithTime,
+    /// How files are held still while somebody changes them.
+    pub hold: Option<Hold<'a>>,
 }
 
 /// Why changes cannot be found.
@@ -35,6 +38,9 @@ pub enum DiffError {
     /// The directory cannot be walked.
     #[error(transparent)]
     Walk(#[from] WalkError),
+    /// A file that somebody changes cannot be held still.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// A file that may be unchanged cannot be read.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -179,7 +185,12 @@ fn walk_all(
         Some(ignore) if ignore(path, is_directory) => Verdict::Prune,
         _ => Verdict::Keep,
     };
-    Ok(walk_origin(root, &filter, WalkOptions { owner: WalkOwner::AsIs, xattrs })?)
+    let walking = WalkOptions { owner: WalkOwner::AsIs, xattrs };
+    let walked = walk_origin(root, &filter, walking)?;
+    match options.hold {
+        Some(hold) => Ok(hold_still(&walked, hold, walking)?),
+        None => Ok(walked),
+    }
 }
 
 fn is_whiteout(entry: &Entry) -> bool {

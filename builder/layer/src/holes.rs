@@ -74,22 +74,23 @@ fn is_zero(bytes: &[u8]) -> bool {
     words.iter().all(|word| *word == [0; 16]) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// Copies a file into a new one; returns how many bytes it has. Holes stay holes. Where the file system can, both share their
-/// blocks until one is written to.
-pub(crate) fn copy_file(mut source: &File, mut target: &File) -> io::Result<u64> {
+/// Copies a file into a new one; returns how many bytes that has: no more than the file had at first, should it grow meanwhile. Holes
+/// stay holes. Where the file system can, both share their blocks until one is written to.
+pub(crate) fn copy_file(source: &File, mut target: &File) -> io::Result<u64> {
     let metadata = source.metadata()?;
     // Refused by file systems that cannot, and between two of them; that costs next to nothing.
     if metadata.size() > 0 && rustix::fs::ioctl_ficlone(target, source).is_ok() {
-        return Ok(metadata.size());
+        return Ok(target.metadata()?.size());
     }
+    let mut bytes = source.take(metadata.size());
     if metadata.blocks() * 512 >= metadata.size() {
         // From file to file, so that the kernel can share or copy the bytes itself.
-        return io::copy(&mut source, &mut target);
+        return io::copy(&mut bytes, &mut target);
     }
     let mut writer = HoleWriter::new(target);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        match source.read(&mut buffer) {
+        match bytes.read(&mut buffer) {
             Ok(0) => return writer.finish(),
             Ok(count) => writer.write(&buffer[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -55,6 +55,9 @@ pub use diff::{
     walk_for_diff,
 };
 
+pub mod hold;
+pub use hold::{Hold, HoldError};
+
 pub mod content_hash;
 pub use content_hash::{Selected, digest_of_selection, hash_contents};
 

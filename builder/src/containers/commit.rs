@@ -6,7 +6,7 @@ use kiln_oci::{Descriptor, Digest, Document, HistoryEntry, ImageConfig, Manifest
 
 use super::ContainerError;
 use super::create::OpenContainer;
-use super::root::Volumes;
+use super::root::{Needed, Volumes};
 use crate::catalog::{CatalogError, assign};
 use crate::export::document;
 use crate::image::{oci_descriptor, repaired, rfc3339};
@@ -29,6 +29,8 @@ pub struct CommitRequest {
     pub changes: Vec<String>,
     /// Time of files and documents, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// Whether a container is refused whose command runs, and may change files meanwhile.
+    pub must_hold_still: bool,
 }
 
 /// Makes an image of a container and returns its id.
@@ -38,6 +40,9 @@ pub struct CommitRequest {
 pub async fn commit(open: OpenContainer, request: CommitRequest) -> Result<Digest, ContainerError> {
     if let Some(name) = request.name.as_ref().filter(|name| name.digest().is_some()) {
         return Err(CatalogError::NamesDigest { reference: name.clone() }.into());
+    }
+    if request.must_hold_still && open.is_running() {
+        return Err(ContainerError::Unpaused { name: open.record.name });
     }
     blocking(move || {
         let epoch = request.epoch.unwrap_or(DEFAULT_EPOCH);
@@ -67,7 +72,7 @@ pub async fn commit(open: OpenContainer, request: CommitRequest) -> Result<Diges
 /// Writes what was changed as a layer; nothing where nothing was.
 fn write_layer(open: &OpenContainer, epoch: i64) -> Result<Option<Layer>, ContainerError> {
     let root = open.root()?;
-    let mut changes = root.changes(WithTime::No, Volumes::LeftOut)?;
+    let mut changes = root.changes(WithTime::No, Volumes::LeftOut, Needed::All)?;
     if changes.is_empty() {
         return Ok(None);
     }

@@ -15,7 +15,7 @@ use kiln_layer::{
 use super::ContainerError;
 use super::create::OpenContainer;
 use super::placing::{Kept, Placement, SourceKind, Target, check, is_contents, part_of, place};
-use super::root::{ContainerRoot, Volumes};
+use super::root::{Needed, Volumes};
 use crate::lanes::blocking;
 
 /// What goes into a container.
@@ -44,11 +44,11 @@ pub async fn copy_in(
     target: &str,
     keeps_owners: bool,
 ) -> Result<(), ContainerError> {
-    let root = ContainerRoot::open(&open.workshop, &open.held, &open.record, open.layers.clone())?;
+    let root = open.root()?;
     let (name, target) = (open.record.name.clone(), target.to_owned());
     let store = open.workshop.store.clone();
     blocking(move || {
-        let view = root.view(Volumes::Shown)?;
+        let view = root.view(Volumes::Shown, Needed::None)?;
         let destination = Destination::find(&view, &name, &target)?;
         // Keeps what an archive holds until it is written.
         let scratch = store.scratch("copy")?;

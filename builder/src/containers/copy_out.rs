@@ -21,10 +21,13 @@ use rustix::io::Errno;
 use super::ContainerError;
 use super::create::OpenContainer;
 use super::placing::{Kept, Placement, SourceKind, Target, check, is_contents, part_of, place};
-use super::root::{ContainerRoot, Volumes};
+use super::root::{ContainerRoot, Needed, Volumes};
 use crate::export::write_files;
 use crate::lanes::blocking;
 use crate::request::Destination;
+
+/// How often files are looked for that are elsewhere when they are looked at.
+const LOOKS_MAX: usize = 5;
 
 /// Where files of a container go.
 #[derive(Debug, Clone)]
@@ -65,11 +68,10 @@ pub async fn copy_out(
     {
         return Err(ContainerError::Owners);
     }
-    let root = ContainerRoot::open(&open.workshop, &open.held, &open.record, open.layers.clone())?;
+    let root = open.root()?;
     let (container, source) = (open.record.name.clone(), source.to_owned());
     blocking(move || {
-        let view = root.view(Volumes::Shown)?;
-        let files = Files::find(&view, &container, &source, options.follows)?;
+        let (view, files) = find(&root, &container, &source, options.follows)?;
         match destination {
             CopyOutDestination::Stdout => {
                 let name =
@@ -83,6 +85,30 @@ pub async fn copy_out(
         }
     })
     .await
+}
+
+/// Finds files, and holds them still where the container's command runs.
+fn find(
+    root: &ContainerRoot,
+    container: &str,
+    source: &str,
+    follows: bool,
+) -> Result<(Tree, Files), ContainerError> {
+    let view = root.view(Volumes::Shown, Needed::None)?;
+    let mut files = Files::find(&view, container, source, follows)?;
+    if !root.is_moving() {
+        return Ok((view, files));
+    }
+    for _ in 0..LOOKS_MAX {
+        let view = root.view(Volumes::Shown, Needed::Within(&files.place))?;
+        let now = Files::find(&view, container, source, follows)?;
+        if now.place == files.place {
+            return Ok((view, now));
+        }
+        // A link on the way leads elsewhere since.
+        files = now;
+    }
+    Err(ContainerError::Place { path: source.to_owned(), reason: "it leads elsewhere again and again" })
 }
 
 /// Files that were found in a container.

@@ -8,7 +8,7 @@ use kiln_oci::config::RunConfig;
 use kiln_oci::{Descriptor, Platform, Reference};
 use kiln_store::{ContainerFacts, HeldContainer, NewContainer};
 
-use super::root::{self, ContainerRoot, Volumes};
+use super::root::{self, Needed, Volumes};
 use super::{ContainerError, find, name};
 use crate::blobs;
 use crate::catalog::find::{Chosen, choose, locate};
@@ -93,6 +93,11 @@ impl OpenContainer {
     /// Returns what is remembered of it.
     pub fn record(&self) -> &ContainerRecord {
         &self.record
+    }
+
+    /// Whether somebody else runs its command, so that its files change meanwhile.
+    pub fn is_running(&self) -> bool {
+        self.held.is_moving()
     }
 
     /// Writes what is remembered of it.
@@ -294,7 +299,7 @@ impl OpenContainer {
     fn make_directories(&self) -> Result<(), ContainerError> {
         let config = &self.record.config;
         let wanted = config.volumes.keys().chain([&config.working_dir]).filter(|path| !path.is_empty());
-        let root = ContainerRoot::open(&self.workshop, &self.held, &self.record, self.layers.clone())?;
+        let root = self.root()?;
         let mut more = Tree::new();
         for text in wanted {
             let resolve = |source| ContainerError::Resolve {
@@ -312,7 +317,7 @@ impl OpenContainer {
         if more.is_empty() {
             return Ok(());
         }
-        root.put(&root.view(Volumes::Shown)?, &more)
+        root.put(&root.view(Volumes::Shown, Needed::None)?, &more)
     }
 }
 

@@ -58,9 +58,19 @@ pub enum ContainerError {
         /// Its name.
         name: String,
     },
-    /// A container that runs is to be removed.
-    #[error("cannot remove container `{name}`: it is running; end its command first")]
+    /// A container that runs cannot be changed otherwise.
+    #[error("cannot {doing} container `{name}`: it is running; end its command first")]
     Running {
+        /// What is to be done: `remove`, `start`, `copy into`.
+        doing: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Only an image of a container that holds still is wanted.
+    #[error(
+        "container `{name}` is running, and kiln cannot pause it; end its command first, or commit with `--pause=false`"
+    )]
+    Unpaused {
         /// Its name.
         name: String,
     },

@@ -4,7 +4,7 @@ use kiln_layer::ArchivePath;
 
 use super::ContainerError;
 use super::create::OpenContainer;
-use super::root::Volumes;
+use super::root::{Needed, Volumes};
 use crate::export::write_files;
 use crate::lanes::blocking;
 use crate::request::Destination;
@@ -16,7 +16,7 @@ use crate::request::Destination;
 pub async fn export(open: &OpenContainer, destination: &Destination) -> Result<(), ContainerError> {
     let (root, destination) = (open.root()?, destination.clone());
     blocking(move || {
-        let view = root.view(Volumes::LeftOut)?;
+        let view = root.view(Volumes::LeftOut, Needed::All)?;
         Ok(root.with_contents(|contents| write_files(&destination, &ArchivePath::root(), &view, contents))?)
     })
     .await

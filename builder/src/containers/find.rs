@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kiln_store::{ContainerId, ContainerUse, HeldContainer, Store};
 
 use super::ContainerError;
-use crate::container_record::{ContainerRecord, FoundContainer, all};
+use crate::container_record::{ContainerRecord, ContainerState, FoundContainer, all};
 use crate::lower::nearest;
 
 /// Returns the container that a text means: by its name, else by its id or the beginning of one.
@@ -38,18 +38,56 @@ pub(super) fn locate(store: &Store, text: &str) -> Result<FoundContainer, Contai
     }
 }
 
+/// What a container is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its files are read; its command may run meanwhile.
+    Read,
+    /// Its command is to run.
+    Start,
+    /// Files are to be put into it.
+    CopyInto,
+}
+
+impl Purpose {
+    fn as_use(self) -> ContainerUse {
+        match self {
+            Self::Read => ContainerUse::Reading,
+            Self::Start | Self::CopyInto => ContainerUse::Changing,
+        }
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Start => "start",
+            Self::CopyInto => "copy into",
+        }
+    }
+}
+
 /// Holds the container that a text means.
 pub(super) fn hold(
     store: &Store,
     text: &str,
-    purpose: ContainerUse,
+    purpose: Purpose,
 ) -> Result<(HeldContainer, ContainerRecord), ContainerError> {
     let found = locate(store, text)?;
-    let name = name_of(&found);
-    let held = store.containers().hold(&found.id, purpose)?.ok_or(ContainerError::InUse { name })?;
+    let Some(held) = store.containers().hold(&found.id, purpose.as_use())? else {
+        return Err(in_use(&found, purpose.in_words()));
+    };
     // Anew: it may have been changed meanwhile.
     let record = record_of(&held)?;
     Ok((held, record))
+}
+
+/// Says why a container cannot be had for something.
+pub(super) fn in_use(found: &FoundContainer, doing: &'static str) -> ContainerError {
+    let name = name_of(found);
+    match &found.known {
+        Ok(known) if known.state == ContainerState::Running => ContainerError::Running { doing, name },
+        _ => ContainerError::InUse { name },
+    }
 }
 
 /// Reads the record of a container.

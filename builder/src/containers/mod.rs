@@ -34,11 +34,14 @@ pub use create::{ContainerRequest, OpenContainer, PullPolicy, create, is_image_h
 
 mod root;
 
+mod left;
+
 mod find;
+pub use find::Purpose;
 
 mod name;
 
 mod error;
 pub use error::ContainerError;
 
-pub use kiln_store::{ContainerId, ContainerUse};
+pub use kiln_store::ContainerId;

@@ -3,8 +3,7 @@
 use kiln_store::{ContainerId, ContainerUse};
 
 use super::ContainerError;
-use super::find::{locate, name_of};
-use crate::container_record::ContainerState;
+use super::find::{in_use, locate};
 use crate::workshop::Workshop;
 
 /// Removes a container whose command does not run; returns its id. A damaged one goes, too.
@@ -13,15 +12,11 @@ use crate::workshop::Workshop;
 /// [`ContainerError::NotFound`], [`ContainerError::Running`], [`ContainerError::InUse`], or what could not be removed.
 pub fn remove(workshop: &Workshop, container: &str) -> Result<ContainerId, ContainerError> {
     let found = locate(&workshop.store, container)?;
-    let name = name_of(&found);
     match workshop.store.containers().hold(&found.id, ContainerUse::Changing)? {
         Some(held) => {
             held.remove()?;
             Ok(found.id)
         }
-        None if found.known.as_ref().is_ok_and(|known| known.state == ContainerState::Running) => {
-            Err(ContainerError::Running { name })
-        }
-        None => Err(ContainerError::InUse { name }),
+        None => Err(in_use(&found, "remove")),
     }
 }

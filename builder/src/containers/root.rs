@@ -7,20 +7,24 @@
 //!
 //! The same roots, owners and marks as those of steps, so a layer that is made of a container has the bytes that a RUN would have
 //! given it. What lies in a volume of the image belongs to no layer, as in Docker.
+//!
+//! While a command runs in it the files of a container change under whoever reads them. Then what is needed of them is copied aside first,
+//! each file as it is at one moment.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_layer::{
-    ArchivePath, Changes, DiffOptions, DirectoryOrigin, Entry, MaterializeOptions, Metadata, ReshapeOptions,
-    Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, WithTime, changes_from_directory,
+    ArchivePath, Changes, DiffOptions, DirectoryOrigin, Entry, Hold, MaterializeOptions, Metadata,
+    ReshapeOptions, Tree, Verdict, WalkOptions, WalkOwner, WalkXattrs, WithTime, changes_from_directory,
     changes_from_overlay_upper, reshape, walk_for_diff, walk_origin,
 };
 use kiln_sandbox::{Identity, Owner, OwnershipRecord, RootPlan};
 use kiln_store::{HeldContainer, NewContainer, Scratch};
 
 use super::ContainerError;
+use super::left::Left;
 use crate::container_record::{ContainerRecord, LinkOwner, RootForm, RootRecord};
 use crate::layers::{self, UnpackedLayers};
 use crate::root_kind::{is_chroot, root_kind};
@@ -30,9 +34,6 @@ use crate::transform::{
 };
 use crate::upper;
 use crate::workshop::{RootKind, Workshop};
-
-/// What the sandbox makes in a root that has no such thing: empty, it is no change.
-const POINTS: [&str; 6] = ["proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 /// The files of a container that is held.
 pub(super) struct ContainerRoot {
@@ -44,6 +45,31 @@ pub(super) struct ContainerRoot {
     directory: PathBuf,
     root: RootRecord,
     volumes: Vec<ArchivePath>,
+    /// Where the command is to find what is mounted.
+    mounts: Vec<ArchivePath>,
+    /// Where files are copied aside, if a command may change them.
+    aside: Option<Scratch>,
+}
+
+/// Which contents are needed, besides those that may be as the image has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Needed<'a> {
+    /// None: that something differs is enough.
+    None,
+    /// That of a path, and those below it.
+    Within(&'a ArchivePath),
+    /// All that were changed.
+    All,
+}
+
+impl Needed<'_> {
+    fn has(self, path: &ArchivePath) -> bool {
+        match self {
+            Self::None => false,
+            Self::Within(place) => path.is_within(place),
+            Self::All => true,
+        }
+    }
 }
 
 /// Whether what lies in volumes counts.
@@ -134,11 +160,16 @@ impl ContainerRoot {
         layers: Vec<Layer>,
     ) -> Result<Self, ContainerError> {
         let lower = layers::tree(workshop, &layers)?;
-        let volumes = record.config.volumes.keys();
-        let volumes = volumes.filter_map(|path| ArchivePath::clamp(path.as_bytes()).ok());
-        let volumes = volumes.filter(|path| !path.is_root()).collect();
+        let volumes = places(record.config.volumes.keys());
+        let mounts = places(record.surroundings.mounts.iter().map(|mount| &mount.target));
+        let aside = held.is_moving().then(|| workshop.store.scratch("still")).transpose()?;
         let (workshop, root) = (Arc::clone(workshop), record.root.clone());
-        Ok(Self { workshop, layers, lower, directory: held.changes(), root, volumes })
+        Ok(Self { workshop, layers, lower, directory: held.changes(), root, volumes, mounts, aside })
+    }
+
+    /// Whether a command may change its files while they are read.
+    pub(super) fn is_moving(&self) -> bool {
+        self.aside.is_some()
     }
 
     /// Makes the root ready for a process.
@@ -167,8 +198,13 @@ impl ContainerRoot {
         Ok(RunningRoot { plan, _points: points, _scratch: scratch })
     }
 
-    /// Returns what was changed.
-    pub(super) fn changes(&self, with_time: WithTime, volumes: Volumes) -> Result<Changes, ContainerError> {
+    /// Returns what was changed. Of a container that moves the contents that are `needed` can be read; they are gone after the next call.
+    pub(super) fn changes(
+        &self,
+        with_time: WithTime,
+        volumes: Volumes,
+        needed: Needed<'_>,
+    ) -> Result<Changes, ContainerError> {
         let directory = self.origin()?;
         let ignored = self.ignored();
         let is_left_out = |path: &ArchivePath, _: bool| {
@@ -184,10 +220,13 @@ impl ContainerRoot {
         let has_lower_links = is_overlay || self.root.links.is_none();
         let recorded = Recorded::new(&self.workshop, &records, &directory, has_lower_links);
         let metadata = |path: &ArchivePath, found: Metadata| recorded.metadata(path, found, &self.lower);
+        let aside = self.empty_aside()?;
+        let wanted = |path: &ArchivePath, entry: &Entry| self.is_wanted(path, entry, needed);
         let options = DiffOptions {
             ignore: Some(&is_left_out),
             metadata: recorded.is_needed().then_some(&metadata),
             with_time,
+            hold: aside.as_ref().map(|aside| Hold { aside, wanted: &wanted }),
         };
         let failed = |error: kiln_layer::DiffError| StepError::Diff { source: Box::new(error) };
         let mut changes = match &self.root.form {
@@ -203,11 +242,40 @@ impl ContainerRoot {
         Ok(changes)
     }
 
-    /// Returns what the container shows.
-    pub(super) fn view(&self, volumes: Volumes) -> Result<Tree, ContainerError> {
+    /// Returns what the container shows; see [`changes`](Self::changes).
+    pub(super) fn view(&self, volumes: Volumes, needed: Needed<'_>) -> Result<Tree, ContainerError> {
         let mut tree = (*self.lower).clone();
-        tree.apply(&self.changes(WithTime::Yes, volumes)?);
+        tree.apply(&self.changes(WithTime::Yes, volumes, needed)?);
         Ok(tree)
+    }
+
+    /// Whether a file is to be held still: its content is needed, or decides whether it is changed.
+    fn is_wanted(&self, path: &ArchivePath, entry: &Entry, needed: Needed<'_>) -> bool {
+        let content = |entry: &Entry| entry.content().cloned();
+        let Some(own) = content(entry) else { return false };
+        let below = self.lower.get(path).and_then(content);
+        let is_untouched = match (&self.root.form, &own.identity) {
+            (RootForm::Copy { ready_ns, .. }, Some(identity)) => identity.ctime_ns < *ready_ns,
+            _ => false,
+        };
+        match below {
+            Some(_) if is_untouched => false,
+            Some(below) if below.size == own.size => true,
+            _ => needed.has(path),
+        }
+    }
+
+    /// Returns the directory for files that are held still, with nothing in it; none where files hold still by themselves.
+    fn empty_aside(&self) -> Result<Option<Arc<DirectoryOrigin>>, ContainerError> {
+        let Some(scratch) = &self.aside else { return Ok(None) };
+        let place = scratch.path().join("files");
+        let failed =
+            |source| ContainerError::Io { what: "cannot make a directory for copies".to_owned(), source };
+        if place.symlink_metadata().is_ok() {
+            fs_err::remove_dir_all(&place).map_err(failed)?;
+        }
+        fs_err::create_dir(&place).map_err(failed)?;
+        Ok(Some(Arc::new(DirectoryOrigin::open(&place).map_err(failed)?)))
     }
 
     /// Gives the contents of the layers.
@@ -280,7 +348,8 @@ impl ContainerRoot {
     fn origin(&self) -> Result<Arc<DirectoryOrigin>, ContainerError> {
         let failed =
             |source| ContainerError::Io { what: "cannot open the container's files".to_owned(), source };
-        Ok(Arc::new(DirectoryOrigin::open(&self.directory).map_err(failed)?))
+        let directory = DirectoryOrigin::open(&self.directory).map_err(failed)?;
+        Ok(Arc::new(if self.is_moving() { directory.moving() } else { directory }))
     }
 
     /// Returns what the root held when it was made, as far as it can be told from what nobody has touched since.
@@ -290,7 +359,7 @@ impl ContainerRoot {
         ready_ns: i64,
         absent: &[std::ffi::OsString],
     ) -> Result<Tree, ContainerError> {
-        let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes };
+        let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes, hold: None };
         let walked =
             walk_for_diff(directory, whole).map_err(|error| StepError::Diff { source: Box::new(error) })?;
         let mut before = (*self.lower).clone();
@@ -309,23 +378,15 @@ impl ContainerRoot {
         Ok(before)
     }
 
-    /// Returns mount points that nobody has taken away.
     fn ignored(&self) -> BTreeSet<ArchivePath> {
-        let known =
-            self.root.stubs.iter().filter_map(|stub| ArchivePath::clamp(stub.as_encoded_bytes()).ok());
-        let points = POINTS.iter().filter_map(|point| ArchivePath::parse(point.as_bytes()).ok());
-        let points = points.filter(|point| self.lower.get(point).is_none() && self.is_empty(point));
-        known.chain(points).filter(|path| !path.is_root()).collect()
+        let Self { directory, root, lower, mounts, .. } = self;
+        Left { directory, root, lower, mounts, is_moving: self.is_moving() }.paths()
     }
+}
 
-    fn is_empty(&self, point: &ArchivePath) -> bool {
-        let place = self.directory.join(point.as_path());
-        match place.symlink_metadata() {
-            Ok(found) if found.is_dir() => place.read_dir().is_ok_and(|mut names| names.next().is_none()),
-            Ok(found) => found.is_file() && found.len() == 0,
-            Err(_) => false,
-        }
-    }
+/// Returns paths as those of a tree; what is no path, and the root, is none of them.
+fn places<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<ArchivePath> {
+    texts.filter_map(|text| ArchivePath::clamp(text.as_bytes()).ok()).filter(|path| !path.is_root()).collect()
 }
 
 impl LinkOwner {

@@ -12,9 +12,10 @@ use kiln_sandbox::{
     Owning, RunSpec, SignalLine, SystemFiles, attend,
 };
 
+use super::ContainerError;
 use super::create::OpenContainer;
-use super::root::{ContainerRoot, Volumes};
-use super::{ContainerError, find};
+use super::find::{self, Purpose};
+use super::root::{ContainerRoot, Needed, Volumes};
 use crate::blobs;
 use crate::container_record::{
     ContainerMount, ContainerMountKind, ContainerNetwork, ContainerRecord, LinkOwner,
@@ -29,7 +30,6 @@ use crate::root_kind::is_chroot;
 use crate::source::image::ImageError;
 use crate::transform::{AccountFiles, StepError, remembered};
 use crate::workshop::Workshop;
-use kiln_store::ContainerUse;
 
 /// Exit code of a command that was killed.
 const KILLED: u8 = 137;
@@ -45,14 +45,14 @@ pub struct Attendance {
     pub signals: SignalLine,
 }
 
-/// Opens a container to change it, with its layers in reach.
+/// Opens a container, with its layers in reach.
 ///
 /// # Errors
-/// [`ContainerError::NotFound`], [`ContainerError::InUse`], [`ContainerError::OtherManner`], or what its image lacks.
+/// [`ContainerError::NotFound`], [`ContainerError::Running`], [`ContainerError::InUse`], [`ContainerError::OtherManner`], or what its image lacks.
 pub async fn open(
     workshop: &Arc<Workshop>,
     container: &str,
-    purpose: ContainerUse,
+    purpose: Purpose,
     progress: &Arc<dyn Progress>,
 ) -> Result<OpenContainer, ContainerError> {
     let (own, text) = (Arc::clone(workshop), container.to_owned());
@@ -92,6 +92,7 @@ impl OpenContainer {
         let (started, now) = (Instant::now(), self.workshop.started_ns / 1_000_000_000);
         let now = i64::try_from(now).unwrap_or_default();
         let ready = Ready::of(self, &attendance)?;
+        self.held.begin_command()?;
         (self.record.started, self.record.ended) = (Some(now), None);
         (self.record.exit_code, self.record.error) = (None, None);
         self.write()?;
@@ -164,10 +165,10 @@ impl Ready {
         if record.argv.is_empty() {
             return Err(ContainerError::NoCommand { image: record.image_name.clone() });
         }
-        let root = ContainerRoot::open(&open.workshop, &open.held, record, open.layers.clone())?;
+        let root = open.root()?;
         let view = match open.is_new {
             true => Arc::clone(&root.lower),
-            false => Arc::new(root.view(Volumes::Shown)?),
+            false => Arc::new(root.view(Volumes::Shown, Needed::None)?),
         };
         let user = user(&open.workshop, record, &root, &view)?;
         let mut spec = spec(&open.workshop, record, &user, attendance)?;

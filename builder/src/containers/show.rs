@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_layer::{ArchivePath, Changes, Entry, Tree, WithTime};
-use kiln_store::{ContainerId, ContainerUse};
+use kiln_store::ContainerId;
 
 use super::create::OpenContainer;
-use super::find::locate;
-use super::root::{ContainerRoot, Volumes};
+use super::find::{Purpose, locate};
+use super::root::{ContainerRoot, Needed, Volumes};
 use super::{ContainerError, run};
 use crate::catalog;
 use crate::container_record::{ContainerRecord, ContainerState, all};
@@ -72,16 +72,16 @@ pub enum ContainerChange {
 /// Returns what was changed in a container, as `docker diff` says it: by path, a directory before what is in it.
 ///
 /// # Errors
-/// [`ContainerError`]: what cannot be read, or that somebody uses it.
+/// [`ContainerError`]: what cannot be read, or that somebody changes it.
 pub async fn changes(
     workshop: &Arc<Workshop>,
     container: &str,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<(ArchivePath, ContainerChange)>, ContainerError> {
-    let open = run::open(workshop, container, ContainerUse::Reading, progress).await?;
+    let open = run::open(workshop, container, Purpose::Read, progress).await?;
     blocking(move || {
         let root = open.root()?;
-        Ok(said(&root.changes(WithTime::Yes, Volumes::LeftOut)?, &root.lower))
+        Ok(said(&root.changes(WithTime::Yes, Volumes::LeftOut, Needed::None)?, &root.lower))
     })
     .await
 }

@@ -46,6 +46,7 @@ pub(super) fn finish(
             Timestamp::Epoch(_) => WithTime::No,
             Timestamp::Preserve { .. } => WithTime::Yes,
         },
+        hold: None,
     };
     let mut found = ran.root.changes(&directory, &ran.tree, options)?;
     recorded.apply_devices(&mut found.changes, &ran.tree, options.with_time);

@@ -222,7 +222,7 @@ fn copy(bench: &Bench, stack: &[Layer], tree: &Arc<Tree>, is_again: bool) -> Res
     dress(workshop, root.path(), tree)?;
     let failed = |source| io_error("cannot look at the root of the step", source);
     let origin = Arc::new(DirectoryOrigin::open(root.path()).map_err(failed)?);
-    let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes };
+    let whole = DiffOptions { ignore: None, metadata: None, with_time: WithTime::Yes, hold: None };
     let mut before =
         walk_for_diff(&origin, whole).map_err(|error| StepError::Diff { source: Box::new(error) })?;
     before.distrust_since(clock::outlast(&workshop.store, latest_change_ns(&before))?);

@@ -5,13 +5,21 @@
 //! containers/<id>/changes/         what was changed in it, or all its files: the caller's
 //! ```
 //!
-//! A container appears by one rename, with its record. Whoever runs something in it, or takes it away, has it alone; several may
-//! read it at once. The image's blobs stay as long as the container does. Nobody but its user knows what it is good for, so it goes
-//! only when that is asked for.
+//! A container appears by one rename, with its record. The image's blobs stay as long as the container does. Nobody but its user knows
+//! what it is good for, so it goes only when that is asked for.
+//!
+//! | Who | Lock of the container | Lock of its command |
+//! |---|---|---|
+//! | reads it | shared | – |
+//! | changes it, or takes it away | alone | – |
+//! | runs a command in it | alone until the command is about to start, then shared | alone |
+//!
+//! So a command starts only where nobody reads, and once it runs others may read, who are told: what they read may change meanwhile.
+//! Whether a command runs is told by its own lock alone, which the kernel frees with the process however that ends.
 
 use std::fmt;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +29,7 @@ use serde_json::{Value, json};
 use crate::disk::{LockMode, write_all};
 use crate::error::{IoContext, Result, StoreError, optional};
 use crate::leases::Session;
-use crate::lock::{LockGuard, lock, named_lock_path, try_lock};
+use crate::lock::{LockGuard, leads_to, lock, named_lock_path, try_lock};
 use crate::scratch::{Scratch, bury, close_to_others, replace_file};
 
 /// Folder of containers below the store.
@@ -76,7 +84,9 @@ pub struct ContainerEntry {
     pub id: ContainerId,
     /// What is known of it; a damaged record says why nothing is.
     pub record: std::result::Result<ContainerFacts, String>,
-    /// Whether somebody has it alone.
+    /// Whether somebody runs a command in it.
+    pub is_running: bool,
+    /// Whether somebody runs a command in it, or has it alone.
     pub is_in_use: bool,
     /// When its record was last written.
     pub changed: SystemTime,
@@ -134,7 +144,9 @@ impl Containers {
                 None => SystemTime::UNIX_EPOCH,
             };
             let record = read_facts(&self.session, &id)?;
-            entries.push(ContainerEntry { id, record, is_in_use: is_in_use(&self.session, &id)?, changed });
+            let is_running = is_held_alone(&self.session, &command_lock_path(&self.session, &id))?;
+            let is_in_use = is_running || is_held_alone(&self.session, &lock_path(&self.session, &id))?;
+            entries.push(ContainerEntry { id, record, is_running, is_in_use, changed });
         }
         entries.sort_by_key(|entry| entry.id);
         Ok(entries)
@@ -188,7 +200,7 @@ impl NewContainer {
         let place = path_of(&session, &self.id);
         self.scratch.publish(&place)?;
         disk.sync_directory(&folder).on("sync", &folder)?;
-        Ok(HeldContainer { session, id: self.id, held: self.held })
+        Ok(HeldContainer { session, id: self.id, held: self.held, command: None, is_moving: false })
     }
 }
 
@@ -198,12 +210,43 @@ pub struct HeldContainer {
     session: Arc<Session>,
     id: ContainerId,
     held: LockGuard,
+    /// Held while this process runs a command in it.
+    command: Option<LockGuard>,
+    is_moving: bool,
 }
 
 impl HeldContainer {
     /// Returns what it is called by.
     pub fn id(&self) -> ContainerId {
         self.id
+    }
+
+    /// Whether another process may run a command in it, so that its files change while this one reads them.
+    pub fn is_moving(&self) -> bool {
+        self.is_moving
+    }
+
+    /// Tells everybody that a command is about to run in it, and lets others read it from now on. The container must be held for
+    /// [`ContainerUse::Changing`], or have just been made.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin_command(&mut self) -> Result<()> {
+        // Whoever only looks has it for a moment.
+        let command = command_lock_path(&self.session, &self.id);
+        self.command = Some(lock(self.session.disk(), &command, LockMode::Exclusive)?);
+        self.convert(LockMode::Shared)
+    }
+
+    /// Locks in another mode. The kernel frees the lock for that: whoever has it in between sees the command's, and lets go.
+    fn convert(&mut self, mode: LockMode) -> Result<()> {
+        let (disk, path) = (self.session.disk(), self.held.path());
+        disk.lock(self.held.file(), path, mode, true).on("lock", path)?;
+        if !leads_to(path, self.held.file())? {
+            // It was taken for one that nobody needs.
+            self.held = lock(disk, path, mode)?;
+        }
+        Ok(())
     }
 
     /// Returns the directory of its changes.
@@ -238,11 +281,14 @@ impl HeldContainer {
         self.session.disk().sync_file_system(&path).on("sync", &path)
     }
 
-    /// Removes the container. It is out of sight at once.
+    /// Removes the container, once nobody reads it any more. It is out of sight at once.
     ///
     /// # Errors
     /// What could not be removed.
-    pub fn remove(self) -> Result<()> {
+    pub fn remove(mut self) -> Result<()> {
+        if self.command.is_some() {
+            self.convert(LockMode::Exclusive)?;
+        }
         bury(&self.session, &path_of(&self.session, &self.id))?;
         drop(self.held);
         Ok(())
@@ -322,20 +368,33 @@ fn hold(session: &Arc<Session>, id: &ContainerId, purpose: ContainerUse) -> Resu
         if optional(std::fs::symlink_metadata(&path)).on("inspect", &path)?.is_none() {
             return Err(StoreError::ContainerMissing { id: id.to_string() });
         }
-        return Ok(Some(HeldContainer { session: Arc::clone(session), id: *id, held }));
+        let is_moving = is_held_alone(session, &command_lock_path(session, id))?;
+        if is_moving && purpose == ContainerUse::Changing {
+            continue; // Who runs the command is about to share it.
+        }
+        return Ok(Some(HeldContainer {
+            session: Arc::clone(session),
+            id: *id,
+            held,
+            command: None,
+            is_moving,
+        }));
     }
     Ok(None)
 }
 
-fn is_in_use(session: &Session, id: &ContainerId) -> Result<bool> {
-    let path = lock_path(session, id);
-    match optional(session.disk().open(&path)).on("open", &path)? {
-        // Whoever reads does not keep others from reading.
-        Some(file) => Ok(!session.disk().lock(&file, &path, LockMode::Shared, false).on("lock", &path)?),
+/// Whether somebody holds a lock alone; who shares it does not count.
+fn is_held_alone(session: &Session, path: &Path) -> Result<bool> {
+    match optional(session.disk().open(path)).on("open", path)? {
+        Some(file) => Ok(!session.disk().lock(&file, path, LockMode::Shared, false).on("lock", path)?),
         None => Ok(false),
     }
 }
 
 fn lock_path(session: &Session, id: &ContainerId) -> PathBuf {
     named_lock_path(session.root(), &format!("container {id}"))
+}
+
+fn command_lock_path(session: &Session, id: &ContainerId) -> PathBuf {
+    named_lock_path(session.root(), &format!("command of container {id}"))
 }

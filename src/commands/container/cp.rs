@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use kiln_builder::containers::{
-    ContainerUse, CopyInSource, CopyOutDestination, CopyOutOptions, copy_in, copy_out,
+    CopyInSource, CopyOutDestination, CopyOutOptions, Purpose, copy_in, copy_out,
 };
 
 use super::with_container;
@@ -39,7 +39,7 @@ pub(crate) async fn cp(args: &CpArgs, context: Context) -> Result<(), Failure> {
                 End::Host(text) => CopyOutDestination::Path { path: host(text), text: text.to_owned() },
             };
             let options = CopyOutOptions { follows: args.follow_link, keeps_owners: args.archive };
-            let container = (name, ContainerUse::Reading);
+            let container = (name, Purpose::Read);
             with_container(context, &display, container, async |open| {
                 copy_out(&open, path, destination, options).await
             })
@@ -55,7 +55,7 @@ pub(crate) async fn cp(args: &CpArgs, context: Context) -> Result<(), Failure> {
                 }
                 _ => CopyInSource::Stdin,
             };
-            let container = (name, ContainerUse::Changing);
+            let container = (name, Purpose::CopyInto);
             with_container(context, &display, container, async |open| {
                 copy_in(&open, source, path, args.archive).await
             })

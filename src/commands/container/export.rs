@@ -1,6 +1,6 @@
 //! `kiln export`.
 
-use kiln_builder::containers::{ContainerUse, export as export_container};
+use kiln_builder::containers::{Purpose, export as export_container};
 use kiln_builder::request::Destination;
 
 use super::with_container;
@@ -18,7 +18,7 @@ pub(crate) async fn export(args: &ExportArgs, context: Context) -> Result<(), Fa
         }
     };
     let display = transfer_display(false, &context.settings)?;
-    let container = (args.container.as_str(), ContainerUse::Reading);
+    let container = (args.container.as_str(), Purpose::Read);
     with_container(context, &display, container, async |open| export_container(&open, &destination).await)
         .await
 }

@@ -16,7 +16,7 @@ mod signals;
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
-use kiln_builder::containers::{ContainerError, ContainerUse, OpenContainer, open};
+use kiln_builder::containers::{ContainerError, OpenContainer, Purpose, open};
 use kiln_builder::progress::Progress;
 
 use super::{Context, failed, interrupt, with_display};
@@ -57,7 +57,7 @@ pub(super) async fn group(command: ContainerCommand, context: Context) -> Result
 async fn with_container<T>(
     context: Context,
     display: &Arc<Display>,
-    (container, purpose): (&str, ContainerUse),
+    (container, purpose): (&str, Purpose),
     work: impl AsyncFnOnce(OpenContainer) -> Result<T, ContainerError>,
 ) -> Result<T, Failure> {
     let progress: Arc<dyn Progress> = display.clone();

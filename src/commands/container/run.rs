@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
-use kiln_builder::containers::{Attendance, ContainerUse, OpenContainer, open};
+use kiln_builder::containers::{Attendance, OpenContainer, Purpose, open};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::plan::Origin;
 use kiln_builder::progress::{Progress, ProgressEvent, ShellReason};
@@ -75,9 +75,8 @@ pub(crate) async fn start(args: &StartArgs, context: Context) -> Result<u8, Fail
     let prepared = async {
         let (workshop, _): (Arc<Workshop>, Settings) = context.open_telling(1, &progress)?;
         let interrupt = interrupt()?;
-        let work = async {
-            open(&workshop, &args.container, ContainerUse::Changing, &progress).await.map_err(failed)
-        };
+        let work =
+            async { open(&workshop, &args.container, Purpose::Start, &progress).await.map_err(failed) };
         let open = with_display_abandoning(&display, &interrupt, work).await?;
         display.finish(None);
         Ok((open, interrupt))

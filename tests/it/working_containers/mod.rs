@@ -3,6 +3,7 @@
 mod copies;
 mod images;
 mod lives;
+mod moving;
 mod peers;
 mod signals;
 

@@ -2,18 +2,20 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use rustix::buffer::Buffer;
 use rustix::fs::FileType;
 
 use super::survey::{Item, Listing, Seen, Survey};
 use super::{WalkError, WalkOptions, WalkOwner, WalkXattrs, is_layer_xattr, is_overlay_xattr};
 use crate::content::{Content, DirectoryOrigin, FileIdentity, Origin};
 use crate::content_digest::ContentDigest;
-use crate::digest_cache::DigestCache;
+use crate::digest_cache::{DigestCache, NoCache};
 use crate::entry::{Device, Entry, Kind, Metadata, Timestamp, Xattrs};
 use crate::path::ArchivePath;
 use crate::tree::Tree;
@@ -31,6 +33,51 @@ struct Found {
     links: Option<(u64, u64)>,
 }
 
+/// Something that has attributes.
+enum Attributed<'a> {
+    /// Whatever has this name, be it a symlink.
+    Path(Vec<u8>),
+    Open(&'a File),
+}
+
+impl Attributed<'_> {
+    fn list<Buf: Buffer<u8>>(&self, names: Buf) -> rustix::io::Result<Buf::Output> {
+        match self {
+            Self::Path(path) => rustix::fs::llistxattr(path.as_slice(), names),
+            Self::Open(file) => rustix::fs::flistxattr(file, names),
+        }
+    }
+
+    fn get(&self, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<()> {
+        let value = rustix::buffer::spare_capacity(value);
+        match self {
+            Self::Path(path) => rustix::fs::lgetxattr(path.as_slice(), name, value),
+            Self::Open(file) => rustix::fs::fgetxattr(file, name, value),
+        }
+        .map(drop)
+    }
+}
+
+/// Returns what stands for an open file in a tree; nothing if it is no regular file.
+pub(crate) fn entry_of(
+    file: &File,
+    path: &ArchivePath,
+    origin: &Arc<DirectoryOrigin>,
+    options: WalkOptions,
+) -> io::Result<Option<Entry>> {
+    let seen = Seen::new(&rustix::fs::fstat(file)?);
+    if seen.kind() != FileType::RegularFile {
+        return Ok(None);
+    }
+    let gatherer = Gatherer { origin, options, known: &NoCache };
+    let xattrs = match options.xattrs {
+        WalkXattrs::None => Xattrs::default(),
+        _ => gatherer.xattrs_of(&Attributed::Open(file))?,
+    };
+    let kind = Kind::File(gatherer.content(path, seen.identity, None));
+    Ok(Some(Entry { metadata: gatherer.metadata(&seen, xattrs), kind }))
+}
+
 impl Survey {
     /// Makes the tree of what was found. It has an entry for the root and for every parent of what is kept. Files that `known`
     /// has get their digest from there, and are not asked for attributes when they are known to have none.
@@ -40,7 +87,10 @@ impl Survey {
     pub fn into_tree(self, known: &dyn DigestCache) -> Result<Tree, WalkError> {
         let Self { origin, options, root, listings } = self;
         let gatherer = Gatherer { origin: &origin, options, known };
-        let top = gatherer.found(&Parent::new(&origin, &ArchivePath::root()), b".", &root)?;
+        let own = ArchivePath::root();
+        let top = gatherer
+            .found(&Parent::new(&origin, &own), b".", &root)
+            .map_err(|source| WalkError::Stat { path: origin.display(&own), source })?;
         let gathered: Result<Vec<Vec<Gathered>>, WalkError> =
             listings.into_par_iter().with_max_len(1).map(|listing| gatherer.listing(&listing)).collect();
         let gathered = gathered?;
@@ -110,19 +160,28 @@ struct Gatherer<'a> {
 impl Gatherer<'_> {
     fn listing(&self, listing: &Listing) -> Result<Vec<Gathered>, WalkError> {
         let parent = Parent::new(self.origin, &listing.path);
-        let gather = |item: &Item| Ok((self.found(&parent, listing.name(item), &item.seen)?, item.below));
-        listing.items.iter().map(gather).collect()
+        let gather = |item: &Item| {
+            let name = listing.name(item);
+            match self.found(&parent, name, &item.seen) {
+                Err(error) if self.origin.is_gone(&error) => None,
+                Ok(found) => Some(Ok((found, item.below))),
+                Err(source) => {
+                    let path = self.origin.display(&listing.path.join_checked(name));
+                    Some(Err(WalkError::Stat { path, source }))
+                }
+            }
+        };
+        listing.items.iter().filter_map(gather).collect()
     }
 
     /// What stands for a name in the tree; `.` is the directory itself.
-    fn found(&self, parent: &Parent<'_>, name: &[u8], seen: &Seen) -> Result<Found, WalkError> {
+    fn found(&self, parent: &Parent<'_>, name: &[u8], seen: &Seen) -> io::Result<Found> {
         let path = if name == b"." { parent.path.clone() } else { parent.path.join_checked(name) };
-        let fail = |source: io::Error| WalkError::Stat { path: self.origin.display(&path), source };
         let device = Device { major: rustix::fs::major(seen.device), minor: rustix::fs::minor(seen.device) };
         let mut is_plain = false;
         let kind = match seen.kind() {
             FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink(self.target(parent, name).map_err(fail)?),
+            FileType::Symlink => Kind::Symlink(self.target(parent, name)?),
             FileType::CharacterDevice => Kind::CharDevice(device),
             FileType::BlockDevice => Kind::BlockDevice(device),
             FileType::Fifo => Kind::Fifo,
@@ -132,17 +191,23 @@ impl Gatherer<'_> {
                 Kind::File(self.content(&path, seen.identity, known.map(|known| known.digest)))
             }
         };
-        let xattrs = if is_plain { Xattrs::default() } else { self.xattrs(parent, name).map_err(fail)? };
+        let xattrs = if is_plain { Xattrs::default() } else { self.xattrs(parent, name)? };
+        let mut metadata = self.metadata(seen, xattrs);
+        if matches!(kind, Kind::Symlink(_)) {
+            metadata.mode = 0o777;
+        }
+        let is_file = seen.kind() != FileType::Directory;
+        let links = (seen.is_linked && is_file).then_some((seen.identity.device, seen.identity.inode));
+        Ok(Found { path, entry: Entry { metadata, kind }, links })
+    }
+
+    fn metadata(&self, seen: &Seen, xattrs: Xattrs) -> Metadata {
         let (uid, gid) = match self.options.owner {
             WalkOwner::Root => (0, 0),
             WalkOwner::AsIs => (seen.uid, seen.gid),
         };
         let mtime = Timestamp { seconds: seen.mtime_seconds, nanoseconds: seen.mtime_nanoseconds };
-        let mode = if matches!(kind, Kind::Symlink(_)) { 0o777 } else { seen.mode & 0o7777 };
-        let is_file = seen.kind() != FileType::Directory;
-        let links = (seen.is_linked && is_file).then_some((seen.identity.device, seen.identity.inode));
-        let entry = Entry { metadata: Metadata { mode, uid, gid, mtime, xattrs }, kind };
-        Ok(Found { path, entry, links })
+        Metadata { mode: seen.mode & 0o7777, uid, gid, mtime, xattrs }
     }
 
     fn content(&self, path: &ArchivePath, identity: FileIdentity, digest: Option<ContentDigest>) -> Content {
@@ -167,13 +232,17 @@ impl Gatherer<'_> {
         }
         let mut path = format!("/proc/self/fd/{}/", parent.handle()?.as_raw_fd()).into_bytes();
         path.extend_from_slice(name);
+        self.xattrs_of(&Attributed::Path(path))
+    }
+
+    fn xattrs_of(&self, place: &Attributed<'_>) -> io::Result<Xattrs> {
         let mut list = [0_u8; 512];
-        let list = match rustix::fs::llistxattr(path.as_slice(), &mut list[..]) {
+        let list = match place.list(&mut list[..]) {
             Ok(0) | Err(rustix::io::Errno::NOTSUP) => return Ok(Xattrs::default()),
             Ok(length) => list[..length].to_vec(),
             Err(rustix::io::Errno::RANGE) => {
                 let mut list = Vec::with_capacity(XATTR_BYTES_MAX);
-                rustix::fs::llistxattr(path.as_slice(), rustix::buffer::spare_capacity(&mut list))?;
+                place.list(rustix::buffer::spare_capacity(&mut list))?;
                 list
             }
             Err(error) => return Err(error.into()),
@@ -181,7 +250,11 @@ impl Gatherer<'_> {
         let mut xattrs = Xattrs::default();
         for name in list.split(|byte| *byte == 0).filter(|name| self.wants_xattr(name)) {
             let mut value = Vec::with_capacity(64 * 1024);
-            rustix::fs::lgetxattr(path.as_slice(), name, rustix::buffer::spare_capacity(&mut value))?;
+            match place.get(name, &mut value) {
+                // It was taken away since it was listed.
+                Err(rustix::io::Errno::NODATA) => continue,
+                outcome => outcome?,
+            }
             value.shrink_to_fit();
             xattrs.insert(name.to_vec(), value);
         }

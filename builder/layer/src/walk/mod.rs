@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use gather::entry_of;
 pub use survey::Survey;
 
 use crate::content::DirectoryOrigin;

@@ -65,7 +65,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn new(stat: &Stat) -> Self {
+    pub(super) fn new(stat: &Stat) -> Self {
         Self {
             identity: FileIdentity::from_stat(stat),
             mode: stat.st_mode,
@@ -225,13 +225,19 @@ impl<R: Rules + ?Sized> Surveyor<'_, R> {
         known: &R::Directory,
     ) -> Result<Surveyed<R::Directory>, WalkError> {
         let fail = |source: io::Error| WalkError::ReadDirectory { path: self.origin.display(path), source };
-        let directory = self.origin.open_directory(path).map_err(fail)?;
         let mut listing = Listing { path: path.clone(), names: Vec::new(), items: Vec::new() };
+        let directory = match self.origin.open_directory(path) {
+            Err(error) if self.origin.is_gone(&error) => return Ok(Surveyed { listing, below: Vec::new() }),
+            opened => opened.map_err(fail)?,
+        };
         let mut below = Vec::new();
         let mut buffer: [MaybeUninit<u8>; 32 * 1024] = [MaybeUninit::uninit(); 32 * 1024];
         let mut names = RawDir::new(&directory, &mut buffer);
         while let Some(item) = names.next() {
-            let item = item.map_err(|error| fail(error.into()))?;
+            let item = match item.map_err(io::Error::from) {
+                Err(error) if self.origin.is_gone(&error) => break,
+                item => item.map_err(fail)?,
+            };
             let name = item.file_name();
             let place = Place { directory: path, name: name.to_bytes() };
             if matches!(place.name, b"." | b"..") {
@@ -268,9 +274,12 @@ impl<R: Rules + ?Sized> Surveyor<'_, R> {
         if judged.as_ref().is_some_and(|(verdict, inside)| is_left_out(*verdict, inside.is_some())) {
             return Ok(None);
         }
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|source| {
-            WalkError::Stat { path: self.origin.display(&place.path()), source: source.into() }
-        })?;
+        let stat =
+            match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from) {
+                Err(error) if self.origin.is_gone(&error) => return Ok(None),
+                stat => stat
+                    .map_err(|source| WalkError::Stat { path: self.origin.display(&place.path()), source })?,
+            };
         let seen = Seen::new(&stat);
         // It may have become something else meanwhile.
         if seen.kind() != kind {

@@ -20,7 +20,7 @@ fn as_root(_: &kiln_layer::ArchivePath, metadata: Metadata) -> Metadata {
 }
 
 fn options<'a>() -> DiffOptions<'a> {
-    DiffOptions { ignore: None, metadata: Some(&as_root), with_time: WithTime::No }
+    DiffOptions { ignore: None, metadata: Some(&as_root), with_time: WithTime::No, hold: None }
 }
 
 fn open(path: &Path) -> Arc<DirectoryOrigin> {

@@ -7,6 +7,7 @@ mod commit;
 mod copy;
 mod diff;
 mod gnu;
+mod hold;
 mod hostile;
 mod properties;
 mod reshape;

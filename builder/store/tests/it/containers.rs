@@ -51,6 +51,39 @@ fn a_container_appears_with_its_record_and_belongs_to_who_changes_it() {
 }
 
 #[test]
+fn a_container_in_which_a_command_runs_is_read_by_all_and_changed_by_nobody() {
+    let space = tempfile::tempdir().unwrap();
+    let (store, other) = (store_in(&space), store_in(&space));
+    let mut held = made(&store);
+    let id = held.id();
+    let state = || other.containers().list().unwrap().remove(0);
+    let hold = |purpose| other.containers().hold(&id, purpose).unwrap();
+    assert_eq!((state().is_running, state().is_in_use), (false, true), "it is made, and nothing runs yet");
+    held.begin_command().unwrap();
+    assert_eq!((state().is_running, state().is_in_use), (true, true));
+    let readers = [hold(ContainerUse::Reading).unwrap(), hold(ContainerUse::Reading).unwrap()];
+    assert!(readers.iter().all(HeldContainer::is_moving));
+    assert!(hold(ContainerUse::Changing).is_none());
+    drop(held);
+    assert_eq!((state().is_running, state().is_in_use), (false, false));
+    assert!(!hold(ContainerUse::Reading).unwrap().is_moving());
+    assert!(hold(ContainerUse::Changing).is_none(), "they still read");
+    drop(readers);
+    let mut again = hold(ContainerUse::Changing).unwrap();
+    assert!(!state().is_running, "it may be about to be removed");
+    again.begin_command().unwrap();
+    // Who runs it waits for who reads it, and then it goes.
+    let reader = store.containers().hold(&id, ContainerUse::Reading).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let removing = scope.spawn(|| again.remove());
+        assert!(reader.changes().join("file").exists());
+        drop(reader);
+        removing.join().unwrap().unwrap();
+    });
+    assert!(other.containers().list().unwrap().is_empty());
+}
+
+#[test]
 fn a_container_that_is_not_published_leaves_nothing() {
     let space = tempfile::tempdir().unwrap();
     let store = store_in(&space);

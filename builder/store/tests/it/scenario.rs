@@ -89,7 +89,8 @@ fn pull(store: &Store) -> Result<()> {
 
 fn work_in_a_container(store: &Store) -> Result<()> {
     let facts = ContainerFacts { image: descriptor(MANIFEST), details: Value::Null };
-    let held = store.containers().begin()?.publish(&facts)?;
+    let mut held = store.containers().begin()?.publish(&facts)?;
+    held.begin_command()?;
     std::fs::write(held.changes().join("file"), "changed").unwrap();
     held.write(&ContainerFacts { details: "ended".into(), ..facts })?;
     held.sync()?;

@@ -32,11 +32,12 @@ pub(super) async fn run(args: PullArgs, context: Context) -> Result<(), Failure>
     };
     let pulled = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
-    let outcome = if args.quiet { String::new() } else { render(&name, &pulled) };
-    print(&format!("{outcome}{name}\n"))
+    let lines = if args.quiet { String::new() } else { outcome(&name, &pulled) };
+    print(&format!("{lines}{name}\n"))
 }
 
-fn render(name: &Reference, pulled: &Pulled) -> String {
+/// Returns Docker's lines about how it went.
+pub(super) fn outcome(name: &Reference, pulled: &Pulled) -> String {
     let status = match pulled.is_new {
         true => format!("Downloaded newer image for {}", name.familiar()),
         false => format!("Image is up to date for {}", name.familiar()),
@@ -54,7 +55,7 @@ mod tests {
     fn the_outcome_is_said_as_docker_says_it() {
         let digest = Digest::of(b"m");
         for (is_new, status) in [(true, "Downloaded newer image for"), (false, "Image is up to date for")] {
-            let text = render(&"app:1".parse().unwrap(), &Pulled { digest, is_new });
+            let text = outcome(&"app:1".parse().unwrap(), &Pulled { digest, is_new });
             assert_eq!(text, format!("Digest: {digest}\nStatus: {status} app:1\n"));
         }
     }

@@ -12,7 +12,7 @@ use super::root::{self, Needed, Volumes};
 use super::{ContainerError, find, name};
 use crate::blobs;
 use crate::catalog::find::{Chosen, choose, locate};
-use crate::catalog::{self, CatalogError, needs};
+use crate::catalog::{self, CatalogError, Pulled, needs};
 use crate::container_record::{ContainerMount, ContainerNetwork, ContainerRecord, RootRecord, Surroundings};
 use crate::export::layers_of;
 use crate::lanes::blocking;
@@ -72,6 +72,15 @@ pub enum PullPolicy {
     Never,
 }
 
+/// What becomes known about the image of a container that is being made.
+#[derive(Debug, Clone, Copy)]
+pub enum ImageNews<'a> {
+    /// It is not here, and is fetched.
+    Missing(&'a Reference),
+    /// It was fetched.
+    Pulled(&'a Reference, &'a Pulled),
+}
+
 /// A container that this process holds.
 #[derive(Debug)]
 pub struct OpenContainer {
@@ -107,7 +116,7 @@ impl OpenContainer {
     }
 }
 
-/// Makes a container of an image, which is fetched where that is not here. Nothing runs in it yet.
+/// Makes a container of an image, which is fetched where that is not here: `tell` hears of it. Nothing runs in it yet.
 ///
 /// # Errors
 /// [`ContainerError`]: what is wrong with the request, or cannot be had.
@@ -115,12 +124,14 @@ pub async fn create(
     workshop: &Arc<Workshop>,
     request: &ContainerRequest,
     progress: &Arc<dyn Progress>,
+    tell: &(dyn Fn(ImageNews<'_>) + Sync),
 ) -> Result<OpenContainer, ContainerError> {
     if let Some(asked) = &request.name {
         name::check(asked)?;
         find::check_free(&workshop.store, asked)?;
     }
-    let (top, chosen) = image(workshop, request, progress).await?;
+    fetch_image(workshop, request, progress, tell).await?;
+    let (top, chosen) = known(workshop, request).await?;
     let own = Arc::clone(workshop);
     let wanted = layers_of(&workshop.store, &chosen.image)?;
     blobs::fetch_layers(workshop, &wanted, progress).await.map_err(ImageError::from)?;
@@ -138,28 +149,28 @@ pub async fn create(
     workshop.lanes.wait(make).await
 }
 
-/// Whether the image of a request is in the store.
-pub async fn is_image_here(workshop: &Arc<Workshop>, request: &ContainerRequest) -> bool {
-    known(workshop, request).await.is_ok()
-}
-
-/// Finds the image, or fetches it.
-async fn image(
+/// Fetches the image, if that is wanted.
+async fn fetch_image(
     workshop: &Arc<Workshop>,
     request: &ContainerRequest,
     progress: &Arc<dyn Progress>,
-) -> Result<(Descriptor, Chosen), ContainerError> {
-    if request.pull != PullPolicy::Always {
-        match known(workshop, request).await {
-            Err(ContainerError::Catalog(error))
-                if is_absent(&error) && request.pull == PullPolicy::Missing => {}
-            outcome => return outcome,
-        }
-    }
+    tell: &(dyn Fn(ImageNews<'_>) + Sync),
+) -> Result<(), ContainerError> {
     // What is no name is no image anywhere.
-    let Ok(reference) = request.image.parse::<Reference>() else { return known(workshop, request).await };
-    catalog::pull(workshop, &reference, request.platform.as_ref(), progress).await?;
-    known(workshop, request).await
+    let Ok(reference) = request.image.parse::<Reference>().map(|name| name.or_latest()) else {
+        return Ok(());
+    };
+    match request.pull {
+        PullPolicy::Always => {}
+        PullPolicy::Never => return Ok(()),
+        PullPolicy::Missing => match known(workshop, request).await {
+            Err(ContainerError::Catalog(error)) if is_absent(&error) => tell(ImageNews::Missing(&reference)),
+            _ => return Ok(()),
+        },
+    }
+    let pulled = catalog::pull(workshop, &reference, request.platform.as_ref(), progress).await?;
+    tell(ImageNews::Pulled(&reference, &pulled));
+    Ok(())
 }
 
 fn is_absent(error: &CatalogError) -> bool {

@@ -30,7 +30,7 @@ mod run;
 pub use run::{Attendance, open};
 
 mod create;
-pub use create::{ContainerRequest, OpenContainer, PullPolicy, create, is_image_here};
+pub use create::{ContainerRequest, ImageNews, OpenContainer, PullPolicy, create};
 
 mod root;
 

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &RunArgs, context: Context) -> Result<u8, Failure>
     let prepared = async {
         let (workshop, _) = context.open_telling(1, &progress)?;
         let interrupt = interrupt()?;
-        let open = made(&workshop, &request, &display, &interrupt).await?;
+        let open = made(&workshop, &request, (&display, args.container.quiet), &interrupt).await?;
         Ok((open, interrupt))
     };
     match prepared.await {

@@ -63,7 +63,7 @@ fn repositories_are_searched() {
 }
 
 #[test]
-fn a_container_is_run_changed_and_made_an_image() {
+fn an_image_is_pulled_by_run_and_its_container_changed_and_made_an_image() {
     requires!("root", "busybox");
     transcript("commit");
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_layer::{
     ArchivePath, Devices, Entry, MaterializeOptions, Ownership, ReshapeOptions, Tree, Verdict, WalkOptions,
-    WalkOwner, WalkXattrs, reshape, walk,
+    WalkOwner, WalkXattrs, escape, reshape, walk,
 };
 use kiln_sandbox::Identity;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, chmodat, openat2, renameat, statat};
@@ -188,7 +188,7 @@ fn to_host(
     }
     let kept = kept_directories(&base, &tree)?;
     let failed = |what: &str, path: &Path, source| ContainerError::Io {
-        what: format!("cannot {what} `{}`", path.display()),
+        what: format!("cannot {what} `{}`", escape(path.as_os_str().as_bytes())),
         source,
     };
     let stage = tempfile::Builder::new().prefix(".kiln-cp-").tempdir_in(&base);

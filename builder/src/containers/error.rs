@@ -1,10 +1,12 @@
-//! Why something could not be done with a container.
+//! Why something could not be done with a container. What somebody wrote is shown with escapes, so that it stays on its line.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use kiln_layer::{
     ArchiveError, ArchivePath, CommitError, CopyError, MaterializeError, ResolveError, TreeError, WalkError,
+    escape,
 };
 use kiln_store::{ContainerId, StoreError};
 
@@ -21,7 +23,7 @@ use crate::transform::StepError;
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// No container has this name or id.
-    #[error("no such container: `{container}`{}", suggestion.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)")))]
+    #[error("no such container: `{}`{}", escape(container.as_bytes()), suggestion.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)")))]
     NotFound {
         /// What was asked for.
         container: String,
@@ -29,7 +31,7 @@ pub enum ContainerError {
         suggestion: Option<String>,
     },
     /// Several containers have ids that begin so.
-    #[error("`{container}` is ambiguous: it may be {}", candidates.join(", "))]
+    #[error("`{}` is ambiguous: it may be {}", escape(container.as_bytes()), candidates.join(", "))]
     Ambiguous {
         /// What was asked for.
         container: String,
@@ -37,7 +39,7 @@ pub enum ContainerError {
         candidates: Vec<String>,
     },
     /// A name that no container may have.
-    #[error("invalid container name `{name}`: only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed")]
+    #[error("invalid container name `{}`: only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed", escape(name.as_bytes()))]
     InvalidName {
         /// The name.
         name: String,
@@ -91,13 +93,13 @@ pub enum ContainerError {
         reason: String,
     },
     /// Neither the image nor anybody says what is to run.
-    #[error("no command specified: image `{image}` names none")]
+    #[error("no command specified: image `{}` names none", escape(image.as_bytes()))]
     NoCommand {
         /// The image.
         image: String,
     },
     /// What is mounted cannot be had.
-    #[error("cannot mount `{target}`: {reason}")]
+    #[error("cannot mount `{}`: {reason}", escape(target.as_bytes()))]
     Mount {
         /// Where.
         target: String,
@@ -105,7 +107,7 @@ pub enum ContainerError {
         reason: String,
     },
     /// There is nothing at a path of a container.
-    #[error("could not find the file `{path}` in container `{container}`")]
+    #[error("could not find the file `{}` in container `{container}`", escape(path.as_bytes()))]
     NoFile {
         /// The container.
         container: String,
@@ -113,13 +115,13 @@ pub enum ContainerError {
         path: String,
     },
     /// There is nothing at a path of the host.
-    #[error("no such file or directory: `{}`", path.display())]
+    #[error("no such file or directory: `{}`", escape(path.as_os_str().as_bytes()))]
     NoHostFile {
         /// The path.
         path: PathBuf,
     },
     /// A file cannot be put where it is to go.
-    #[error("cannot copy to `{path}`: {reason}")]
+    #[error("cannot copy to `{}`: {reason}", escape(path.as_bytes()))]
     Place {
         /// Where.
         path: String,
@@ -130,7 +132,7 @@ pub enum ContainerError {
     #[error("only root can keep the owners of files that leave a container; copy without `--archive`")]
     Owners,
     /// A path of a container that leads nowhere.
-    #[error("path `{path}` of container `{container}` leads nowhere")]
+    #[error("path `{}` of container `{container}` leads nowhere", escape(path.as_bytes()))]
     Resolve {
         /// The container.
         container: String,

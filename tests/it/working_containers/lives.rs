@@ -153,6 +153,8 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
             .fails_with(1)
             .says(&["invalid container name"]);
     }
+    let hostile = scene.kiln(&["run", "--name=a\n\x1b[31mb", "busybox"]).run().fails_with(125);
+    hostile.says(&["invalid container name `a\\x0a\\x1b[31mb`: only"]);
     let taken = scene.kiln(&["run", "--name=one", "busybox", "true"]).run().fails_with(125);
     taken.says(&["the container name `one` is already in use", one]);
     scene

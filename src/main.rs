@@ -66,11 +66,11 @@ fn run() -> ExitCode {
     }
 }
 
-/// Returns the exit code of a failure. Those of `kiln run` are the command's, so what kiln has to say itself has Docker's code for it.
+/// Returns the exit code of a failure. Those of `kiln run` and `kiln start` are the command's, so what kiln has to say itself has Docker's code for it.
 fn exit_code(failure: &Failure, arguments: &[OsString]) -> u8 {
     match failure.kind {
         Kind::Bug | Kind::Interrupted => failure.exit_code(),
-        _ if cli::is_run(arguments) => commands::container::NOT_RUN,
+        _ if cli::runs_command(arguments) => commands::container::NOT_RUN,
         _ => failure.exit_code(),
     }
 }

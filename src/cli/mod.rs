@@ -238,15 +238,15 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     }
 }
 
-/// Whether a command line is one of `kiln run`, also where it cannot be read.
-pub(crate) fn is_run(arguments: &[OsString]) -> bool {
+/// Whether a command line is one of `kiln run` or `kiln start`, whose exit codes are a command's; also where it cannot be read.
+pub(crate) fn runs_command(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
     while let Some(word) = words.next() {
         match &*word {
             "--store" | "--config" => drop(words.next()),
             "container" => {}
             word if word.starts_with("--") => {}
-            word => return word == "run",
+            word => return matches!(word, "run" | "start"),
         }
     }
     false
@@ -295,17 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_of_run_is_known_also_where_it_is_wrong() {
+    fn a_command_line_whose_exit_code_is_a_commands_is_known_also_where_it_is_wrong() {
         for (line, expected) in [
             ("kiln run --bogus app", true),
             ("kiln --store run run app", true),
             ("kiln --config=x container run", true),
+            ("kiln start", true),
+            ("kiln container --store x start --bogus web", true),
             ("kiln --store run images", false),
             ("kiln rm run", false),
             ("kiln container ls run", false),
             ("kiln", false),
         ] {
-            assert_eq!(is_run(&words(line)), expected, "{line}");
+            assert_eq!(runs_command(&words(line)), expected, "{line}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the command's own | it ran; 128 + N when signal N ended it |
 //! | 130 | somebody ended it who asked too often, or whose signals it does not get |
-//! | 125 | kiln could not make or keep the container; wrong usage of `kiln run`, which `main` sees to |
+//! | 125 | kiln could not make or keep the container; wrong usage, which `main` sees to |
 //! | 126 | the command is there, and cannot be run |
 //! | 127 | there is no such command |
 

@@ -80,25 +80,7 @@ pub async fn solve(
     wanted: &[StepId],
     interrupt: &Interrupt,
 ) -> Result<Solution, SolveError> {
-    let cache = LocalCache::new(&bench.workshop);
-    let explainer = Arc::new(Explainer::new(bench, plan, keys));
-    let mut driver = Driver {
-        bench,
-        plan,
-        keys,
-        recorder: Recorder::new(bench, plan, keys, &cache, &explainer),
-        cache,
-        lookups: Lookups::new(plan.len()),
-        to_ask: Vec::new(),
-        scheduler: Scheduler::new(plan, wanted),
-        outputs: vec![None; plan.len()],
-        ready: Vec::new(),
-        runs_left: RunsLeft::default(),
-        interrupt,
-        explainer,
-        failure: None,
-        settling: Settling::default(),
-    };
+    let mut driver = Driver::new(bench, plan, keys, wanted, interrupt);
     let (mut running, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let aside = &bench.aside;
     let mut work_aside = pin!(aside.work());
@@ -200,7 +182,35 @@ struct Finished {
     outcome: Result<StepOutput, StepError>,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    fn new(
+        bench: &'a Arc<Bench>,
+        plan: &'a Arc<Plan>,
+        keys: &'a Arc<Keys>,
+        wanted: &[StepId],
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        let cache = LocalCache::new(&bench.workshop);
+        let explainer = Arc::new(Explainer::new(bench, plan, keys));
+        Self {
+            bench,
+            plan,
+            keys,
+            recorder: Recorder::new(bench, plan, keys, &cache, &explainer),
+            cache,
+            lookups: Lookups::new(plan.len()),
+            to_ask: Vec::new(),
+            scheduler: Scheduler::new(plan, wanted),
+            outputs: vec![None; plan.len()],
+            ready: Vec::new(),
+            runs_left: RunsLeft::default(),
+            interrupt,
+            explainer,
+            failure: None,
+            settling: Settling::default(),
+        }
+    }
+
     fn probe(&mut self, step: StepId) {
         let key = self.keys.lookup(step).filter(|_| self.plan.step(step).op.parent().is_some());
         match key.map(|key| self.cache.definition(key)) {

@@ -63,11 +63,12 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Result<(), Failure
     journal.begin(&workshop.store, workshop.started_ns, header);
     let work = async {
         let outcome = build(&workshop, &request, &progress, &interrupt).await;
-        journal.end(&workshop.store, ended(&outcome));
+        let not_the_same = outcome.as_ref().ok().and_then(not_the_same);
+        journal.end(&workshop.store, ended(&outcome, not_the_same.as_ref()));
         enter::remember(&workshop, &settings, &outcome);
         let result = outcome?;
         record(&args, &result, &settings.working_directory)?;
-        Ok((not_the_same(&result), result))
+        Ok((not_the_same, result))
     };
     let (not_the_same, result) = with_display(&display, &interrupt, work).await?;
     display.finish(not_the_same.as_ref());
@@ -104,12 +105,13 @@ fn not_the_same(result: &BuildResult) -> Option<Failure> {
 }
 
 /// Returns how a build ended, for its journal.
-fn ended(outcome: &Result<BuildResult, BuildError>) -> Ended {
+fn ended(outcome: &Result<BuildResult, BuildError>, not_the_same: Option<&Failure>) -> Ended {
     match outcome {
-        Ok(result) => Ended::Done {
-            digest: result.descriptor.digest.to_string(),
-            names: result.names.iter().map(Reference::familiar).collect(),
-        },
+        Ok(result) => {
+            let names = result.names.iter().map(Reference::familiar).collect();
+            let findings = not_the_same.map(|failure| failure.causes.as_slice()).unwrap_or_default();
+            Ended::done(&result.descriptor.digest, names, findings)
+        }
         Err(BuildError::Interrupted) => Ended::Interrupted,
         Err(error) => Ended::failed(error),
     }

@@ -31,7 +31,12 @@ pub(super) fn add(html: &mut Html, story: &BuildStory) {
         .raw(outcome(story))
         .raw("</span></h1>\n");
     html.raw("<p class=\"command\"><code>").text(&command(story)).raw("</code></p>\n");
-    if let Some(Ended::Failed { message }) = &story.ended {
+    let wrong: &[String] = match &story.ended {
+        Some(Ended::Failed { message }) => std::slice::from_ref(message),
+        Some(Ended::Done { not_the_same, .. }) => not_the_same,
+        Some(Ended::Interrupted) | None => &[],
+    };
+    for message in wrong {
         html.raw("<pre class=\"error\" role=\"note\" aria-label=\"Error\">").lines(message).raw("</pre>\n");
     }
     if let Some(step) = story.steps.iter().find(|step| step.state == State::Failed) {

@@ -129,7 +129,7 @@ fn nothing_that_a_build_says_becomes_markup() {
     };
     for ended in [
         Ended::Failed { message: text.clone() },
-        Ended::Done { digest: text.clone(), names: vec![text.clone()] },
+        Ended::Done { digest: text.clone(), names: vec![text.clone()], not_the_same: all() },
     ] {
         story.ended = Some(ended);
         let tail = LogTail { bytes: [HOSTILE.as_bytes(), b"\xff\n"].concat(), omitted: 9 };

@@ -110,7 +110,13 @@ pub(crate) fn duration(milliseconds: u64) -> String {
 /// Returns how a build ended, in a word.
 pub(crate) fn outcome(story: &BuildStory) -> &'static str {
     match (&story.ended, story.is_living) {
-        (Some(Ended::Done { .. }), _) => "done",
+        (Some(ended @ Ended::Done { .. }), _) => {
+            if ended.is_good() {
+                "done"
+            } else {
+                "differs"
+            }
+        }
         (Some(Ended::Failed { .. }), _) => "failed",
         (Some(Ended::Interrupted), _) => "interrupted",
         (None, true) => "running",

@@ -76,6 +76,9 @@ fn what_is_not_the_same_is_named_by_step_file_and_byte_whether_it_was_cached_or_
     let second = check(&space, &context, "--check-repro").fails_with(1);
     assert_named(&second);
     assert!(second.stderr.contains("CACHED"), "{second}");
+    let log = space.kiln(["log", "last"]).run().success().text();
+    assert!(log.contains("\ndiffers after "), "{log}");
+    assert_eq!(log.lines().filter(|line| line.starts_with("not the same: RUN ")).count(), differing, "{log}");
     // The image is there all the same, and the second results are nowhere: the next build finds the first ones.
     assert_eq!(second.digest(), first.digest());
     assert_eq!(space.build(&context).run().success().digest(), first.digest());

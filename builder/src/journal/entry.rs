@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use kiln_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Reason;
@@ -181,6 +182,9 @@ pub enum Ended {
         digest: String,
         /// The names it got.
         names: Vec<String>,
+        /// What is said of each step that did not make the same a second time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_the_same: Vec<String>,
     },
     /// Badly.
     Failed {
@@ -223,6 +227,17 @@ impl Header {
 }
 
 impl Ended {
+    /// Whether a build made what it should, and the same where that was looked at.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Done { not_the_same, .. } if not_the_same.is_empty())
+    }
+
+    /// Returns that a build ended well, but for the steps that did not make the same a second time.
+    pub fn done(digest: &Digest, names: Vec<String>, not_the_same: &[String]) -> Self {
+        let not_the_same = not_the_same.iter().map(|finding| without_logins(finding)).collect();
+        Self::Done { digest: digest.to_string(), names, not_the_same }
+    }
+
     /// Returns that a build ended badly: what the error says, and what was below it.
     pub fn failed(error: &dyn Error) -> Self {
         let causes = std::iter::successors(error.source(), |cause: &&dyn Error| Error::source(*cause));

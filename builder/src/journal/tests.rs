@@ -65,7 +65,7 @@ fn header() -> Header {
 }
 
 fn done() -> Ended {
-    Ended::Done { digest: "sha256:1".to_owned(), names: vec!["app:1".to_owned()] }
+    Ended::done(&Digest::of(b"image"), vec!["app:1".to_owned()], &[])
 }
 
 struct Scene {
@@ -256,4 +256,20 @@ fn a_build_that_finds_everything_writes_three_times() {
     assert_eq!(size(), planned);
     scene.journal.end(&scene.store, done());
     assert_eq!(scene.story().ended, Some(done()));
+}
+
+#[test]
+fn an_end_says_what_was_not_the_same_and_one_of_an_older_kiln_says_nothing_of_it() {
+    let is_good = |line: &str| serde_json::from_str::<Ended>(line).unwrap().is_good();
+    assert!(is_good(r#"{"outcome":"done","digest":"sha256:1","names":[]}"#));
+    assert!(!is_good(r#"{"outcome":"done","digest":"sha256:1","names":[],"not_the_same":["RUN date: x"]}"#));
+    assert!(!is_good(r#"{"outcome":"interrupted"}"#));
+    let ended = Ended::done(
+        &Digest::of(b"image"),
+        Vec::new(),
+        &["RUN git clone https://me:hunter2@host/a: x".to_owned()],
+    );
+    let line = serde_json::to_string(&ended).unwrap();
+    assert!(!line.contains("hunter2"), "{line}");
+    assert_eq!(serde_json::from_str::<Ended>(&line).unwrap(), ended);
 }

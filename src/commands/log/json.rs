@@ -18,6 +18,7 @@ struct Summary<'a> {
     message: Option<&'a str>,
     digest: Option<&'a str>,
     names: &'a [String],
+    not_the_same: &'a [String],
     command: &'a [String],
     directory: &'a str,
     context: &'a str,
@@ -71,10 +72,12 @@ fn line(value: &impl Serialize) -> String {
 
 fn summary_of(story: &BuildStory) -> Summary<'_> {
     let header = &story.header;
-    let (message, digest, names): (_, _, &[String]) = match &story.ended {
-        Some(Ended::Done { digest, names }) => (None, Some(digest.as_str()), names),
-        Some(Ended::Failed { message }) => (Some(message.as_str()), None, &[]),
-        Some(Ended::Interrupted) | None => (None, None, &[]),
+    let (message, digest, names, not_the_same): (_, _, &[String], &[String]) = match &story.ended {
+        Some(Ended::Done { digest, names, not_the_same }) => {
+            (None, Some(digest.as_str()), names, not_the_same)
+        }
+        Some(Ended::Failed { message }) => (Some(message.as_str()), None, &[], &[]),
+        Some(Ended::Interrupted) | None => (None, None, &[], &[]),
     };
     let moved = |is_pushed: bool| -> u64 {
         story.moved.iter().filter(|moved| moved.is_pushed() == is_pushed).map(|moved| moved.bytes).sum()
@@ -89,6 +92,7 @@ fn summary_of(story: &BuildStory) -> Summary<'_> {
         message,
         digest,
         names,
+        not_the_same,
         command: &header.words,
         directory: &header.directory,
         context: &header.context,

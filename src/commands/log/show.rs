@@ -30,7 +30,7 @@ pub(super) fn list(stories: &[BuildStory], now: i64) -> String {
 
 /// Whether a build ended, and not well.
 pub(super) fn is_bad(story: &BuildStory) -> bool {
-    !story.is_living && !matches!(story.ended, Some(Ended::Done { .. }))
+    !story.is_living && !story.ended.as_ref().is_some_and(Ended::is_good)
 }
 
 /// Returns all about a build.
@@ -83,9 +83,12 @@ pub(super) fn end(story: &BuildStory) -> String {
     }
     let words = format!("{} after {}, {} steps cached", outcome(story), took(story), hits(story));
     match &story.ended {
-        Some(Ended::Done { digest, names }) => {
+        Some(Ended::Done { digest, names, not_the_same }) => {
             let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(" ")) };
             text.push_str(&heading(&format!("{words}: {digest}{names}"), usize::MAX));
+            for finding in not_the_same {
+                text.push_str(&format!("\nnot the same: {}", heading(finding, usize::MAX)));
+            }
         }
         Some(Ended::Failed { message }) => {
             text.push_str(&heading(&format!("{words}: {message}"), usize::MAX))

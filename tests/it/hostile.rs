@@ -108,7 +108,7 @@ struct Guarded {
 
 impl Guarded {
     fn new() -> Self {
-        let space = TestSpace::shared();
+        let space = TestSpace::in_memory();
         for directory in ["outside", "tmp/outside", "home/outside", "context/outside"] {
             space.file(&format!("{directory}/victim"), "safe");
             space.file(&format!("{directory}/dir/other"), "safe too");

@@ -69,7 +69,7 @@ fn every_row(request: &Request) {
 
 impl<'a> Stage<'a> {
     fn new(request: &'a Request) -> Self {
-        let space = TestSpace::shared();
+        let space = TestSpace::in_memory();
         let server = (request.name == requests::RUN.name).then(|| busybox::serve(&space));
         let context = space.path("context");
         request.lay_out(&context, false);

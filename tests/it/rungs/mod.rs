@@ -267,7 +267,7 @@ fn steps_of_a_small_base_have_one_digest_on_all_rungs_in_copies() {
 
 fn check_busybox(root: &str) {
     requires!("root", "busybox", "setpriv", "newuidmap");
-    let space = TestSpace::shared();
+    let space = TestSpace::in_memory();
     let server = busybox::serve(&space);
     let config = std::fs::read_to_string(space.path("config.toml")).unwrap();
     space.config(&format!("{config}\n[build]\nroot = \"{root}\"\n"));
@@ -292,7 +292,7 @@ const HIGH_ROWS: &[Row] = &[
 #[test]
 fn a_base_with_high_owners_has_one_digest_on_all_rungs() {
     requires!("root", "busybox", "setpriv", "newuidmap");
-    let space = TestSpace::shared();
+    let space = TestSpace::in_memory();
     let mut served = busybox::images();
     let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]}});
     served.add_archives("library/high:latest", config, &[busybox::rootfs(), high_owners()]);

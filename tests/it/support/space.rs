@@ -4,28 +4,50 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::mounts::{Filesystem, Mounted};
 use super::program::{Invocation, Outcome};
+use super::requires::is_root;
+
+/// What a place in memory may take; a bomb would take all of it.
+const MEMORY_MAX: &str = "2g";
 
 /// The directory of one test.
 pub(crate) struct TestSpace {
+    /// Taken away before the directory that it covers.
+    _memory: Option<Mounted>,
     root: tempfile::TempDir,
 }
 
 impl TestSpace {
     /// Makes a fresh place.
     pub(crate) fn new() -> Self {
+        Self::over(|_| None)
+    }
+
+    fn over(mount: impl FnOnce(&Path) -> Option<Mounted>) -> Self {
         let root = tempfile::Builder::new().prefix("kiln-test-").tempdir().unwrap();
+        let _memory = mount(root.path());
         for name in ["home", "tmp"] {
             fs::create_dir(root.path().join(name)).unwrap();
         }
-        Self { root }
+        Self { _memory, root }
     }
 
     /// Makes a fresh place that other users can enter.
     pub(crate) fn shared() -> Self {
-        let space = Self::new();
-        fs::set_permissions(space.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        space
+        Self::new().opened()
+    }
+
+    /// Makes a fresh place in memory that other users can enter, for tests of very many builds: what they prove does not depend on the
+    /// disk, and most of their time is waiting for it. Who may not mount gets the disk.
+    pub(crate) fn in_memory() -> Self {
+        let mount = |root: &Path| Mounted::new(root.to_owned(), Filesystem::Tmpfs(MEMORY_MAX));
+        Self::over(|root| is_root().then(|| mount(root))).opened()
+    }
+
+    fn opened(self) -> Self {
+        fs::set_permissions(self.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        self
     }
 
     /// Returns a path inside the place.

@@ -59,14 +59,12 @@ pub(crate) fn container(args: &ContainerArgs, settings: &Settings) -> Result<Con
 pub(crate) fn unused_for(filters: &[String], now: i64) -> Result<Duration, SpecError> {
     let mut longest = Duration::ZERO;
     for spec in filters {
-        let error = |reason: &str| {
-            SpecError::new("--filter", spec, reason)
-                .with_hint("the filter is `until=24h`, or `until=2026-01-31T00:00:00Z`")
-        };
+        let error = |reason: &str| SpecError::new("--filter", spec, reason);
         let Some(("until" | "unused-for", value)) = spec.split_once('=') else {
-            return Err(error("there is no such filter"));
+            return Err(error("there is no such filter")
+                .with_hint("the filters are `until=TIME` and `unused-for=TIME`"));
         };
-        let age = upkeep::age(value, now).ok_or_else(|| error("it is no time"))?;
+        let age = upkeep::age(value, now).ok_or_else(|| error("it is no time").with_hint(upkeep::TIMES))?;
         longest = longest.max(age);
     }
     Ok(longest)
@@ -208,5 +206,18 @@ fn absolute(flag: &'static str, spec: &str, path: &str) -> Result<String, SpecEr
     match path.starts_with('/') && !path.trim_matches('/').is_empty() {
         true => Ok(path.to_owned()),
         false => Err(SpecError::new(flag, spec, format!("`{path}` is no absolute path below the root"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_prune_that_is_wrong_has_the_hint_that_all_times_have() {
+        let unused_for = |spec: &str| unused_for(&[spec.to_owned()], 1_000_000);
+        assert_eq!(unused_for("until=24h").unwrap(), Duration::from_secs(24 * 3600));
+        assert_eq!(unused_for("unused-for=yesterday").unwrap_err().hint.as_deref(), Some(upkeep::TIMES));
+        assert!(unused_for("label=a").unwrap_err().hint.unwrap().contains("until=TIME"));
     }
 }

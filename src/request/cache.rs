@@ -245,12 +245,7 @@ impl<'a> Spec<'a> {
     }
 
     fn truth(&self, key: &str) -> Result<Option<bool>, SpecError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(self.error(format!("`{key}` is `true` or `false`, not `{other}`"))),
-        }
+        csv::truth(key, self.get(key)).map_err(|reason| self.error(reason))
     }
 
     fn error(&self, reason: impl Into<String>) -> SpecError {

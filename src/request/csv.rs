@@ -50,6 +50,19 @@ pub(super) fn pair(field: &str) -> Option<(String, &str)> {
     field.split_once('=').map(|(key, value)| (key.trim().to_ascii_lowercase(), value))
 }
 
+/// Reads the value of a key that is one of two; `None` where there is none.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn truth(key: &str, value: Option<&str>) -> Result<Option<bool>, String> {
+    match value {
+        None => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(other) => Err(format!("`{key}` is `true` or `false`, not `{other}`")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -198,12 +198,7 @@ impl Keys<'_> {
     }
 
     fn truth(&self, key: &str) -> Result<Option<bool>, SpecError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(self.error(format!("`{key}` is `true` or `false`, not `{other}`"))),
-        }
+        csv::truth(key, self.get(key)).map_err(|reason| self.error(reason))
     }
 
     fn compression(&self) -> Result<Option<Compression>, SpecError> {

@@ -125,6 +125,20 @@ impl LocalCache {
         self.write(DEFINITIONS, key, &stored, &self.present(&rootfs.layers))
     }
 
+    /// Marks what is known of a definition key as used; tells whether the last use was long enough ago for that.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn note_used(&self, key: StepKey) -> Result<bool, StoreError> {
+        let records = self.store.records();
+        // A look-up marks the file system alone, so the fields tell when this was called last.
+        if !records.note_used(FIELDS, &key.0)? {
+            return Ok(false);
+        }
+        records.note_used(DEFINITIONS, &key.0)?;
+        Ok(true)
+    }
+
     /// Records the layer that a step made.
     ///
     /// # Errors

@@ -214,7 +214,10 @@ impl<'a> Driver<'a> {
     fn probe(&mut self, step: StepId) {
         let key = self.keys.lookup(step).filter(|_| self.plan.step(step).op.parent().is_some());
         match key.map(|key| self.cache.definition(key)) {
-            Some(Some(rootfs)) => self.hit(step, rootfs, None),
+            Some(Some(rootfs)) => {
+                self.recorder.hit(step);
+                self.hit(step, rootfs, None);
+            }
             Some(None) if self.bench.tiers.may_ask(&self.bench.workshop) => match self.lookups.want(step) {
                 Wanted::Ask => self.to_ask.push(step),
                 Wanted::Wait => {}

@@ -1,5 +1,6 @@
 //! What is written down, aside, of the steps of a build, so that the next one finds their results.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use crate::transform::Bench;
 /// Adds the records of one build to the work that no step waits for.
 pub(super) struct Recorder<'a> {
     bench: &'a Bench,
-    plan: &'a Plan,
-    keys: &'a Keys,
+    plan: &'a Arc<Plan>,
+    keys: &'a Arc<Keys>,
     cache: LocalCache,
     explainer: Arc<Explainer>,
 }
@@ -24,8 +25,8 @@ pub(super) struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     pub(super) fn new(
         bench: &'a Bench,
-        plan: &'a Plan,
-        keys: &'a Keys,
+        plan: &'a Arc<Plan>,
+        keys: &'a Arc<Keys>,
         cache: &LocalCache,
         explainer: &Arc<Explainer>,
     ) -> Self {
@@ -60,6 +61,28 @@ impl<'a> Recorder<'a> {
             // How long it took elsewhere nobody knows.
             let portrait = explainer.remember(step, key, Duration::ZERO)?;
             cache.record_definition(key, &rootfs, &portrait)
+        });
+    }
+
+    /// Takes note that the store had the result of a step. It answers for all steps below, whose records nobody read: they are as
+    /// much in use, and one day something changes above them.
+    pub(super) fn hit(&self, step: StepId) {
+        let (plan, keys, cache) = (Arc::clone(self.plan), Arc::clone(self.keys), self.cache.clone());
+        self.bench.aside.add(step, move || {
+            let note = |step: StepId| keys.lookup(step).map_or(Ok(false), |key| cache.note_used(key));
+            if !note(step)? {
+                return Ok(());
+            }
+            let (mut seen, mut next) = (BTreeSet::from([step]), vec![step]);
+            while let Some(step) = next.pop() {
+                for input in plan.step(step).op.inputs() {
+                    if seen.insert(input) {
+                        note(input)?;
+                        next.push(input);
+                    }
+                }
+            }
+            Ok(())
         });
     }
 

@@ -219,6 +219,18 @@ impl Records {
         })
     }
 
+    /// Marks a record as used without reading it; tells whether that was to be noted, as the last use was long enough ago.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidName`], or what the disk says. A record that is not there is no error.
+    pub fn note_used(&self, kind: &str, key: &Digest) -> Result<bool> {
+        let path = self.path(kind, key)?;
+        let Some(metadata) = optional(std::fs::metadata(&path)).on("inspect", &path)? else {
+            return Ok(false);
+        };
+        Ok(self.mark_used(&path, metadata.modified().on("inspect", &path)?))
+    }
+
     fn path(&self, kind: &str, key: &Digest) -> Result<PathBuf> {
         plain_name("record kind", kind)?;
         Ok(self.place(kind, key))
@@ -276,12 +288,15 @@ impl Records {
         })
     }
 
-    fn mark_used(&self, path: &Path, last_used: SystemTime) {
+    /// Tells whether the use was to be noted.
+    fn mark_used(&self, path: &Path, last_used: SystemTime) -> bool {
         let disk = self.session.disk();
-        if is_to_be_noted(last_used, disk.now()) {
+        let is_due = is_to_be_noted(last_used, disk.now());
+        if is_due {
             // A store that may only be read, or a record that is just being removed: the hit stands.
             drop(disk.touch(path));
         }
+        is_due
     }
 }
 

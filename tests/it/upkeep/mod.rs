@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::waiting::until;
-use crate::support::{TestSpace, busybox, requires, users};
+use crate::support::{TestSpace, busybox, peers, requires, users};
 
 fn du(path: &Path) -> u64 {
     let answer = Command::new("du").args(["-s", "-B1"]).arg(path).output().unwrap();
@@ -97,6 +97,30 @@ fn prune_asks_and_takes_what_costs_only_time() {
     assert_eq!(fs::read_dir(space.store().join("logs")).unwrap().count(), 0);
     space.kiln(["fsck"]).run().success();
     drop(server);
+}
+
+#[test]
+fn what_a_cached_build_stands_on_is_used_with_it() {
+    requires!("find", "touch");
+    let space = TestSpace::new();
+    let dockerfile = "FROM scratch\nCOPY a /\nCOPY b /\nCOPY c /\n";
+    let files = [("Dockerfile", dockerfile), ("a", "a"), ("b", "b"), ("c", "c")];
+    let context = space.context("context", &files);
+    space.build(&context).run().success();
+    let records = space.store().join("records");
+    peers::run(
+        "find",
+        [records.to_str().unwrap(), "-type", "f", "-exec", "touch", "-d", "3 days ago", "{}", "+"],
+    );
+    let cached = |changed: &str| {
+        space.file("context/c", changed);
+        let outcome = space.build(&context).run().success();
+        let found = outcome.stderr.lines().filter_map(|line| line.split_once(" CACHED "));
+        found.map(|(_, instruction)| instruction.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(cached("c"), ["COPY c /"], "the last step answers for all");
+    space.kiln(["prune", "-f", "--filter", "until=24h"]).run().success();
+    assert_eq!(cached("changed"), ["COPY b /"], "what lies below the change is there");
 }
 
 #[test]

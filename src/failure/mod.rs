@@ -32,6 +32,7 @@ use kiln_frontend::diagnostic::Diagnostic;
 use kiln_frontend::source::{Source, Span};
 
 pub(crate) use machine::hint_of_machine;
+use servers::Mirrors;
 
 mod settings;
 
@@ -197,18 +198,25 @@ impl Failure {
 }
 
 /// What knows hints about a single error, whatever it was met in.
-const HINTS: [fn(&(dyn Error + 'static)) -> Option<String>; 4] =
-    [store::hint, images::hint, servers::hint, template::hint];
+const HINTS: [fn(&(dyn Error + 'static)) -> Option<String>; 3] = [store::hint, images::hint, template::hint];
 
 /// Returns what to do about the deepest error that something is known about.
 fn hint_of_chain(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     let mut hint = None;
+    let mut mirrors = Mirrors::of(error);
     while let Some(error) = next {
-        hint = HINTS.iter().find_map(|hint| hint(error)).or(hint);
+        mirrors = mirrors.within(error);
+        let of_one = HINTS.iter().find_map(|hint| hint(error));
+        hint = of_one.or_else(|| servers::hint(error, mirrors)).or(hint);
         next = error.source();
     }
     hint
+}
+
+/// Returns an error as what it is. One that holds another in a box gives the box as its source.
+fn unboxed<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    error.downcast_ref().or_else(|| error.downcast_ref::<Box<T>>().map(|boxed| &**boxed))
 }
 
 /// Whether an error means that whoever read our output has gone away.

@@ -7,6 +7,8 @@ use kiln_builder::catalog::CatalogError;
 use kiln_builder::mounts::MountsError;
 use kiln_builder::upkeep::StoreError;
 
+use super::unboxed;
+
 /// Returns what to do about something that the store cannot keep or give.
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let of_disk = error.downcast_ref().and_then(hint_of_disk);
@@ -29,7 +31,7 @@ fn hint_of_disk(error: &io::Error) -> Option<String> {
 }
 
 fn hint_of_content(error: &(dyn Error + 'static)) -> Option<String> {
-    let of_catalog = match error.downcast_ref() {
+    let of_catalog = match unboxed(error) {
         Some(CatalogError::Store(error)) => Some(error),
         _ => None,
     };

@@ -1,7 +1,11 @@
 //! Which errors get which hints, and how findings are shown.
 
 use kiln_builder::build::BuildError;
+use kiln_builder::catalog::CatalogError;
+use kiln_builder::export::ExportError;
 use kiln_builder::plan::Origin;
+use kiln_builder::remote::RemoteError;
+use kiln_builder::source::image::ImageError;
 use kiln_builder::transform::{RunFailure, StepError};
 use kiln_registry::WebError;
 use kiln_sandbox::{ExecError, ExitStatus};
@@ -70,6 +74,40 @@ fn a_registry_that_gives_nothing_now_has_the_hint_what_to_wait_for_or_to_reach()
         let hints = Failure::of(Kind::Failed, &error).hints;
         assert_eq!(hints.len(), usize::from(!hint.is_empty()));
         assert!(hints.iter().all(|text| text.starts_with(hint)), "{hints:?}");
+    }
+}
+
+#[test]
+fn a_mirror_is_advised_only_where_one_would_have_been_asked() {
+    let unreachable = |registry: &str| {
+        let (kind, detail) = (kiln_registry::TransportKind::Connect, "Connection refused".to_owned());
+        let source = kiln_registry::TransportError { kind, detail };
+        kiln_registry::Error::Transport { registry: registry.to_owned(), source }
+    };
+    let reference = || "me/app".parse::<kiln_oci::Reference>().unwrap();
+    let pull = |error| {
+        let error = ImageError::Registry { reference: Box::new(reference()), source: Box::new(error) };
+        CatalogError::from(error)
+    };
+    let push = |error| ExportError::Registry { reference: reference(), source: Box::new(error) };
+    let written = |error| RemoteError::Write { reference: Box::new(reference()), source: Box::new(error) };
+    type Made<'a> = (&'a str, Box<dyn Fn(kiln_registry::Error) -> Box<dyn Error> + 'a>, bool);
+    let made: [Made<'_>; 6] = [
+        ("pull", Box::new(|error| Box::new(pull(error))), true),
+        ("search", Box::new(|error| Box::new(error)), false),
+        ("push", Box::new(|error| Box::new(CatalogError::from(push(error)))), false),
+        ("build --push", Box::new(|error| Box::new(BuildError::Export(push(error)))), false),
+        ("copy", Box::new(|error| Box::new(written(error))), false),
+        ("manifest push", Box::new(|error| Box::new(CatalogError::from(written(error)))), false),
+    ];
+    for (what, made, has_mirror) in made {
+        for (registry, has_http) in [("registry-1.docker.io", false), ("registry.example", true)] {
+            let hints = Failure::of(Kind::Failed, &*made(unreachable(registry))).hints;
+            let says = |words: &str| hints.len() == 1 && hints[0].contains(words);
+            assert!(says("a proxy is taken from HTTPS_PROXY"), "{what} {registry}: {hints:?}");
+            assert_eq!(says("can name a mirror"), has_mirror, "{what} {registry}: {hints:?}");
+            assert_eq!(says("`http = true`"), has_http, "{what} {registry}: {hints:?}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Kind};
 use crate::listing::{Listing, render};
 use crate::settings::now_seconds;
 use crate::ui::{human, short};
-use kiln_builder::catalog::{self, CatalogError, Filter, Filters, ImageRow};
+use kiln_builder::catalog::{self, CatalogError, Filter, Filters, ImageRow, Sizes};
 
 /// Lists images.
 pub(super) fn run(args: &ImagesArgs, context: Context) -> Result<(), Failure> {
@@ -24,7 +24,8 @@ pub(super) fn run(args: &ImagesArgs, context: Context) -> Result<(), Failure> {
         catalog::inspect(&workshop, image, None).map(|details| seconds(details.config.created.as_deref()))
     };
     let filters = Filters::new(filters, when).map_err(failed)?;
-    let mut rows = catalog::list(&workshop).map_err(failed)?;
+    let sizes = if args.quiet { Sizes::Unwanted } else { Sizes::Wanted };
+    let mut rows = catalog::list(&workshop, sizes).map_err(failed)?;
     rows.retain(|row| {
         wanted.as_ref().is_none_or(|wanted| wanted.has(row)) && filters.wants(row, created(row))
     });

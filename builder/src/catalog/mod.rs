@@ -3,8 +3,7 @@
 //! Functions return plain values, and print nothing. An image is named by a reference (`app`, `app:1`, `app@sha256:…`), or by
 //! its id: the digest of its configuration or manifest, or the first characters of one.
 //!
-//! **Sizes** are the sum of the contents of all layers, as Docker shows them, where kiln has read the layer; of a layer that
-//! was never read, the size of its blob.
+//! **Sizes** are the sum of the contents of all layers, as Docker shows them; of a layer that is not here, the size of its blob.
 
 mod transfer;
 pub use transfer::{Pulled, pull, push};
@@ -50,7 +49,9 @@ mod filter;
 pub use filter::{Filter, FilterError, Filters};
 
 mod show;
-pub use show::{HistoryRow, ImageDetails, ImageRow, history, inspect, list};
+pub use show::{HistoryRow, ImageDetails, ImageRow, Sizes, history, inspect, list};
+
+mod sizes;
 
 mod paths;
 

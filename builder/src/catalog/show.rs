@@ -6,7 +6,8 @@ use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
 use super::CatalogError;
 use super::find::{Chosen, choose, locate};
-use crate::layers::known_listing;
+use super::sizes::size_of;
+use crate::rootfs::Layer;
 use crate::workshop::Workshop;
 
 /// One name of one image.
@@ -20,7 +21,7 @@ pub struct ImageRow {
     pub manifest: Digest,
     /// RFC 3339 time.
     pub created: Option<String>,
-    /// Size of the files of all layers.
+    /// Size of the files of all layers; zero where nobody asked for it.
     pub size_bytes: u64,
     /// What it runs on.
     pub platform: Platform,
@@ -58,12 +59,21 @@ pub struct HistoryRow {
     pub comment: String,
 }
 
+/// Whether sizes are wanted: a layer that was never read is read for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// They are shown.
+    Wanted,
+    /// Nobody sees them.
+    Unwanted,
+}
+
 /// Lists the images, one row a name, in the order of `index.json`. An image whose documents are damaged or gone is listed
 /// under its manifest's digest, with the size zero.
 ///
 /// # Errors
 /// When the list of names cannot be read.
-pub fn list(workshop: &Workshop) -> Result<Vec<ImageRow>, CatalogError> {
+pub fn list(workshop: &Workshop, sizes: Sizes) -> Result<Vec<ImageRow>, CatalogError> {
     let images = workshop.store.names().list()?;
     let rows = images.into_iter().map(|named| match choose(&workshop.store, "", &named.descriptor, None) {
         Ok(chosen) => ImageRow {
@@ -71,7 +81,10 @@ pub fn list(workshop: &Workshop) -> Result<Vec<ImageRow>, CatalogError> {
             id: chosen.image.manifest.config.digest,
             manifest: named.descriptor.digest,
             created: chosen.config.created.clone(),
-            size_bytes: size(workshop, &chosen),
+            size_bytes: match sizes {
+                Sizes::Wanted => size(workshop, &chosen),
+                Sizes::Unwanted => 0,
+            },
             platform: chosen.platform(),
             labels: chosen.config.config.labels,
         },
@@ -142,8 +155,7 @@ fn size(workshop: &Workshop, chosen: &Chosen) -> u64 {
 
 fn layer_sizes(workshop: &Workshop, chosen: &Chosen) -> Vec<u64> {
     let layers = chosen.image.manifest.layers.iter().zip(&chosen.config.rootfs.diff_ids);
-    let size = |(blob, diff_id): (&Descriptor, _)| {
-        known_listing(workshop, diff_id).map_or(blob.size, |listing| listing.content_bytes())
-    };
-    layers.map(size).collect()
+    layers
+        .map(|(blob, diff_id)| size_of(workshop, &Layer { diff_id: *diff_id, blob: blob.clone() }))
+        .collect()
 }

@@ -10,7 +10,7 @@ use super::create::OpenContainer;
 use super::find::{Purpose, locate};
 use super::root::{ContainerRoot, Needed, Volumes};
 use super::{ContainerError, run};
-use crate::catalog;
+use crate::catalog::{self, Sizes};
 use crate::container_record::{ContainerRecord, ContainerState, all};
 use crate::lanes::blocking;
 use crate::progress::Progress;
@@ -32,7 +32,7 @@ pub struct ContainerRow {
 /// # Errors
 /// When the store cannot be read.
 pub fn list(workshop: &Workshop) -> Result<Vec<ContainerRow>, ContainerError> {
-    let images = catalog::list(workshop)?;
+    let images = catalog::list(workshop, Sizes::Unwanted)?;
     let row = |found: crate::container_record::FoundContainer| {
         let mut image_names = Vec::new();
         let known = found.known.map(|known| {

@@ -1,6 +1,6 @@
 //! Archives and layouts go out and come back the same, and others read them.
 
-use kiln_builder::catalog::{self, ArchiveKind, ArchiveSource, Loaded, Selection};
+use kiln_builder::catalog::{self, ArchiveKind, ArchiveSource, Loaded, Selection, Sizes};
 use kiln_builder::export::{NamedDescriptor, write_oci_directory};
 use kiln_builder::request::Destination;
 
@@ -28,8 +28,8 @@ async fn what_is_saved_loads_elsewhere_with_the_same_digests_names_and_bytes() {
             catalog::load(&two.open(), ArchiveSource::File(&archive), None, &silent()).await.unwrap();
         assert_eq!(loaded, images.map(|image| Loaded::Name(reference(image))));
         assert_eq!(catalog::inspect(&two.open(), "app:1", None).unwrap().id, id);
-        let rows = catalog::list(&one.open()).unwrap();
-        assert_eq!(catalog::list(&two.open()).unwrap(), rows);
+        let rows = catalog::list(&one.open(), Sizes::Wanted).unwrap();
+        assert_eq!(catalog::list(&two.open(), Sizes::Wanted).unwrap(), rows);
         let again = save(&two, &images, kind, "again.tar").await;
         assert!(std::fs::read(archive).unwrap() == std::fs::read(again).unwrap(), "{kind:?}");
     }

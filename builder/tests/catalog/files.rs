@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use kiln_builder::catalog::{self, ArchiveSource, CatalogError, ImportRequest};
+use kiln_builder::catalog::{self, ArchiveSource, CatalogError, ImportRequest, Sizes};
 use kiln_builder::export::{write_directory, write_flat_archive};
 use kiln_builder::request::Destination;
 use kiln_oci::Descriptor;
@@ -47,7 +47,7 @@ async fn what_cannot_be_imported_says_why() {
         let error = catalog::import(&space.open(), request).await.unwrap_err();
         assert!(matches!(error, CatalogError::Change(_)), "{error}");
     }
-    assert_eq!(catalog::list(&space.open()).unwrap(), []);
+    assert_eq!(catalog::list(&space.open(), Sizes::Wanted).unwrap(), []);
 }
 
 #[tokio::test]

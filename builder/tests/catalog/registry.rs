@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use kiln_builder::catalog::{self, CatalogError};
+use kiln_builder::catalog::{self, CatalogError, Sizes};
 use kiln_oci::Reference;
 
 use crate::support::{Space, described, reference, root_tar, silent};
@@ -69,6 +69,13 @@ async fn what_is_pushed_is_pulled_elsewhere_with_the_same_digest() {
         assert_eq!((pulled.digest, pulled.is_new), (pushed.digest, is_new));
     }
     assert_eq!(catalog::inspect(&two.open(), &name.to_string(), None).unwrap().id, id);
+    let size = |space: &Space| catalog::list(&space.open(), Sizes::Wanted).unwrap()[0].size_bytes;
+    let files = "#!/bin/sh\necho one\n".len() as u64 + 3;
+    assert_eq!((size(&one), size(&two)), (files, files), "also where no layer was read before");
+    // What was found once is known for good, and needs no layer any more.
+    std::fs::remove_dir_all(two.path("store/records/listing")).unwrap();
+    assert_eq!(size(&two), files);
+    assert!(!two.path("store/records/listing").exists());
     // Under another repository of the same registry: blobs are mounted, even those that are not here.
     let other = reference(&format!("{}/team/other:2", registry.address));
     catalog::tag(&two.open(), &name.to_string(), &other).unwrap();
@@ -88,5 +95,5 @@ async fn what_is_not_there_says_so() {
     assert!(described(&error).contains("team/app:1"), "{}", described(&error));
     let error = catalog::push(&space.open(), &name, &silent()).await.unwrap_err();
     assert!(matches!(error, CatalogError::NotFound { .. }), "{error}");
-    assert_eq!(catalog::list(&space.open()).unwrap(), []);
+    assert_eq!(catalog::list(&space.open(), Sizes::Wanted).unwrap(), []);
 }

@@ -9,10 +9,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::support::engine::Engine;
 use crate::support::flatten::Node;
 use crate::support::image::{LayerCache, read_all};
 use crate::support::layer::Kind;
-use crate::support::{TestSpace, peers, requires};
+use crate::support::{TestSpace, requires};
 
 /// How many instructions are compared: some in each of a few builds, each below a directory of its own.
 const BATCHES: u64 = 2;
@@ -157,25 +158,11 @@ impl Names {
 
 /// Builds with buildah into an OCI layout of its own.
 fn build_with_buildah(space: &TestSpace, context: &Path) -> PathBuf {
-    let policy = space.file("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
-    let (root, run_root) = (space.path("buildah"), space.path("buildah-run"));
-    let store = [
-        "--root",
-        root.to_str().unwrap(),
-        "--runroot",
-        run_root.to_str().unwrap(),
-        "--storage-driver",
-        "vfs",
-    ];
-    let policy = ["--signature-policy", policy.to_str().unwrap()];
-    let build = ["build", "--quiet", "--isolation", "chroot", "--layers=false", "--tag", "result"];
-    let context = context.to_str().unwrap();
-    peers::run("buildah", store.iter().chain(&build).chain(&policy).chain(&[context]).map(OsStr::new));
+    let buildah = Engine::new("buildah", &space.path("buildah"));
+    let build = ["build", "--quiet", "--isolation=chroot", "--layers=false", "--tag=result"].map(OsStr::new);
+    buildah.run(build.into_iter().chain([context.as_os_str()]));
     let layout = space.path("by-buildah");
-    let destination = format!("oci:{}:result", layout.display());
-    let push = ["push", "--quiet"];
-    let last = ["result", &destination];
-    peers::run("buildah", store.iter().chain(&push).chain(&policy).chain(&last).map(OsStr::new));
+    buildah.run(["push", "--quiet", "result", &format!("oci:{}:result", layout.display())]);
     layout
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod busybox;
 pub(crate) mod confined;
 pub(crate) mod debian;
+pub(crate) mod engine;
 pub(crate) mod files;
 pub(crate) mod flatten;
 pub(crate) mod git;

@@ -11,18 +11,33 @@ use super::space::repository;
 /// Runs another tool, and returns its standard output; panics with everything it said when it fails.
 #[track_caller]
 pub(crate) fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> String {
-    let output = output(program, arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{program}: {}\n{text}\n{error}", output.status);
-    text
+    printed(command(program).args(arguments))
 }
 
 /// Runs another tool, and returns whatever came out.
 pub(crate) fn output<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Output {
+    ended(command(program).args(arguments))
+}
+
+/// Prepares a call of another tool, with nothing around it.
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
-    command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+    command.env_clear().env("PATH", SEARCH_PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
+    command
+}
+
+/// Runs what was prepared, and returns its standard output; panics with everything it said when it fails.
+#[track_caller]
+pub(crate) fn printed(command: &mut Command) -> String {
+    let output = ended(command);
+    let error = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{text}\n{error}", output.status);
+    text
+}
+
+fn ended(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
 }
 
 /// Returns the client of docker, where it is installed or `tests/install-packages.sh` has unpacked it.

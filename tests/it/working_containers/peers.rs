@@ -2,6 +2,7 @@
 
 use super::{Scene, Way};
 use crate::second_builder::described;
+use crate::support::engine::Engine;
 use crate::support::image::read_one;
 use crate::support::{peers, requires};
 
@@ -32,36 +33,15 @@ fn an_image_made_of_a_container_has_the_files_that_buildah_makes_of_the_same_ste
     let ours = layout("made", "ours");
     let base = scene.space.path("base.tar");
     scene.kiln(&["save", "-o"]).arg(&base).arg("base").run().success();
-    let root = scene.space.path("buildah");
-    let store = [
-        "--root",
-        &format!("{}/root", root.display()),
-        "--runroot",
-        &format!("{}/run", root.display()),
-        "--storage-driver",
-        "vfs",
-    ]
-    .map(str::to_owned);
-    let policy = scene.space.file("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
-    let policy = format!("--signature-policy={}", policy.display());
-    let buildah = |words: &[&str]| {
-        let store = store.iter().map(String::as_str);
-        peers::run("buildah", store.chain(words.iter().copied())).trim().to_owned()
-    };
+    let buildah = Engine::new("buildah", &scene.space.path("buildah"));
     let theirs = scene.space.path("theirs");
-    let container = buildah(&["from", &policy, &format!("docker-archive:{}", base.display())]);
-    buildah(&["run", "--isolation=chroot", &container, "sh", "-c", SCRIPT]);
-    buildah(&["copy", &container, &file, "/d/e/"]);
-    buildah(&["config", "--env", "A=1", &container]);
-    buildah(&[
-        "commit",
-        "--quiet",
-        &policy,
-        "--format=oci",
-        &container,
-        &format!("oci:{}:made", theirs.display()),
-    ]);
-    buildah(&["rm", &container]);
+    let container = buildah.run(["from", &format!("docker-archive:{}", base.display())]);
+    buildah.run(["run", "--isolation=chroot", &container, "sh", "-c", SCRIPT]);
+    buildah.run(["copy", &container, &file, "/d/e/"]);
+    buildah.run(["config", "--env", "A=1", &container]);
+    let layout = format!("oci:{}:made", theirs.display());
+    buildah.run(["commit", "--quiet", "--format=oci", &container, &layout]);
+    buildah.run(["rm", &container]);
     let (ours_by_path, theirs_by_path) = (described(&ours), described(&theirs));
     let paths = ours_by_path.keys().chain(theirs_by_path.keys());
     let told: Vec<_> = paths

@@ -25,6 +25,7 @@ pub(crate) mod sha256;
 pub(crate) mod sketch;
 pub(crate) mod space;
 pub(crate) mod terminal;
+pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod validator;
 pub(crate) mod waiting;

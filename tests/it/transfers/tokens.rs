@@ -1,68 +1,24 @@
 //! Debian's `docker-registry` with token authentication: a token server signs what it gives, and the registry alone decides whether
 //! that is good.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::build;
 use crate::support::http::{HttpServer, Request, Response, plain_config};
 use crate::support::image::{check_blobs, json_file};
 use crate::support::program::Invocation;
-use crate::support::registry::{ACCOUNT, Registry, TOKEN_ISSUER, TOKEN_SERVICE};
+use crate::support::registry::{ACCOUNT, Registry};
+use crate::support::tokens::{LIFE_SECONDS, Signer, access, is_account, now, refusal};
 use crate::support::{TestSpace, peers, requires};
 
 /// For so long a registry takes a token after its end (`Leeway` of distribution's `registry/auth/token/token.go`).
 const LEEWAY_SECONDS: u64 = 60;
-
-/// A key, and the certificate by which a registry knows it.
-struct Signer {
-    key: EcdsaKeyPair,
-    certificate: PathBuf,
-}
-
-impl Signer {
-    fn new(place: &Path) -> Self {
-        std::fs::create_dir_all(place).unwrap();
-        let (key, certificate) = (place.join("key.pem"), place.join("certificate.pem"));
-        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=kiln-tests -keyout";
-        let words = words.split(' ').map(PathBuf::from);
-        peers::run("openssl", words.chain([key.clone(), "-out".into(), certificate.clone()]));
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pem(&key), &SystemRandom::new());
-        Self { key: key.unwrap(), certificate }
-    }
-
-    /// Returns a signed token (RFC 7519) that allows this and ends then.
-    fn token(&self, access: &Value, ends: u64) -> String {
-        let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(pem(&self.certificate))]});
-        let claims = json!({
-            "iss": TOKEN_ISSUER, "sub": ACCOUNT.0, "aud": TOKEN_SERVICE, "exp": ends, "nbf": ends - 3600,
-            "iat": ends - 3600, "jti": "1", "access": access,
-        });
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let text = format!("{}.{}", part(&header), part(&claims));
-        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
-        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
-    }
-}
-
-/// Returns what a PEM file holds.
-fn pem(file: &Path) -> Vec<u8> {
-    let text = std::fs::read_to_string(file).unwrap();
-    STANDARD.decode(text.lines().filter(|line| !line.starts_with("---")).collect::<String>()).unwrap()
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
 
 /// Returns a whole second that is half a second away at least, and little more than one.
 fn soon() -> u64 {
@@ -78,32 +34,21 @@ const REFRESH_TOKEN: &str = "canary-refresh";
 /// Answers a question for a token: nothing without the account or what it was given, and else what is asked for. The first for a
 /// repository hardly lives. Whether a login is given something instead of its password, `gives_refresh` says.
 fn give(signer: &Signer, request: &Request, given: &Given, gives_refresh: &AtomicBool) -> Response {
-    let account = STANDARD.encode(format!("{}:{}", ACCOUNT.0, ACCOUNT.1));
     let form = String::from_utf8_lossy(&request.body);
     let is_refresh = form.split('&').any(|part| part == format!("refresh_token={REFRESH_TOKEN}"));
-    if !is_refresh && request.headers.get("authorization") != Some(&format!("Basic {account}")) {
-        return Response::new(401, r#"{"details":"who are you?"}"#);
+    if !is_refresh && !is_account(request) {
+        return refusal();
     }
     let question = if is_refresh { &*form } else { &request.query };
-    let query = question.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
-    let scopes =
-        query.split('&').filter_map(|part| part.strip_prefix("scope=")).flat_map(|list| list.split('+'));
-    let access: Vec<Value> = scopes
-        .filter_map(|scope| scope.strip_prefix("repository:"))
-        .map(|scope| {
-            let (name, actions) = scope.rsplit_once(':').unwrap();
-            json!({"type": "repository", "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
-        })
-        .collect();
+    let access = access(question);
     let mut given = given.lock().unwrap();
     let is_short = !access.is_empty() && given.is_empty();
-    let ends = if is_short { soon() - LEEWAY_SECONDS } else { now().as_secs() + 300 };
+    let ends = if is_short { soon() - LEEWAY_SECONDS } else { now().as_secs() + LIFE_SECONDS };
     if !access.is_empty() {
         given.push(ends);
     }
-    let token = signer.token(&json!(access), ends);
-    let mut answer = json!({"token": token, "access_token": token, "expires_in": 300});
-    if gives_refresh.load(Ordering::SeqCst) && query.contains("offline_token=true") {
+    let mut answer = signer.answer(&access, ends);
+    if gives_refresh.load(Ordering::SeqCst) && question.contains("offline_token=true") {
         answer["refresh_token"] = REFRESH_TOKEN.into();
     }
     Response::new(200, answer.to_string())

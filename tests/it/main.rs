@@ -27,6 +27,7 @@ mod docker_formats;
 mod doctor;
 mod documents;
 mod entering;
+mod exchange;
 mod explaining;
 mod faults;
 mod foreign;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::image::{check_blobs, json_file, read_one};
 use crate::support::program::SEARCH_PATH;
 use crate::support::registry::{ACCOUNT, Registry};
-use crate::support::{TestSpace, busybox, peers, requires};
+use crate::support::{TestSpace, busybox, requires};
 
 /// Builds a small image under a name and returns its digest.
 fn build(space: &TestSpace, name: &str) -> String {
@@ -19,46 +19,8 @@ fn build(space: &TestSpace, name: &str) -> String {
 }
 
 #[test]
-fn what_was_pushed_is_what_others_and_kiln_pull() {
-    requires!("docker-registry", "skopeo");
-    let space = TestSpace::new();
-    let registry = Registry::start(&space.path("registry"));
-    space.config(&registry.config());
-    let name = format!("{}/team/app:1", registry.host());
-    let digest = build(&space, &name);
-    space.kiln(["push", &name]).run().success();
-    assert_eq!(peers::skopeo_inspect(&format!("docker://{name}"))["Digest"], digest.as_str());
-    let layout = space.path("copied");
-    peers::skopeo_copy(&format!("docker://{name}"), &format!("oci:{}:1", layout.display()));
-    assert_eq!(read_one(&layout).digest, digest);
-    let other = space.path("other-store");
-    space.kiln(["pull", &name]).store(&other).run().success();
-    check_blobs(&other);
-    let saved = space.path("saved.tar");
-    space.kiln(["save", "-o"]).arg(&saved).arg(&name).store(&other).run().success();
-    peers::skopeo_copy(
-        &format!("docker-archive:{}", saved.display()),
-        &format!("dir:{}", space.path("from-save").display()),
-    );
-}
-
-#[test]
-fn a_build_pushes_its_result() {
-    requires!("docker-registry", "skopeo");
-    let space = TestSpace::new();
-    let registry = Registry::start(&space.path("registry"));
-    space.config(&registry.config());
-    let context = space.context("context", &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
-    for (tag, flags) in [("1", vec!["--push"]), ("2", vec!["-o", "type=image,push=true"])] {
-        let name = format!("{}/team/app:{tag}", registry.host());
-        let digest = space.build(&context).args(["-t", &name]).args(flags).run().success().digest();
-        assert_eq!(peers::skopeo_inspect(&format!("docker://{name}"))["Digest"], digest.as_str());
-    }
-}
-
-#[test]
 fn a_pushed_base_is_found_by_from_and_through_the_mirror() {
-    requires!("root", "docker-registry", "skopeo", "busybox");
+    requires!("root", "docker-registry", "busybox");
     let space = TestSpace::new();
     let registry = Registry::start(&space.path("registry"));
     space.config(&registry.config());

@@ -27,6 +27,11 @@ impl Engine {
         Self { program, place: place.to_owned(), run }
     }
 
+    /// Returns `buildah` or `podman`.
+    pub(crate) fn program(&self) -> &'static str {
+        self.program
+    }
+
     /// Runs it, and returns its standard output without the end of the last line; panics with everything it said when it fails.
     #[track_caller]
     pub(crate) fn run<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> String {

@@ -79,18 +79,20 @@ fn collect(layout: &Path, descriptor: &Value, cache: &mut LayerCache, images: &m
     if let Some(children) = document["manifests"].as_array() {
         return children.iter().for_each(|child| collect(layout, child, cache, images));
     }
-    let config = self::document(layout, &document["config"]);
+    images.push(read(layout, descriptor, cache));
+}
+
+/// Reads the image whose manifest a descriptor names.
+#[track_caller]
+pub(crate) fn read(layout: &Path, descriptor: &Value, cache: &mut LayerCache) -> Image {
+    let manifest = document(layout, descriptor);
+    let config = document(layout, &manifest["config"]);
     let layers: Vec<Rc<Layer>> =
-        document["layers"].as_array().unwrap().iter().map(|blob| read_layer(layout, blob, cache)).collect();
-    let image = Image {
-        digest: descriptor["digest"].as_str().unwrap().to_owned(),
-        manifest: document,
-        config,
-        layers,
-    };
+        manifest["layers"].as_array().unwrap().iter().map(|blob| read_layer(layout, blob, cache)).collect();
+    let image = Image { digest: descriptor["digest"].as_str().unwrap().to_owned(), manifest, config, layers };
     let found: Vec<String> = image.layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect();
     assert_eq!(found, image.diff_ids(), "the configuration's diff ids are those of the layers");
-    images.push(image);
+    image
 }
 
 fn read_layer(layout: &Path, descriptor: &Value, cache: &mut LayerCache) -> Rc<Layer> {

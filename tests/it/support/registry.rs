@@ -7,9 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::image::json_file;
 use super::ports::Port;
 use super::program::SEARCH_PATH;
 use super::served::mirror_config;
+use super::space::repository;
 use super::validator::foreign;
 use super::waiting::PATIENCE;
 
@@ -36,13 +40,12 @@ impl Registry {
 
     /// Starts a registry that wants `ACCOUNT`.
     pub(crate) fn start_with_password(place: &Path) -> Self {
-        fs::create_dir_all(place).unwrap();
-        let file = place.join("htpasswd");
-        fs::write(&file, HTPASSWD).unwrap();
-        Self::start_with(
-            place,
-            &format!("auth:\n  htpasswd:\n    realm: kiln-tests\n    path: {}\n", file.display()),
-        )
+        Self::start_with(place, &password(place))
+    }
+
+    /// Starts a registry that wants `ACCOUNT` and speaks TLS.
+    pub(crate) fn start_with_password_and_tls(place: &Path) -> Self {
+        Self::start_with(place, &(tls() + &password(place)))
     }
 
     /// Starts a registry that wants tokens of the server at `realm`, signed by the key of a certificate.
@@ -58,12 +61,7 @@ impl Registry {
 
     /// Starts a registry that speaks TLS, with a certificate for loopback.
     pub(crate) fn start_with_tls(place: &Path) -> Self {
-        let tls = super::space::repository().join("builder/registry/testdata/tls");
-        let tls = tls.display();
-        Self::start_with(
-            place,
-            &format!("  tls:\n    certificate: {tls}/server.pem\n    key: {tls}/server.key\n"),
-        )
+        Self::start_with(place, &tls())
     }
 
     fn start_with(place: &Path, more: &str) -> Self {
@@ -87,6 +85,17 @@ impl Registry {
         mirror_config(&self.host())
     }
 
+    /// Returns the digest and the document that a tag stands for, as they lie on the registry's disk.
+    #[track_caller]
+    pub(crate) fn tagged(&self, repository: &str, tag: &str) -> (String, Value) {
+        let link =
+            format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        let digest =
+            fs::read_to_string(self.place.join(&link)).unwrap_or_else(|error| panic!("{link}: {error}"));
+        let document = json_file(&self.blob(&digest));
+        (digest, document)
+    }
+
     /// Returns the file of a blob, for tests that damage it.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();
@@ -100,6 +109,29 @@ impl Registry {
         let requests = log.lines().filter(|line| line.contains("HTTP/1.1\" "));
         requests.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
     }
+}
+
+/// The authority that signed the certificate of registries that speak TLS.
+pub(crate) fn authority() -> PathBuf {
+    testdata().join("ca.pem")
+}
+
+fn testdata() -> PathBuf {
+    repository().join("builder/registry/testdata/tls")
+}
+
+/// Settings below `http`.
+fn tls() -> String {
+    let place = testdata();
+    let place = place.display();
+    format!("  tls:\n    certificate: {place}/server.pem\n    key: {place}/server.key\n")
+}
+
+fn password(place: &Path) -> String {
+    fs::create_dir_all(place).unwrap();
+    let file = place.join("htpasswd");
+    fs::write(&file, HTPASSWD).unwrap();
+    format!("auth:\n  htpasswd:\n    realm: kiln-tests\n    path: {}\n", file.display())
 }
 
 /// Waits until a server's port is open; false when the process has ended, or is patience.

@@ -1,4 +1,4 @@
-//! Docker's token authentication: who signs tokens that a registry believes, and what is asked of a server that gives them.
+//! Docker's token authentication: who signs tokens that a registry believes, and a server that gives them to `ACCOUNT`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
-use super::http::{Request, Response};
+use super::http::{HttpServer, Request, Response};
 use super::peers;
 use super::registry::{ACCOUNT, TOKEN_ISSUER, TOKEN_SERVICE};
 
@@ -34,6 +34,17 @@ impl Signer {
         let key =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pem(&key), &SystemRandom::new());
         Self { key: key.unwrap(), certificate }
+    }
+
+    /// Starts a server that gives tokens to `ACCOUNT`; its realm is `/token`.
+    pub(crate) fn start(self) -> HttpServer {
+        HttpServer::start(move |request| match access(&request.query) {
+            access if is_account(request) => {
+                let token = self.answer(&access, now().as_secs() + LIFE_SECONDS);
+                Response::new(200, token.to_string())
+            }
+            _ => refusal(),
+        })
     }
 
     /// Returns the answer with a token (RFC 7519) that allows this and ends then.

@@ -11,7 +11,7 @@ fn a_list_of_images_of_registry_and_store_is_made_annotated_pushed_and_removed()
     let space = TestSpace::new();
     let registry = registry(&space);
     let name = |text: &str| format!("{}/team/{text}", registry.host());
-    let [amd, arm, list] = [name("app:amd"), name("app:arm"), name("app:1")];
+    let [amd, arm, docker, list] = ["app:amd", "app:arm", "app:docker", "app:1"].map(name);
     let amd_digest = push(&space, &amd, "amd", &["--platform", "linux/amd64"]);
     let arm_digest = build(&space, &arm, "arm", &["--platform", "linux/arm64"]);
     space.kiln(["rmi", &amd]).run().success();
@@ -19,6 +19,8 @@ fn a_list_of_images_of_registry_and_store_is_made_annotated_pushed_and_removed()
     assert_eq!(created, format!("Created manifest list {list}\n"));
     space.kiln(["manifest", "create", &list, &arm]).run().fails_with(1).says(&["already", "--amend"]);
     space.kiln(["manifest", "create", "--amend", &list, &arm]).run().success();
+    push_as_docker(&space, &docker);
+    space.kiln(["manifest", "add", &list, &docker]).run().success();
     let annotate = ["manifest", "annotate", &list, &arm, "--os-version", "6.1", "--os-features", "a,b"];
     space.kiln(annotate).run().success();
     let pushed = space.kiln(["manifest", "push", &list]).run().success().text();
@@ -47,6 +49,25 @@ fn a_list_of_images_of_registry_and_store_is_made_annotated_pushed_and_removed()
             .unwrap();
     assert_eq!(verbose[1]["Descriptor"], *entry(1));
     assert_eq!(verbose[0]["OCIManifest"], serde_json::from_str::<Value>(&raw(&amd)).unwrap());
+    assert_eq!(verbose[2]["SchemaV2Manifest"], serde_json::from_str::<Value>(&raw(&docker)).unwrap());
+    // Others take the whole of it, with what is Docker's, as it stands.
+    let copied = space.path("copied");
+    skopeo_copy(&["--all", "--preserve-digests"], &list, &format!("dir:{}", copied.display()));
+    assert_eq!(std::fs::read_to_string(copied.join("manifest.json")).unwrap(), theirs);
+}
+
+/// Sends an image that has Docker's media types, and keeps none of it.
+fn push_as_docker(space: &TestSpace, name: &str) {
+    push(space, name, "docker", &["--platform", "linux/s390x"]);
+    skopeo_copy(&["--dest-tls-verify=false", "--format=v2s2"], name, &format!("docker://{name}"));
+    space.kiln(["rmi", name]).run().success();
+}
+
+/// Copies an image of the registry by skopeo.
+fn skopeo_copy(flags: &[&str], from: &str, to: &str) {
+    let always = ["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"];
+    let from = format!("docker://{from}");
+    peers::run("skopeo", always.iter().chain(flags).chain(&[from.as_str(), to]));
 }
 
 #[test]

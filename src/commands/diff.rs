@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kiln_builder::catalog::{self, Compared, Comparison, FieldDifference, LayerRow};
+use kiln_builder::Workshop;
+use kiln_builder::catalog::{self, CatalogError, Compared, Comparison, FieldDifference, LayerRow};
+use kiln_builder::containers;
 use kiln_builder::difference::{FileChange, FileDifference};
 use kiln_builder::progress::Progress;
 use serde::Serialize;
@@ -27,7 +29,7 @@ pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure
     let work = async {
         let images = [args.before.as_str(), args.after.as_deref().unwrap_or_default()];
         let compared = catalog::compare(&workshop, images, platform.as_ref(), &progress).await;
-        compared.map_err(|error| Failure::of(Kind::Failed, &error))
+        compared.map_err(|error| failure(&workshop, &error))
     };
     let comparison = with_display_abandoning(&display, &interrupt, work).await?;
     display.finish(None);
@@ -37,6 +39,19 @@ pub(super) async fn run(args: &DiffArgs, context: Context) -> Result<u8, Failure
     })?;
     // Not that of a failure: a script must not take an image that is not there for one that differs.
     Ok(if args.exit_code && !is_same(&comparison) { Kind::Findings.exit_code() } else { 0 })
+}
+
+/// Says of what is no image whether it is a container.
+fn failure(workshop: &Workshop, error: &CatalogError) -> Failure {
+    let failure = Failure::of(Kind::Failed, error);
+    match error {
+        CatalogError::NotFound { image, .. } if containers::inspect(workshop, image).is_ok() => failure
+            .with_hint(format!(
+                "`{image}` is a container: `kiln diff {image}` shows what was changed in it, and `kiln commit {image}` makes an image of \
+                 it that can be compared with others"
+            )),
+        _ => failure,
+    }
 }
 
 fn is_same(comparison: &Comparison) -> bool {

@@ -121,12 +121,19 @@ impl OpenContainer {
         self.write()
     }
 
-    /// Removes the container.
+    /// Removes the container, once nobody reads it any more or somebody raises `interrupt`: then it stays.
     ///
     /// # Errors
-    /// What could not be removed.
-    pub fn remove(self) -> Result<(), ContainerError> {
-        Ok(self.held.remove()?)
+    /// [`ContainerError::InUse`] when it stays, or what could not be removed.
+    pub async fn remove(self, interrupt: &Interrupt) -> Result<(), ContainerError> {
+        let Self { mut held, record, .. } = self;
+        while let Some(read) = blocking(move || held.try_remove()).await? {
+            if interrupt.is_raised() {
+                return Err(ContainerError::InUse { name: record.name });
+            }
+            held = read;
+        }
+        Ok(())
     }
 
     fn remember(&mut self, exit: &Exit) {

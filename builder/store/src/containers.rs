@@ -235,18 +235,21 @@ impl HeldContainer {
         // Whoever only looks has it for a moment.
         let command = command_lock_path(&self.session, &self.id);
         self.command = Some(lock(self.session.disk(), &command, LockMode::Exclusive)?);
-        self.convert(LockMode::Shared)
+        self.convert(LockMode::Shared, true).map(drop)
     }
 
-    /// Locks in another mode. The kernel frees the lock for that: whoever has it in between sees the command's, and lets go.
-    fn convert(&mut self, mode: LockMode) -> Result<()> {
+    /// Locks in another mode; without `waits`, returns false when somebody else keeps that from being. The kernel frees the lock for
+    /// that: whoever has it in between sees the command's, and lets go.
+    fn convert(&mut self, mode: LockMode, waits: bool) -> Result<bool> {
         let (disk, path) = (self.session.disk(), self.held.path());
-        disk.lock(self.held.file(), path, mode, true).on("lock", path)?;
+        if !disk.lock(self.held.file(), path, mode, waits).on("lock", path)? {
+            return Ok(false);
+        }
         if !leads_to(path, self.held.file())? {
             // It was taken for one that nobody needs.
             self.held = lock(disk, path, mode)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the directory of its changes.
@@ -281,13 +284,30 @@ impl HeldContainer {
         self.session.disk().sync_file_system(&path).on("sync", &path)
     }
 
+    /// Removes the container, unless somebody reads it: then it is still held.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn try_remove(mut self) -> Result<Option<Self>> {
+        for look in 0..LOOKS_MAX {
+            if look > 0 {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            if self.command.is_none() || self.convert(LockMode::Exclusive, false)? {
+                return self.remove().map(|()| None);
+            }
+        }
+        self.convert(LockMode::Shared, true)?;
+        Ok(Some(self))
+    }
+
     /// Removes the container, once nobody reads it any more. It is out of sight at once.
     ///
     /// # Errors
     /// What could not be removed.
     pub fn remove(mut self) -> Result<()> {
         if self.command.is_some() {
-            self.convert(LockMode::Exclusive)?;
+            self.convert(LockMode::Exclusive, true)?;
         }
         bury(&self.session, &path_of(&self.session, &self.id))?;
         drop(self.held);

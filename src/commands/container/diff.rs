@@ -8,13 +8,8 @@ use serde_json::json;
 
 use super::failed;
 use crate::cli::{DiffArgs, Format};
-use crate::commands::{
-    Context, diff as images, interrupt, print_bytes, transfer_display, with_display_abandoning,
-};
-use crate::failure::Failure;
-
-/// Exit code of `--exit-code` when something was changed, as of `diff`.
-const CHANGED: u8 = 1;
+use crate::commands::{Context, diff as images, interrupt, print, transfer_display, with_display_abandoning};
+use crate::failure::{Failure, Kind};
 
 /// Shows what was changed in a container; returns the exit code.
 pub(crate) async fn diff(args: &DiffArgs, context: Context) -> Result<u8, Failure> {
@@ -33,20 +28,23 @@ pub(crate) async fn diff(args: &DiffArgs, context: Context) -> Result<u8, Failur
         ContainerChange::Changed => "C",
         ContainerChange::Deleted => "D",
     };
-    let is_json = args.format == Some(Format::Json);
-    let mut text = Vec::new();
-    for (path, change) in &changes {
-        if is_json {
-            let path = format!("/{}", String::from_utf8_lossy(path.as_bytes()));
-            text.extend(
-                format!("{}\n", json!({ "format": 1, "change": letter(*change), "path": path })).bytes(),
-            );
-        } else {
-            text.extend(format!("{} /{}\n", letter(*change), shown(path.as_bytes())).bytes());
+    match args.format {
+        Some(Format::Json) => {
+            let changes = changes.iter().map(|(path, change)| {
+                let path = format!("/{}", String::from_utf8_lossy(path.as_bytes()));
+                json!({ "change": letter(*change), "path": path })
+            });
+            print(&format!("{:#}\n", json!({ "format": 1, "changes": changes.collect::<Vec<_>>() })))?;
+        }
+        Some(Format::Table) | None => {
+            let lines = changes
+                .iter()
+                .map(|(path, change)| format!("{} /{}\n", letter(*change), shown(path.as_bytes())));
+            print(&lines.collect::<String>())?;
         }
     }
-    print_bytes(&text)?;
-    Ok(if args.exit_code && !changes.is_empty() { CHANGED } else { 0 })
+    // As of two images: not that of a failure.
+    Ok(if args.exit_code && !changes.is_empty() { Kind::Findings.exit_code() } else { 0 })
 }
 
 /// Returns a path that stays on its line.

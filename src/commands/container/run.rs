@@ -130,7 +130,7 @@ async fn attend(
         // What it writes is shown until nobody can write any more.
         let (outcome, ()) = tokio::join!(open.run(attendance, interrupt), shown);
         let after = match manner.removes {
-            true => open.remove(),
+            true => open.remove(interrupt).await,
             false => open.settle(),
         };
         Ok((outcome, after))

@@ -29,6 +29,11 @@ fn a_layer_of_a_container_is_the_layer_that_a_step_makes_in_each_way_of_running(
         assert_eq!(scene.layers("made"), scene.layers("built"), "{way:?}");
         let history = scene.said(&["history", "made"]);
         assert!(history.lines().nth(1).unwrap().ends_with("by hand"), "{history}");
+        // Two operands are images.
+        scene.kiln(&["diff", "web", "made"]).run().fails_with(1).says(&[
+            "no such image: `web`",
+            "`web` is a container: `kiln diff web` shows what was changed in it, and `kiln commit web` makes an image",
+        ]);
         // What was made of it once is made of it again.
         assert_eq!(scene.said(&["commit", "-m", "by hand", "-a", "me", "-c", "ENV A=$PATH", "web"]), id);
         assert_eq!(scene.said(&["ps", "-aq"]).lines().count(), 1);
@@ -61,11 +66,12 @@ fn an_export_has_the_files_of_the_container_with_their_owners() {
         );
         // What lies in a volume stays with the container.
         assert!(scene.said(&["cp", "web:/v/in/f", "-"]).contains("kept"));
-        assert_eq!(
-            scene.said(&["diff", "web"]),
-            "C /bin\nD /bin/yes\nA /o\nA /o/f\nA /o/h\nA /o/l\nA /v\n",
-            "{way:?}"
-        );
+        let outcome = scene.kiln(&["diff", "--exit-code", "web"]).run().fails_with(3);
+        assert_eq!(outcome.text(), "C /bin\nD /bin/yes\nA /o\nA /o/f\nA /o/h\nA /o/l\nA /v\n", "{way:?}");
+        let document: serde_json::Value =
+            serde_json::from_str(&scene.said(&["diff", "--format=json", "web"])).unwrap();
+        assert_eq!(document["format"], 1);
+        assert_eq!(document["changes"][1], serde_json::json!({ "change": "D", "path": "/bin/yes" }));
     }
 }
 

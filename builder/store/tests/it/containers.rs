@@ -74,6 +74,8 @@ fn a_container_in_which_a_command_runs_is_read_by_all_and_changed_by_nobody() {
     again.begin_command().unwrap();
     // Who runs it waits for who reads it, and then it goes.
     let reader = store.containers().hold(&id, ContainerUse::Reading).unwrap().unwrap();
+    let again = again.try_remove().unwrap().unwrap();
+    assert!(state().is_running && hold(ContainerUse::Changing).is_none(), "it is still held");
     std::thread::scope(|scope| {
         let removing = scope.spawn(|| again.remove());
         assert!(reader.changes().join("file").exists());

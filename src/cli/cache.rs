@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Format;
-use super::image::format;
+use super::image::TEMPLATES;
 
 /// Operands of `kiln cache`.
 #[derive(Debug, Args)]
@@ -46,9 +45,8 @@ pub(crate) enum MountsCommand {
 /// Flags of `kiln cache mounts ls`.
 #[derive(Debug, Args)]
 pub(crate) struct MountsLsArgs {
-    /// `table` or `json`
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    #[arg(long, value_name = "FORMAT", help = TEMPLATES)]
+    pub(crate) format: Option<String>,
 }
 
 /// Flags and operands of `kiln cache mounts export`.

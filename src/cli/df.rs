@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::image::{Format, format};
+use super::image::TEMPLATES;
 
 /// Flags of `kiln df`.
 #[derive(Debug, Args)]
@@ -10,7 +10,6 @@ pub(crate) struct DfArgs {
     /// Show each image, and each thing of the cache
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// How to print: `table`, or `json` for one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    #[arg(long, value_name = "FORMAT", help = TEMPLATES)]
+    pub(crate) format: Option<String>,
 }

@@ -13,13 +13,13 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Reads the value of `--format`. Templates are known and refused by name.
+/// Reads the value of a `--format` that knows no templates; one is refused by name.
 pub(super) fn format(text: &str) -> Result<Format, String> {
     match text {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),
         template if template.contains("{{") => {
-            Err("Go templates are not built yet; use `--format json` and a tool such as jq".to_owned())
+            Err("there are no templates for this; use `--format json` and a tool such as jq".to_owned())
         }
         _ => Err("the formats are `table` and `json`".to_owned()),
     }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn templates_are_refused_by_name() {
         assert_eq!(format("json"), Ok(Format::Json));
-        let template = "Go templates are not built yet; use `--format json` and a tool such as jq";
+        let template = "there are no templates for this; use `--format json` and a tool such as jq";
         for (text, says) in [("{{.ID}}", template), ("yaml", "the formats are `table` and `json`")] {
             assert_eq!(format(text), Err(says.to_owned()));
         }

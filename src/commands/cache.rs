@@ -4,16 +4,17 @@ use std::io::{self, BufWriter, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 
+use kiln_template::{Struct, Value};
 use serde::Serialize;
 
 use super::{Context, failed, print, refuse_terminal};
 use crate::cli::{
-    CacheArgs, CachePart, Format, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs,
-    MountsRmArgs,
+    CacheArgs, CachePart, MountsCommand, MountsExportArgs, MountsImportArgs, MountsLsArgs, MountsRmArgs,
 };
 use crate::failure::{Failure, Kind};
+use crate::listing::{Listing, render};
 use crate::settings::now_seconds;
-use crate::ui::{human, show_failure, show_text, stderr_style, table};
+use crate::ui::{human, show_failure, show_text, stderr_style};
 use kiln_builder::Workshop;
 use kiln_builder::mounts::{
     self, ArchiveWriter, Directory, Exported, FarMounts, LEFT_OUT, MountRow, MountsError, Patience, Replace,
@@ -33,7 +34,7 @@ pub(super) fn run(args: &CacheArgs, context: Context) -> Result<(), Failure> {
 fn list(args: &MountsLsArgs, context: Context) -> Result<(), Failure> {
     let (workshop, _) = context.open(1)?;
     let rows = mounts::list(&workshop).map_err(failed)?;
-    print(&render(&rows, args.format, now_seconds()))
+    print(&listed(&rows, args.format.as_deref(), now_seconds())?)
 }
 
 /// One directory of a cache mount as JSON. The format is number 1; a new field is no new format.
@@ -50,27 +51,43 @@ struct Json<'a> {
     path: String,
 }
 
-fn render(rows: &[MountRow], format: Option<Format>, now: i64) -> String {
-    if format == Some(Format::Json) {
-        return rows.iter().map(json).collect();
+const TABLE: &str = "{{.ID}}\t{{.Slot}}\t{{.Size}}\t{{.Files}}\t{{.LastUsed}}\t{{.InUse}}";
+const HEADINGS: [(&str, &str); 7] = [
+    ("Files", "FILES"),
+    ("ID", "ID"),
+    ("InUse", "IN USE"),
+    ("LastUsed", "LAST USED"),
+    ("Path", "PATH"),
+    ("Size", "SIZE"),
+    ("Slot", "SLOT"),
+];
+
+fn listed(rows: &[MountRow], format: Option<&str>, now: i64) -> Result<String, Failure> {
+    match format.filter(|format| !format.is_empty()).unwrap_or("table") {
+        "json" => Ok(rows.iter().map(json).collect()),
+        format => {
+            let rows: Vec<Value> = rows.iter().map(|row| value(row, now)).collect();
+            render(format, &Listing { table: TABLE, headings: &HEADINGS }, &rows)
+        }
     }
-    let cells = |row: &MountRow| {
-        let users: Vec<String> = row.slot.users.iter().map(u32::to_string).collect();
-        vec![
-            mounts::shown_id(&row.slot.id),
-            row.slot.slot.to_string(),
-            human::size(row.disk_bytes),
-            row.files.to_string(),
-            human::ago(used_seconds(row), now),
-            match (row.slot.is_in_use, users.is_empty()) {
-                (false, _) => "-".to_owned(),
-                (true, true) => "yes".to_owned(),
-                (true, false) => format!("by {}", users.join(", ")),
-            },
-        ]
+}
+
+fn value(row: &MountRow, now: i64) -> Value {
+    let users: Vec<String> = row.slot.users.iter().map(u32::to_string).collect();
+    let in_use = match (row.slot.is_in_use, users.is_empty()) {
+        (false, _) => "-".to_owned(),
+        (true, true) => "yes".to_owned(),
+        (true, false) => format!("by {}", users.join(", ")),
     };
-    let header = ["ID", "SLOT", "SIZE", "FILES", "LAST USED", "IN USE"];
-    table::render(&header, &rows.iter().map(cells).collect::<Vec<_>>())
+    Struct::new("cache mount")
+        .field("Files", row.files.to_string())
+        .field("ID", mounts::shown_id(&row.slot.id))
+        .field("InUse", in_use)
+        .field("LastUsed", human::ago(used_seconds(row), now))
+        .field("Path", row.slot.path.display().to_string())
+        .field("Size", human::size(row.disk_bytes))
+        .field("Slot", row.slot.slot.to_string())
+        .into()
 }
 
 fn used_seconds(row: &MountRow) -> i64 {

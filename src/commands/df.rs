@@ -2,31 +2,50 @@
 
 use kiln_builder::upkeep::{Bytes, DiskUsage, ImageUsage, Row, Use, disk_usage};
 use kiln_oci::Reference;
+use kiln_template::Struct;
 use serde_json::{Value, json};
 
 use super::prune::{fate_word, thing_name};
 use super::{Context, print};
-use crate::cli::{DfArgs, Format};
+use crate::cli::DfArgs;
 use crate::failure::{Failure, Kind};
+use crate::listing::{Listing, render};
 use crate::settings::now_seconds;
 use crate::ui::{human, short, show_text, table};
 
 /// Shows what the store takes.
 pub(super) fn run(args: &DfArgs, context: Context) -> Result<(), Failure> {
+    let format = args.format.as_deref().filter(|format| !format.is_empty()).unwrap_or("table");
+    if args.verbose && !["table", "json"].contains(&format) {
+        return Err(Failure::usage(
+            "`--verbose` shows tables of several kinds, which have no template in common",
+        )
+        .with_hint("`--verbose --format json` has all of it"));
+    }
     let (workshop, _) = context.open(1)?;
     let usage = disk_usage(&workshop.store).map_err(|error| Failure::of(Kind::Failed, &error))?;
     if usage.unreadable > 0 {
         let count = usage.unreadable;
         show_text(&format!("warning: {count} directories may not be read, and are not counted\n"));
     }
-    print(&match args.format {
-        Some(Format::Json) => as_json(&usage, args.verbose),
-        _ => as_text(&usage, args.verbose, now_seconds()),
+    print(&match format {
+        "json" => as_json(&usage, args.verbose),
+        format => as_text(&usage, format, args.verbose, now_seconds())?,
     })
 }
 
-fn as_text(usage: &DiskUsage, is_verbose: bool, now: i64) -> String {
-    let mut text = table::render(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], &rows(usage));
+/// Docker's table and headings.
+const TABLE: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+const HEADINGS: [(&str, &str); 5] = [
+    ("Active", "ACTIVE"),
+    ("Reclaimable", "RECLAIMABLE"),
+    ("Size", "SIZE"),
+    ("TotalCount", "TOTAL"),
+    ("Type", "TYPE"),
+];
+
+fn as_text(usage: &DiskUsage, format: &str, is_verbose: bool, now: i64) -> Result<String, Failure> {
+    let mut text = render(format, &Listing { table: TABLE, headings: &HEADINGS }, &rows(usage))?;
     if is_verbose {
         text += "\nImages:\n\n";
         let header = ["REPOSITORY", "TAG", "IMAGE", "SHARED SIZE", "UNIQUE SIZE"];
@@ -34,22 +53,31 @@ fn as_text(usage: &DiskUsage, is_verbose: bool, now: i64) -> String {
         text += "\nEverything else:\n\n";
         text += &table::render(&["TYPE", "NAME", "SIZE", "LAST USED", "STATE"], &things(usage, now));
     }
-    text
+    Ok(text)
 }
 
-fn rows(usage: &DiskUsage) -> Vec<Vec<String>> {
+/// Returns what each kind of thing takes under Docker's names, and all of it.
+fn rows(usage: &DiskUsage) -> Vec<kiln_template::Value> {
+    let value = |title: &str, [count, active]: [String; 2], row: &Row| {
+        Struct::new("kind of thing")
+            .field("Active", active)
+            .field("Reclaimable", reclaimable(row))
+            .field("Size", size(row.bytes))
+            .field("TotalCount", count)
+            .field("Type", title)
+            .into()
+    };
+    let not_counted = || [String::new(), String::new()];
     let row = |(of, row): (&Use, &Row)| {
         let counts = match of {
-            Use::Own => [String::new(), String::new()],
+            Use::Own => not_counted(),
             _ => [row.count.to_string(), row.active.to_string()],
         };
-        let [count, active] = counts;
-        vec![title(*of).to_owned(), count, active, size(row.bytes), reclaimable(row)]
+        value(title(*of), counts, row)
     };
     let all: Bytes = usage.rows.values().map(|row| row.reclaimable).sum();
     let total = Row { bytes: usage.total, reclaimable: all, ..Row::default() };
-    let last = vec!["All".to_owned(), String::new(), String::new(), size(total.bytes), reclaimable(&total)];
-    usage.rows.iter().map(row).chain([last]).collect()
+    usage.rows.iter().map(row).chain([value("All", not_counted(), &total)]).collect()
 }
 
 fn reclaimable(row: &Row) -> String {

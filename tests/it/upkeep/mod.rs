@@ -47,6 +47,15 @@ fn df_adds_up_to_what_du_says() {
     assert!(counts("cache") > 5 && counts("unpacked") >= 2 && counts("logs") == 1, "{rows:?}");
     let text = space.kiln(["system", "df", "-v"]).run().success().text();
     assert!(text.contains("docker.io/library/app") || text.contains("\napp "), "{text}");
+    // Under the names of Docker's templates.
+    let printed = |words: &[&str]| space.kiln(words).run().success().text();
+    let table = "table {{.Type}}\\t{{.TotalCount}}\\t{{.Active}}\\t{{.Size}}\\t{{.Reclaimable}}";
+    assert_eq!(printed(&["df", "--format", table]), printed(&["df"]));
+    let counts = printed(&["system", "df", "--format", "{{.Type}}: {{.TotalCount}} {{.Active}}"]);
+    assert!(counts.starts_with("Images: 1 1\n") && counts.contains("\nCache mounts: 1 0\n"), "{counts}");
+    space.kiln(["df", "-v", "--format", "{{.Type}}"]).run().fails_with(2).says(&["no template in common"]);
+    let mounts = ["cache", "mounts", "ls", "--format", "{{.ID}} {{.Slot}} {{.Files}} {{.InUse}}"];
+    assert_eq!(printed(&mounts), "/c 0 1 -\n");
     drop(server);
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Context, print};
 use crate::cli::{FsckArgs, FsckFormat};
 use crate::failure::{Failure, Kind};
+use crate::ui::visible;
 
 /// Checks the store.
 pub(super) fn run(args: &FsckArgs, context: Context) -> Result<(), Failure> {
@@ -96,7 +97,7 @@ fn as_text(checked: &Checked, findings: &[Finding], mended: Option<usize>) -> St
     let mut text = String::new();
     for Finding { message, cure, is_mended, .. } in findings {
         let word = if *is_mended { "mended" } else { "found" };
-        text += &format!("{word}: {}\n  {cure}\n", clean(message));
+        text += &format!("{word}: {}\n  {cure}\n", visible(message));
     }
     let left = checked.store.leftovers.len();
     if left > 0 {
@@ -112,11 +113,6 @@ fn as_text(checked: &Checked, findings: &[Finding], mended: Option<usize>) -> St
         (count, None) => format!("{count} problems; `kiln fsck --repair` mends what can be mended\n"),
         (count, Some(mended)) => format!("{count} problems, {mended} mended\n"),
     }
-}
-
-/// Names in a store may have any characters.
-fn clean(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 /// One object a line. The format is number 1; a new field or a new kind of problem is no new format.

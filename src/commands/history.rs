@@ -6,9 +6,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::{Context, platform, print};
 use crate::cli::HistoryArgs;
 use crate::failure::{Failure, Kind};
-use crate::listing::{Listing, is_table, render};
+use crate::listing::{Listing, in_cell, is_table, render};
 use crate::settings::now_seconds;
-use crate::ui::{clean, human, short};
+use crate::ui::{human, short};
 use kiln_builder::catalog::{self, HistoryRow};
 
 /// Widest command that is shown, in columns, as in Docker.
@@ -56,25 +56,18 @@ fn value(row: &HistoryRow, args: &HistoryArgs, is_table: bool, now: i64) -> Valu
     let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "N/A".to_owned());
     let at = or_unknown(then.map(human::rfc3339));
     let since = if args.human { or_unknown(then.map(|then| human::ago(then, now))) } else { at.clone() };
-    let command = in_cell(&row.created_by.replace('\t', " "), is_table);
+    let command = row.created_by.replace('\t', " ");
+    // Before it is measured.
+    let command = if is_table { in_cell(&command) } else { command };
     let size = if args.human { human::size(row.size_bytes) } else { row.size_bytes.to_string() };
     Struct::new("line of history")
-        .field("Comment", in_cell(&row.comment, is_table))
+        .field("Comment", row.comment.as_str())
         .field("CreatedAt", at)
         .field("CreatedBy", if args.no_trunc { command } else { shortened(&command, COMMAND_WIDTH_MAX) })
         .field("CreatedSince", since)
         .field("ID", id)
         .field("Size", size)
         .into()
-}
-
-/// Returns a text of the image, which could be anything. In a table it stays in its cell and does nothing to the terminal; Docker
-/// lets it.
-pub(super) fn in_cell(text: &str, is_table: bool) -> String {
-    match is_table {
-        true => clean(text.replace(['\t', '\n', '\r'], " ").as_bytes(), false),
-        false => text.to_owned(),
-    }
 }
 
 /// Returns what of a text fits into so many columns, with an ellipsis where that is not all.

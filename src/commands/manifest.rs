@@ -1,6 +1,6 @@
 //! `kiln manifest`: lists of images for several platforms.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use kiln_builder::Workshop;
@@ -10,7 +10,9 @@ use kiln_builder::remote::{self, RemoteError};
 use kiln_oci::{Descriptor, Reference};
 use serde_json::{Value, json};
 
-use super::{Context, failed, interrupt, name, print_bytes, transfer_display, with_display_abandoning};
+use super::{
+    Context, failed, interrupt, name, print, print_bytes, transfer_display, with_display_abandoning,
+};
 use crate::cli::{ManifestAnnotateArgs, ManifestCommand, ManifestInspectArgs, ManifestPushArgs};
 use crate::failure::{Failure, Kind};
 use crate::settings::Settings;
@@ -41,7 +43,12 @@ pub(super) async fn run(command: ManifestCommand, context: Context) -> Result<()
     };
     let bytes = with_display_abandoning(&display, &interrupt()?, work).await?;
     display.finish(None);
-    print_bytes(&bytes).map(drop)
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => print(text),
+        Err(_) if io::stdout().is_terminal() => print(&String::from_utf8_lossy(&bytes)),
+        // To the byte, as the registry has it.
+        Err(_) => print_bytes(&bytes).map(drop),
+    }
 }
 
 async fn extend(

@@ -56,7 +56,7 @@ use kiln_sandbox::Identity;
 use crate::cli::Command;
 use crate::failure::{Failure, Kind, is_broken_pipe};
 use crate::settings::{self, Settings};
-use crate::ui::{Display, Mode, show_text};
+use crate::ui::{Display, Mode, for_terminal, show_text};
 use kiln_builder::interrupt::Interrupt;
 use kiln_builder::progress::{Progress, ProgressEvent, Silent};
 use kiln_builder::upkeep::{Bound, may_exceed};
@@ -232,9 +232,14 @@ fn failed(error: impl Error + 'static) -> Failure {
     Failure::of(Kind::Failed, &error)
 }
 
-/// Writes a result to standard output. Whoever read it may have gone away: that is success.
+/// Writes a result to standard output: as it is for programs, and for a terminal without what labels, descriptions or documents of
+/// others could do to it. Whoever read it may have gone away: that is success.
 fn print(text: &str) -> Result<(), Failure> {
-    print_bytes(text.as_bytes()).map(drop)
+    match io::stdout().is_terminal() {
+        true => print_bytes(for_terminal(text).as_bytes()),
+        false => print_bytes(text.as_bytes()),
+    }
+    .map(drop)
 }
 
 /// Writes bytes to standard output, and says whether anybody reads them.

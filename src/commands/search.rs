@@ -11,7 +11,7 @@ use super::history::shortened;
 use super::{Context, client_config_telling, interrupt, print, transfer_display, with_display_abandoning};
 use crate::cli::SearchArgs;
 use crate::failure::{Failure, Kind};
-use crate::listing::{Listing, render};
+use crate::listing::{Listing, in_cell, render};
 
 /// Docker's registry, which is asked where none is named.
 const HUB: &str = "docker.io";
@@ -125,9 +125,8 @@ fn value(hit: &SearchHit, is_whole: bool, is_json: bool) -> Value {
         (false, true) => "[OK]",
         (false, false) => "",
     };
-    // What a server says cannot end a line, or do anything to a terminal.
-    let plain = |text: &str| text.replace(char::is_control, " ");
-    let description = plain(hit.description.as_deref().unwrap_or_default());
+    // What a server says cannot end a line.
+    let description = in_cell(hit.description.as_deref().unwrap_or_default());
     Struct::new("repository")
         .field(
             "Description",
@@ -135,7 +134,7 @@ fn value(hit: &SearchHit, is_whole: bool, is_json: bool) -> Value {
         )
         .field("IsAutomated", truth(hit.is_automated))
         .field("IsOfficial", truth(hit.is_official))
-        .field("Name", plain(&hit.name))
+        .field("Name", in_cell(&hit.name))
         .field("StarCount", hit.star_count.to_string())
         .into()
 }

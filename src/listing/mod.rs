@@ -8,7 +8,7 @@ mod functions;
 use kiln_template::{Functions, MissingKey, Template, Value};
 
 use crate::failure::{Failure, Kind};
-use crate::ui::table;
+use crate::ui::{clean, table};
 
 /// What can be listed: Docker's template for its table, and the headings of the fields.
 pub(crate) struct Listing<'a> {
@@ -23,7 +23,14 @@ pub(crate) fn is_table(format: &str) -> bool {
     format.starts_with("table")
 }
 
-/// Returns the rows in a format.
+/// Returns a text, which could be anything, as it stands in a table: in its cell, and without what could act on a terminal. Docker
+/// prints it as it is.
+pub(crate) fn in_cell(text: &str) -> String {
+    clean(text.replace(['\t', '\n', '\r'], " ").as_bytes(), false)
+}
+
+/// Returns the rows in a format. What a table shows of them is fit for a terminal; other formats have the texts as they are, for
+/// programs.
 ///
 /// # Errors
 /// When the format is no template, or asks for what a row has not.
@@ -44,7 +51,10 @@ pub(crate) fn render(format: &str, listing: &Listing<'_>, rows: &[Value]) -> Res
         text = format_of_row.template.execute_leniently(&headings, &functions::for_headings()) + "\n";
     }
     for row in rows {
-        text += &format_of_row.fill_in(row, MissingKey::IsMissing)?;
+        text += &match is_table(format) {
+            true => format_of_row.fill_in(&row.map_texts(&in_cell), MissingKey::IsMissing)?,
+            false => format_of_row.fill_in(row, MissingKey::IsMissing)?,
+        };
         text.push('\n');
     }
     Ok(if is_table(format) { table::elastic(&text) } else { text })
@@ -98,6 +108,16 @@ mod tests {
         };
         let rows = [row("aaaa", "localhost:5000/x/y", "v2"), row("bbbb", "<none>", "<none>")];
         render(format, &LISTING, &rows).unwrap_or_else(|failure| failure.message)
+    }
+
+    #[test]
+    fn a_text_in_a_table_stays_in_its_cell_and_does_nothing_to_a_terminal() {
+        let row = Value::from(
+            Struct::new("row").field("ID", "a\tb\nc\x1b]0;title\x07\r").field("Tag", "\u{9b}1\u{202e}"),
+        );
+        let shown = |format| render(format, &LISTING, std::slice::from_ref(&row)).unwrap();
+        assert_eq!(shown("table"), "IMAGE ID   TAG\na b c      \\u{9b}1\\u{202e}\n");
+        assert_eq!(shown("{{.ID}}"), "a\tb\nc\x1b]0;title\x07\r\n");
     }
 
     /// The texts are those of Docker's client for such rows.

@@ -157,6 +157,15 @@ fn escape(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     None
 }
 
+/// Returns a text of several lines as a terminal gets it: with its colours, and nothing else that could act on one.
+pub(crate) fn for_terminal(text: &str) -> String {
+    let line = |line: &str| match line.strip_suffix('\n') {
+        Some(line) => clean(line.as_bytes(), true) + "\n",
+        None => clean(line.as_bytes(), true),
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
 /// Returns a text of one line for a heading: white space is one blank, controls are shown, and it has an end.
 pub(crate) fn heading(text: &str, length_max: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();

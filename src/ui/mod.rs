@@ -27,7 +27,7 @@ use kiln_oci::Digest;
 
 pub(crate) use display::{Display, Mode, is_hangup_ignored, show_failure, show_text, stderr_style};
 use lines::block;
-pub(crate) use lines::{Lines, clean, heading, visible};
+pub(crate) use lines::{Lines, clean, for_terminal, heading, visible};
 
 /// Words of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

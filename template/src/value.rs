@@ -103,6 +103,26 @@ impl Struct {
 }
 
 impl Value {
+    /// Returns the same with every text changed, but those of the names of fields and keys.
+    #[must_use]
+    pub fn map_texts(&self, change: &dyn Fn(&str) -> String) -> Self {
+        let changed = |value: &Self| value.map_texts(change);
+        match self {
+            Self::Text(text) => change(text).into(),
+            Self::List(items) => items.iter().map(changed).collect(),
+            Self::Map(map) => {
+                let entries = map.entries.iter().map(|(key, value)| (Rc::clone(key), changed(value)));
+                Self::Map(Rc::new(Map { entries: entries.collect(), zero: changed(&map.zero) }))
+            }
+            Self::Struct(record) => {
+                let fields =
+                    record.fields.iter().map(|field| Field { value: changed(&field.value), ..*field });
+                Self::Struct(Rc::new(Struct { type_name: record.type_name, fields: fields.collect() }))
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Returns a JSON value as Go reads one into no type of its own.
     pub fn from_json(json: &serde_json::Value) -> Self {
         match json {

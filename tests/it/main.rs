@@ -56,6 +56,7 @@ mod sharing;
 mod shells;
 mod step_environment;
 mod support;
+mod terminal_text;
 mod transfer_bars;
 mod transfers;
 mod tutorials;

@@ -13,10 +13,9 @@ use kiln_template::{Struct, Value};
 use super::failed;
 use super::ps_filter::{Filters, state_word};
 use crate::cli::PsArgs;
-use crate::commands::history::in_cell;
 use crate::commands::{Context, print};
 use crate::failure::{Failure, Kind};
-use crate::listing::{Listing, is_table, render};
+use crate::listing::{Listing, render};
 use crate::settings::now_seconds;
 use crate::ui::{heading, human};
 
@@ -90,7 +89,7 @@ fn listed(
     let format = if args.quiet { "{{.ID}}" } else { format };
     let row = |row: &ContainerRow| {
         let size = sizes.get(&row.id.to_string()).copied();
-        Shown::of(row, args.no_trunc, now).value(size, is_table(format))
+        Shown::of(row, args.no_trunc, now).value(size)
     };
     let rows: Vec<Value> = rows.iter().map(row).collect();
     let table = if args.size { TABLE_OF_SIZES } else { TABLE };
@@ -152,15 +151,15 @@ impl Shown {
     }
 
     /// Returns the container under Docker's names. No port is published, and no volume has a name. What was not looked at is `N/A`.
-    fn value(self, size: Option<u64>, is_table: bool) -> Value {
+    fn value(self, size: Option<u64>) -> Value {
         Struct::new("container")
             .field("Command", self.command)
             .field("CreatedAt", self.created_at)
             .field("ID", self.id)
             .field("Image", self.image)
-            .field("Labels", in_cell(&self.labels, is_table))
+            .field("Labels", self.labels)
             .field("LocalVolumes", "0")
-            .field("Mounts", in_cell(&self.mounts, is_table))
+            .field("Mounts", self.mounts)
             .field("Names", self.names)
             .field("Networks", self.networks)
             .field("Ports", "")

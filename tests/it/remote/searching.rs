@@ -31,7 +31,7 @@ fn repositories_are_found_and_shown_as_docker_shows_them() {
         table,
         "NAME      DESCRIPTION                                     STARS     OFFICIAL\n\
          web       The official web server, with a description …   12000     [OK]\n\
-         me/web    mine and [31m red                               3         \n"
+         me/web    mine and red                                    3         \n"
     );
     let official = space.kiln(["search", "--filter", "is-official=true", "--format", "{{.Name}}", &term]);
     assert_eq!(official.run().success().text(), "web\n");

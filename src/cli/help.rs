@@ -95,8 +95,10 @@ const EXAMPLES: &[(&str, &str)] = &[
 pub(crate) fn definition() -> Definition {
     let mut definition = Cli::command();
     for (command, text) in EXAMPLES {
+        // The first line has lost its blanks: the text begins behind the end of a line that was taken away.
+        let lines: String = text.lines().map(|line| format!("\n  {}", line.trim_start())).collect();
         definition =
-            definition.mut_subcommand(command, |command| command.after_help(format!("Examples:\n{text}")));
+            definition.mut_subcommand(command, |command| command.after_help(format!("Examples:{lines}")));
     }
     let groups = groups(&definition);
     definition.help_template(format!(
@@ -135,6 +137,18 @@ mod tests {
         let mut names: Vec<&str> = shown.map(Definition::get_name).collect();
         names.sort_unstable();
         assert_eq!(grouped, names);
+    }
+
+    #[test]
+    fn examples_stand_in_line_below_their_heading() {
+        let definition = definition();
+        for (command, _) in EXAMPLES {
+            let command = definition.find_subcommand(command).unwrap();
+            let text = command.get_after_help().unwrap().to_string();
+            let mut lines = text.lines();
+            assert_eq!(lines.next(), Some("Examples:"), "{text}");
+            assert!(lines.all(|line| line.starts_with("  ") && !line.starts_with("   ")), "{text}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) struct InspectArgs {
     /// How to print: `json` for one line, or a template for each image
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
-    /// What to look for: `image`, of which there is everything here
+    /// What the names are of; it can be left out
     #[arg(long, value_name = "TYPE", value_parser = ["image"])]
     pub(crate) r#type: Option<String>,
 }
@@ -141,7 +141,7 @@ pub(crate) struct RmiArgs {
     /// Names or ids of images
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,
-    /// Remove an image by its id although it has several names; do not fail when it does not exist
+    /// Remove an image by its id although it has several names, or a stopped container uses it; do not fail when it does not exist
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Leave the layers that nothing needs any more to `kiln prune`
@@ -158,7 +158,7 @@ pub(crate) struct ImagePruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Remove only what is meant: until=24h (created before), label=KEY[=VALUE], label!=KEY[=VALUE]
+    /// Remove only images for which this holds: until=24h (made and last used longer ago), label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
 }

@@ -13,10 +13,10 @@ pub(crate) struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Take only what is meant: until=24h or unused-for=7d (unused for so long), type=record,snapshot,…
+    /// Remove only what was unused for so long (until=24h, unused-for=7d), or is of these kinds (type=record,snapshot,…)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<String>,
-    /// Keep so much of what may go, such as 20G: what was used last
+    /// Keep this much of what could go, such as 20G: that which was used last
     #[arg(long, value_name = "SIZE", visible_alias = "keep-storage")]
     pub(crate) max: Option<String>,
     /// Say what would go, and remove nothing

@@ -8,6 +8,7 @@
 mod error;
 mod header;
 mod pax;
+mod seek;
 mod sparse;
 
 use std::io::{self, Read};
@@ -140,6 +141,16 @@ impl<R: Read> TarReader<R> {
     /// Reads the content of the current member; ends where it ends.
     pub fn content(&mut self) -> MemberContent<'_, R> {
         MemberContent { reader: self }
+    }
+
+    /// Skips what is left of the current member, and returns where in the archive the next one begins: a reader that starts there
+    /// finds it as its first.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn next_position(&mut self) -> Result<u64, ReadError> {
+        self.skip_content()?;
+        Ok(self.bytes)
     }
 
     /// Reads whatever follows the end of the archive, so that a digest of the stream covers all of it.

@@ -1,8 +1,9 @@
 //! What ADD makes of an archive's members.
 
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
-use kiln_layer::tar::read::Limits;
+use kiln_layer::tar::read::{Limits, ReadError, TarReader};
 use kiln_layer::tar::write::{Member, append_end, append_header};
 use kiln_layer::{DirectoryOrigin, Entry, Metadata, Timestamp, extract_archive};
 
@@ -64,4 +65,43 @@ fn attributes_that_belong_in_no_layer_are_left_out() {
     let kept = tree.get(&path("d")).unwrap().metadata.xattrs.clone();
     let kept: Vec<&[u8]> = kept.iter().map(|(name, _)| name).collect();
     assert_eq!(kept, [&b"security.capability"[..], b"user.note"]);
+}
+
+#[test]
+fn contents_that_are_sought_past_are_found_again_where_they_begin() {
+    let contents: [&[u8]; 4] = [b"", b"short", &[7; 512], &[9; 70_000]];
+    let mut builder = tar::Builder::new(Vec::new());
+    for (number, content) in contents.iter().enumerate() {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        // Of these, the last has a header before its header.
+        let name = format!("{number}/{}", "long/".repeat(number * 20));
+        builder.append_data(&mut header, name + "f", *content).unwrap();
+    }
+    let bytes = builder.into_inner().unwrap();
+    let mut reader = TarReader::new(Cursor::new(&bytes), Limits::default());
+    let mut positions = Vec::new();
+    loop {
+        let position = reader.next_position().unwrap();
+        let Some(_) = reader.next_member().unwrap() else { break };
+        reader.seek_past_content().unwrap();
+        positions.push(usize::try_from(position).unwrap());
+    }
+    for (position, content) in positions.iter().zip(contents) {
+        let mut reader = TarReader::new(&bytes[*position..], Limits::default());
+        reader.next_member().unwrap();
+        let mut found = Vec::new();
+        reader.content().read_to_end(&mut found).unwrap();
+        assert!(found == content, "{}", content.len());
+    }
+    assert_eq!(positions.len(), contents.len());
+    let cut = &bytes[..positions[3] + 60_000];
+    let mut reader = TarReader::new(Cursor::new(cut), Limits::default());
+    let end = loop {
+        reader.next_member().unwrap();
+        if let Err(error) = reader.seek_past_content() {
+            break error;
+        }
+    };
+    assert!(matches!(end, ReadError::CutShort { members: 4, .. }), "{end}");
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use kiln_layer::tar::read::ReadError;
 use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::{ContainerId, StoreError};
@@ -14,6 +13,7 @@ use crate::lower::ChangeError;
 use crate::remote::RemoteError;
 use crate::source::http::HttpError;
 use crate::source::image::ImageError;
+use crate::source::image_archive::ImageArchiveError;
 use crate::source::layout::LayoutError;
 
 /// Why something could not be done with the images on this machine.
@@ -165,29 +165,9 @@ pub enum CatalogError {
         /// What the system said.
         source: io::Error,
     },
-    /// An archive is damaged or hostile.
+    /// An archive of images, or a layout, is not what it should be.
     #[error(transparent)]
-    Archive(#[from] ReadError),
-    /// An archive is no archive of images.
-    #[error("this is no archive of images: {reason}")]
-    NotImages {
-        /// Why not.
-        reason: String,
-    },
-    /// An archive says something of an image that is not true.
-    #[error("the archive is damaged: {reason}")]
-    Damaged {
-        /// What is wrong.
-        reason: String,
-    },
-    /// A blob of an archive has other bytes than its name says.
-    #[error("`{path}` in the archive has the digest `{actual}`")]
-    WrongDigest {
-        /// The member.
-        path: String,
-        /// The digest of its bytes.
-        actual: Digest,
-    },
+    ImageArchive(#[from] ImageArchiveError),
     /// An archive of files is damaged or hostile.
     #[error(transparent)]
     Files(#[from] ArchiveError),

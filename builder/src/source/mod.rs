@@ -7,5 +7,6 @@ pub mod dockerfile;
 pub mod git;
 pub mod http;
 pub mod image;
+pub mod image_archive;
 pub mod layout;
 pub mod spool;

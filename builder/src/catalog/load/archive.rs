@@ -1,122 +1,45 @@
-//! One pass over an archive: contents become blobs of the store, small documents are kept.
+//! One pass over an archive: contents become blobs of the store.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use kiln_layer::ArchivePath;
 use kiln_layer::compress::{Detected, decompress, detect};
-use kiln_layer::tar::read::{Limits, Member, MemberKind, ReadError, TarReader};
-use kiln_oci::validate::DOCUMENT_SIZE_MAX;
-use kiln_oci::{Digest, layout};
+use kiln_layer::tar::read::{Limits, TarReader};
+use kiln_oci::{Descriptor, MediaType, Reference};
 use kiln_store::Store;
 
-use super::digest_of_path;
+use super::{Candidate, parse_name};
 use crate::catalog::CatalogError;
+use crate::export::gather_present;
+use crate::source::image_archive::{
+    Contents, Entry, ImageArchiveError, SeenFile, digest_of_path, docker_manifest, read_contents,
+};
 
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Documents that say what is in an archive.
-const DOCUMENTS: [&str; 4] = [layout::MARKER_FILE, layout::INDEX_FILE, "manifest.json", "repositories"];
-/// Most links that are followed from one name.
-const LINKS_MAX: usize = 16;
-
-/// A file of an archive that is in the store now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StoredFile {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    /// What its first bytes say.
-    pub(super) compression: Detected,
-}
-
-/// What an archive has.
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    documents: BTreeMap<ArchivePath, Vec<u8>>,
-    files: BTreeMap<ArchivePath, StoredFile>,
-    links: BTreeMap<ArchivePath, ArchivePath>,
-}
-
-impl Contents {
-    /// Returns one of the documents at the top of the archive.
-    pub(super) fn document(&self, name: &str) -> Option<&[u8]> {
-        let path = ArchivePath::parse(name.as_bytes()).ok()?;
-        self.documents.get(&path).map(Vec::as_slice)
-    }
-
-    /// Returns the file that a path of the archive leads to.
-    pub(super) fn file(&self, path: &str) -> Option<StoredFile> {
-        let mut path = ArchivePath::parse(path.as_bytes()).ok()?;
-        for _ in 0..=LINKS_MAX {
-            match self.links.get(&path) {
-                Some(target) => path = target.clone(),
-                None => return self.files.get(&path).copied(),
-            }
-        }
-        None
-    }
-}
 
 /// Reads an archive to its end.
 pub(super) fn read(
     store: &Store,
     file: impl Read + Send,
     failed: &dyn Fn(io::Error) -> CatalogError,
-) -> Result<Contents, CatalogError> {
+) -> Result<Contents<SeenFile>, CatalogError> {
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
     let how = detect(file.fill_buf().map_err(failed)?);
     let mut tar = TarReader::new(decompress(file, how).map_err(failed)?, Limits::default());
-    let mut contents = Contents::default();
     let mut buffer = vec![0; BUFFER_BYTES];
-    while let Some(member) = tar.next_member()? {
-        let path = member.path.clone();
-        match member.kind {
-            MemberKind::File(size) if is_document(&path) => {
-                let bytes = read_document(&path, size, &mut tar, failed)?;
-                contents.documents.insert(path, bytes);
-            }
-            MemberKind::File(_) => {
-                let stored = read_file(store, &path, &mut tar, &mut buffer, failed)?;
-                contents.files.insert(path, stored);
-            }
-            MemberKind::Symlink(_) | MemberKind::HardLink(_) => {
-                let target = target_of(&member)?;
-                contents.links.insert(path, target);
-            }
-            // Directories say nothing, and images have no use for the rest.
-            _ => {}
-        }
-    }
-    tar.drain()?;
+    let contents =
+        read_contents(&mut tar, |here| store_file(store, here.path, here.tar, &mut buffer, failed))?;
+    tar.drain().map_err(ImageArchiveError::from)?;
     Ok(contents)
 }
 
-fn is_document(path: &ArchivePath) -> bool {
-    DOCUMENTS.iter().any(|name| path.as_bytes() == name.as_bytes())
-}
-
-fn read_document<R: Read>(
-    path: &ArchivePath,
-    size: u64,
-    tar: &mut TarReader<R>,
-    failed: &dyn Fn(io::Error) -> CatalogError,
-) -> Result<Vec<u8>, CatalogError> {
-    if size > DOCUMENT_SIZE_MAX {
-        return Err(CatalogError::Damaged {
-            reason: format!("`{path}` has more than {DOCUMENT_SIZE_MAX} bytes"),
-        });
-    }
-    let mut bytes = Vec::new();
-    tar.content().read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
-fn read_file<R: Read>(
+fn store_file<R: Read>(
     store: &Store,
     path: &ArchivePath,
     tar: &mut TarReader<R>,
     buffer: &mut [u8],
     failed: &dyn Fn(io::Error) -> CatalogError,
-) -> Result<StoredFile, CatalogError> {
+) -> Result<SeenFile, CatalogError> {
     let mut content = tar.content();
     let mut writer = store.blobs().writer();
     let mut compression = None;
@@ -136,25 +59,39 @@ fn read_file<R: Read>(
     let committed = writer.commit(expected.as_ref());
     let (digest, size) = match committed {
         Err(kiln_store::StoreError::WrongDigest { actual, .. }) => {
-            return Err(CatalogError::WrongDigest { path: path.to_string(), actual });
+            return Err(ImageArchiveError::WrongDigest { path: path.to_string(), actual }.into());
         }
         committed => committed?,
     };
-    Ok(StoredFile { digest, size, compression: compression.unwrap_or(Detected::Plain) })
+    Ok(SeenFile { digest, size, compression: compression.unwrap_or(Detected::Plain) })
 }
 
-/// Returns what a link leads to, within the archive.
-fn target_of(member: &Member) -> Result<ArchivePath, CatalogError> {
-    let broken = |error| CatalogError::Archive(ReadError::Name { source: error });
-    match &member.kind {
-        MemberKind::HardLink(target) => Ok(target.clone()),
-        MemberKind::Symlink(target) => {
-            let directory = member.path.parent().unwrap_or_else(ArchivePath::root);
-            let mut whole = directory.as_bytes().to_vec();
-            whole.push(b'/');
-            whole.extend_from_slice(target);
-            ArchivePath::clamp(&whole).map_err(broken)
-        }
-        _ => unreachable!("only links have targets"),
+/// Returns the names that the list of `docker save` has for an image, known by its configuration.
+pub(super) fn names_of(
+    store: &Store,
+    descriptor: &Descriptor,
+    entries: &[Entry],
+) -> Result<Vec<Reference>, CatalogError> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
     }
+    let whole = gather_present(store, descriptor)?;
+    let is_of_image = |entry: &&Entry| whole.configs.keys().any(|digest| entry.is_of(digest));
+    let names = entries.iter().filter(is_of_image).flat_map(Entry::tags);
+    names.map(|name| parse_name(name)).collect()
+}
+
+/// Returns the images of a list without a layout, after writing manifests for them.
+pub(super) fn candidates(
+    store: &Store,
+    contents: &Contents<SeenFile>,
+    entries: &[Entry],
+) -> Result<Vec<Candidate>, CatalogError> {
+    let candidate = |entry: &Entry| {
+        let manifest = docker_manifest(entry, |path| Ok::<_, CatalogError>(contents.file(path)))?;
+        store.blobs().put_bytes(manifest.bytes())?;
+        let names = entry.tags().map(|name| parse_name(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Candidate { descriptor: manifest.descriptor(MediaType::OCI_MANIFEST), names })
+    };
+    entries.iter().map(candidate).collect()
 }

@@ -8,9 +8,10 @@ use kiln_oci::validate::{DOCUMENT_SIZE_MAX, INDEX_DEPTH_MAX};
 use kiln_oci::{Descriptor, Document, DocumentKind, Index, Manifest};
 use kiln_store::Store;
 
-use super::described;
+use super::damaged;
 use super::told::Told;
 use crate::catalog::CatalogError;
+use crate::source::image_archive::described;
 use crate::source::layout::{copy_blob, has_blob, read_document};
 
 /// Reads the list of images.
@@ -21,7 +22,7 @@ pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
     file.take(DOCUMENT_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
         let reason = format!("`{}` has more than {DOCUMENT_SIZE_MAX} bytes", INDEX_FILE);
-        return Err(CatalogError::Damaged { reason });
+        return Err(damaged(reason));
     }
     Ok(bytes)
 }
@@ -56,7 +57,7 @@ fn copy_at(
     // One more than indexes: below the last there are manifests, and what they name.
     if depth > INDEX_DEPTH_MAX + 1 {
         let reason = format!("its indexes are nested more than {INDEX_DEPTH_MAX} deep");
-        return Err(CatalogError::Damaged { reason });
+        return Err(damaged(reason));
     }
     copy_blob(path, descriptor, store)?;
     told.moved(descriptor.size);
@@ -77,5 +78,5 @@ fn copy_at(
 
 fn parse<T: DocumentKind>(path: &Path, descriptor: &Descriptor) -> Result<T, CatalogError> {
     let document = Document::parse(read_document(path, descriptor)?);
-    document.map(Document::into_value).map_err(|error| CatalogError::Damaged { reason: described(&error) })
+    document.map(Document::into_value).map_err(|error| damaged(described(&error)))
 }

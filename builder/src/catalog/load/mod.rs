@@ -8,20 +8,18 @@
 //! |---|---|
 //! | bytes and members of an archive | those of a layer |
 //! | bytes of a document | [`kiln_oci::validate::DOCUMENT_SIZE_MAX`] |
-//! | images in one archive | `IMAGES_MAX` |
+//! | images in one archive | [`IMAGES_MAX`](crate::source::image_archive::IMAGES_MAX) |
 
 mod archive;
 mod directory;
-mod docker;
 mod told;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_layer::ArchivePath;
 use kiln_layer::tar::read::ReadError;
-use kiln_oci::{Descriptor, Digest, Document, DocumentError, Index, Platform, Reference, layout};
+use kiln_oci::{Descriptor, Digest, Platform, Reference, layout};
 
 use self::told::{Counted, Told};
 use super::find::{id_of, of_platform};
@@ -31,10 +29,8 @@ use crate::export::{Whole, gather_present, layers_of};
 use crate::lanes::blocking;
 use crate::layers;
 use crate::progress::Progress;
+use crate::source::image_archive::{DOCKER_LIST, ImageArchiveError, docker_entries, read_index};
 use crate::workshop::Workshop;
-
-/// Most images that one archive may list.
-const IMAGES_MAX: usize = 10_000;
 
 /// What was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +105,7 @@ fn load_archive(
 ) -> Result<Vec<Candidate>, CatalogError> {
     // What the reader of the archive found out comes out of its contents as what a file may say.
     let read = |error: io::Error| match error.downcast::<ReadError>() {
-        Ok(error) => CatalogError::Archive(error),
+        Ok(error) => ImageArchiveError::Archive(error).into(),
         Err(source) => CatalogError::Read { what: "the archive".to_owned(), source },
     };
     let file = input.open()?;
@@ -118,31 +114,29 @@ fn load_archive(
         told.expect(metadata.len());
     }
     let contents = archive::read(&workshop.store, Counted { file, told }, &read)?;
-    let tags = match contents.document("manifest.json") {
-        Some(bytes) => docker::entries(bytes)?,
+    let tags = match contents.document(DOCKER_LIST) {
+        Some(bytes) => docker_entries(bytes)?,
         None => Vec::new(),
     };
     match contents.document(layout::INDEX_FILE) {
         Some(bytes) => {
             let mut candidates = listed(bytes)?;
             for candidate in candidates.iter_mut().filter(|candidate| candidate.names.is_empty()) {
-                candidate.names = docker::names_of(&workshop.store, &candidate.descriptor, &tags)?;
+                candidate.names = archive::names_of(&workshop.store, &candidate.descriptor, &tags)?;
             }
             Ok(candidates)
         }
-        None if !tags.is_empty() => docker::candidates(&workshop.store, &contents, &tags),
+        None if !tags.is_empty() => archive::candidates(&workshop.store, &contents, &tags),
         None => {
             let reason = "it has neither `index.json` nor `manifest.json`".to_owned();
-            Err(CatalogError::NotImages { reason })
+            Err(ImageArchiveError::NotImages { reason }.into())
         }
     }
 }
 
 /// Returns the images that a layout's `index.json` lists, each once, with its names.
 fn listed(bytes: &[u8]) -> Result<Vec<Candidate>, CatalogError> {
-    let malformed = |error: DocumentError| CatalogError::NotImages { reason: described(&error) };
-    let index = Document::<Index>::parse(bytes.to_vec()).map_err(malformed)?.into_value();
-    check_count(index.manifests.len())?;
+    let index = read_index(bytes)?;
     let mut candidates: Vec<Candidate> = Vec::new();
     for entry in index.manifests {
         let name = name_of(&entry)?;
@@ -168,14 +162,7 @@ fn name_of(entry: &Descriptor) -> Result<Option<Reference>, CatalogError> {
 
 fn parse_name(name: &str) -> Result<Reference, CatalogError> {
     let parsed = name.parse::<Reference>();
-    parsed.map(|name| name.or_latest()).map_err(|error| CatalogError::Damaged { reason: error.to_string() })
-}
-
-fn check_count(count: usize) -> Result<(), CatalogError> {
-    if count > IMAGES_MAX {
-        return Err(CatalogError::Damaged { reason: format!("it lists more than {IMAGES_MAX} images") });
-    }
-    Ok(())
+    parsed.map(|name| name.or_latest()).map_err(|error| damaged(error.to_string()))
 }
 
 fn accept_all(
@@ -185,7 +172,7 @@ fn accept_all(
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, CatalogError> {
     if candidates.is_empty() {
-        return Err(CatalogError::NotImages { reason: "it lists no image".to_owned() });
+        return Err(ImageArchiveError::NotImages { reason: "it lists no image".to_owned() }.into());
     }
     let mut loaded = Vec::new();
     for Candidate { descriptor, names } in candidates {
@@ -209,7 +196,7 @@ fn accept(
     let whole = gather_present(store, &descriptor)?;
     if whole.images.is_empty() {
         let reason = format!("`{}` has no image", descriptor.digest);
-        return Err(CatalogError::Damaged { reason });
+        return Err(damaged(reason));
     }
     for blob in whole.blobs().values() {
         let is_foreign = blob.media_type.is_foreign();
@@ -223,10 +210,10 @@ fn accept(
             Some(size) if size == blob.size => {}
             Some(size) => {
                 let reason = format!("blob `{}` has {size} bytes, not {}", blob.digest, blob.size);
-                return Err(CatalogError::Damaged { reason });
+                return Err(damaged(reason));
             }
             None if is_foreign => {}
-            None => return Err(CatalogError::Damaged { reason: format!("it lacks blob `{}`", blob.digest) }),
+            None => return Err(damaged(format!("it lacks blob `{}`", blob.digest))),
         }
     }
     check_layers(workshop, &whole, &mut told)?;
@@ -260,20 +247,7 @@ fn check_layers(workshop: &Workshop, whole: &Whole, told: &mut Told<'_>) -> Resu
     Ok(())
 }
 
-/// Returns the text of an error with its causes.
-fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
-/// Returns the digest that a path of a layout stands for.
-fn digest_of_path(path: &ArchivePath) -> Option<Digest> {
-    let text = std::str::from_utf8(path.as_bytes()).ok()?;
-    let hex = text.strip_prefix(layout::BLOBS_DIRECTORY)?.strip_prefix('/')?;
-    Digest::from_hex(hex).ok()
+/// Returns the error of an archive or layout that says something untrue.
+fn damaged(reason: String) -> CatalogError {
+    ImageArchiveError::Damaged { reason }.into()
 }

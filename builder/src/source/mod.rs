@@ -8,5 +8,6 @@ pub mod git;
 pub mod http;
 pub mod image;
 pub mod image_archive;
+pub mod image_files;
 pub mod layout;
 pub mod spool;

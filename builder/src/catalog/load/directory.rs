@@ -1,10 +1,8 @@
 //! OCI layouts in directories: everything that is there of an image is copied into the store.
 
-use std::io::Read;
 use std::path::Path;
 
-use kiln_oci::layout::INDEX_FILE;
-use kiln_oci::validate::{DOCUMENT_SIZE_MAX, INDEX_DEPTH_MAX};
+use kiln_oci::validate::INDEX_DEPTH_MAX;
 use kiln_oci::{Descriptor, Document, DocumentKind, Index, Manifest};
 use kiln_store::Store;
 
@@ -13,19 +11,6 @@ use super::told::Told;
 use crate::catalog::CatalogError;
 use crate::source::image_archive::described;
 use crate::source::layout::{copy_blob, has_blob, read_document};
-
-/// Reads the list of images.
-pub(super) fn read_index(path: &Path) -> Result<Vec<u8>, CatalogError> {
-    let read = |source| CatalogError::Open { input: format!("the OCI layout `{}`", path.display()), source };
-    let file = std::fs::File::open(path.join(INDEX_FILE)).map_err(read)?;
-    let mut bytes = Vec::new();
-    file.take(DOCUMENT_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > DOCUMENT_SIZE_MAX {
-        let reason = format!("`{}` has more than {DOCUMENT_SIZE_MAX} bytes", INDEX_FILE);
-        return Err(damaged(reason));
-    }
-    Ok(bytes)
-}
 
 /// Copies what there is of an image. What is missing shows when the image is checked.
 pub(super) fn copy(

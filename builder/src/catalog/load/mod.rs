@@ -30,6 +30,7 @@ use crate::lanes::blocking;
 use crate::layers;
 use crate::progress::Progress;
 use crate::source::image_archive::{DOCKER_LIST, ImageArchiveError, docker_entries, read_index};
+use crate::source::layout as layout_files;
 use crate::workshop::Workshop;
 
 /// What was loaded.
@@ -90,7 +91,8 @@ fn load_directory(
     path: &Path,
     told: &mut Told<'_>,
 ) -> Result<Vec<Candidate>, CatalogError> {
-    let bytes = directory::read_index(path)?;
+    let read = |source| CatalogError::Open { input: format!("the OCI layout `{}`", path.display()), source };
+    let bytes = layout_files::read_index(path).map_err(read)?;
     let candidates = listed(&bytes)?;
     for candidate in &candidates {
         directory::copy(&workshop.store, path, &candidate.descriptor, told)?;

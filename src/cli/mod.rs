@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Tags(Deferred<TagsArgs>),
     /// Look for repositories at a registry
     Search(Deferred<SearchArgs>),
-    /// Copy an image from one registry to another, without this store
+    /// Copy an image between registries, OCI layouts and archives, without this store
     Copy(Deferred<CopyArgs>),
     /// Make and look at lists of images for several platforms
     Manifest(ManifestArgs),

@@ -81,16 +81,17 @@ pub(crate) struct SearchArgs {
 /// Flags and operands of `kiln copy`.
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
-    /// Name of an image at a registry
-    #[arg(value_name = "SOURCE[:TAG|@DIGEST]")]
+    /// Name of an image at a registry, or `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` for one in
+    /// files; `@DIGEST` instead of a tag or name is possible everywhere
+    #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
-    /// Its new name, at the same or another registry
-    #[arg(value_name = "DESTINATION[:TAG]")]
+    /// Where it goes, in the same words; without a tag or name it keeps that which it has
+    #[arg(value_name = "DESTINATION")]
     pub(crate) destination: String,
     /// Copy only the image for this platform, of an image for several
     #[arg(long, value_name = "OS/ARCH", conflicts_with = "all_tags")]
     pub(crate) platform: Option<String>,
-    /// Copy all tags of the repository
+    /// Copy all tags of the repository or layout
     #[arg(short, long)]
     pub(crate) all_tags: bool,
     /// Print the digest and nothing else

@@ -16,9 +16,9 @@ use crate::ui::style::Style;
 use crate::ui::{show_failure, show_text, stderr_style};
 
 /// What became of one tag.
-pub(super) struct Outcome {
+pub(super) struct Outcome<N = Reference> {
     /// The tag.
-    pub(super) name: Reference,
+    pub(super) name: N,
     /// What it stands for.
     pub(super) result: Result<Descriptor, Failure>,
 }
@@ -103,11 +103,11 @@ pub(super) fn refuse_tag(name: &Reference) -> Result<(), Failure> {
 }
 
 /// Prints a line for each tag that went well, and tells of the others; how many these are is the failure.
-pub(super) fn told(
-    outcomes: &[Outcome],
+pub(super) fn told<N>(
+    outcomes: &[Outcome<N>],
     verb: &str,
     style: Style,
-    line: impl Fn(&Reference, &Descriptor) -> String,
+    line: impl Fn(&N, &Descriptor) -> String,
 ) -> Result<(), Failure> {
     let mut text = String::new();
     let mut failures = 0;

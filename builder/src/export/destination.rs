@@ -57,26 +57,40 @@ fn write_path(
         }
         _ => {}
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    replace(&path, write)?;
+    File::open(directory_of(&path)).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+/// Writes a file that appears by one rename once all of it is on the disk; a process that is killed before leaves nothing. That the
+/// name is on the disk, too, is the caller's part.
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let failed = |source| ExportError::Write { path: path.to_owned(), source };
+    let directory = directory_of(path);
     match open_unnamed(directory) {
         Ok(file) => {
             let file = fill(file, write, failed)?;
             file.sync_all().map_err(failed)?;
-            publish(&file, directory, &path).map_err(failed)?;
+            publish(&file, directory, path).map_err(failed)
         }
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
             let mut builder = tempfile::Builder::new();
             let named = builder.prefix(".kiln-").permissions(std::fs::Permissions::from_mode(0o666));
             let (file, name) = named.tempfile_in(directory).map_err(failed)?.into_parts();
             fill(file, write, failed)?.sync_all().map_err(failed)?;
-            name.persist(&path).map_err(|error| failed(error.error))?;
+            name.persist(path).map_err(|error| failed(error.error))
         }
-        Err(errno) => return Err(failed(errno.into())),
+        Err(errno) => Err(failed(errno.into())),
     }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn fill(

@@ -17,10 +17,18 @@ pub(crate) use flat::write_files;
 pub use flat::write_flat_archive;
 
 mod docker_archive;
+pub(crate) use docker_archive::write_docker;
 pub use docker_archive::write_docker_archive;
 
 mod oci_layout;
+pub(crate) use oci_layout::{entries, write_oci};
 pub use oci_layout::{write_oci_archive, write_oci_directory};
+
+mod layout_directory;
+pub(crate) use layout_directory::LayoutDirectory;
+
+mod leaving;
+pub(crate) use leaving::{BlobReader, ImageName, Leaving, OpenBlob};
 
 mod archive;
 

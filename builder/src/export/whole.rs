@@ -41,6 +41,18 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
+    /// Begins an image whose documents somebody else has.
+    pub(crate) fn new(top: &Descriptor) -> Self {
+        Self {
+            top: plain(top),
+            documents: Vec::new(),
+            configs: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            images: Vec::new(),
+            missing: 0,
+        }
+    }
+
     /// Returns every blob once, by digest.
     pub(crate) fn blobs(&self) -> BTreeMap<Digest, Descriptor> {
         let documents = self.documents.iter().map(|document| (document.digest, document.clone()));
@@ -48,6 +60,19 @@ impl Whole {
         all.extend(self.configs.clone());
         all.extend(self.layers.clone());
         all
+    }
+
+    /// Adds a manifest with what it names.
+    pub(crate) fn add_manifest(&mut self, descriptor: &Descriptor, manifest: Manifest) {
+        self.configs.insert(manifest.config.digest, manifest.config.clone());
+        for layer in &manifest.layers {
+            self.layers.insert(layer.digest, layer.clone());
+        }
+        self.documents.push(plain(descriptor));
+        let is_attestation = descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
+        if manifest.config.media_type.is_config() && !is_attestation {
+            self.images.push(SingleImage { descriptor: descriptor.clone(), manifest });
+        }
     }
 }
 
@@ -94,14 +119,7 @@ impl Presence {
 }
 
 fn gather_with(store: &Store, top: &Descriptor, presence: Presence) -> Result<Whole, ExportError> {
-    let mut whole = Whole {
-        top: plain(top),
-        documents: Vec::new(),
-        configs: BTreeMap::new(),
-        layers: BTreeMap::new(),
-        images: Vec::new(),
-        missing: 0,
-    };
+    let mut whole = Whole::new(top);
     if !presence.of(store, &top.digest)? {
         return Err(ExportError::Missing { digest: top.digest });
     }
@@ -143,16 +161,7 @@ fn add(walk: Walk<'_>, descriptor: &Descriptor, whole: &mut Whole) -> Result<(),
 
 fn add_manifest(store: &Store, descriptor: &Descriptor, whole: &mut Whole) -> Result<(), ExportError> {
     let manifest: Document<Manifest> = document(store, &descriptor.digest)?;
-    let manifest = manifest.into_value();
-    whole.configs.insert(manifest.config.digest, manifest.config.clone());
-    for layer in &manifest.layers {
-        whole.layers.insert(layer.digest, layer.clone());
-    }
-    whole.documents.push(plain(descriptor));
-    let is_attestation = descriptor.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
-    if manifest.config.media_type.is_config() && !is_attestation {
-        whole.images.push(SingleImage { descriptor: descriptor.clone(), manifest });
-    }
+    whole.add_manifest(descriptor, manifest.into_value());
     Ok(())
 }
 
@@ -184,7 +193,14 @@ pub(crate) async fn complete(
 /// # Errors
 /// [`ExportError`] when the configuration is missing, malformed or does not fit the manifest.
 pub(crate) fn layers_of(store: &Store, image: &SingleImage) -> Result<Vec<Layer>, ExportError> {
-    let config: Document<ImageConfig> = document(store, &image.manifest.config.digest)?;
+    paired(image, &document(store, &image.manifest.config.digest)?)
+}
+
+/// Returns the layers of an image, as its configuration identifies them.
+///
+/// # Errors
+/// [`ExportError`] when it does not fit the manifest.
+pub(super) fn paired(image: &SingleImage, config: &Document<ImageConfig>) -> Result<Vec<Layer>, ExportError> {
     let diff_ids = &config.value().rootfs.diff_ids;
     if diff_ids.len() != image.manifest.layers.len() {
         let reason =

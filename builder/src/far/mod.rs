@@ -19,6 +19,7 @@ mod seal;
 mod upload;
 
 pub use local::{BLOBS, ENTRIES, UNFINISHED};
+pub use outgoing::chunks;
 pub use registry::{ReceiveError, receive};
 pub use seal::{SEAL_BYTES_MAX, is_sealed, sealed, unsealed};
 pub use upload::push_blob;

@@ -1,4 +1,4 @@
-//! Blobs of the store as streams, for what sends them.
+//! Blobs as streams, for what sends them: of the store, and of other files.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -24,17 +24,27 @@ pub(super) fn open_at(
             let mut file = blobs.open(&digest).map_err(io::Error::other)?;
             file.seek(SeekFrom::Start(offset)).map(|_| file)
         });
-        let chunks = futures_util::stream::try_unfold(file.await?, |mut file| async move {
-            blocking(move || {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                let count = file.read(&mut chunk)?;
-                chunk.truncate(count);
-                Ok((count > 0).then(|| (Bytes::from(chunk), file)))
-            })
-            .await
-        });
-        Ok(chunks.boxed() as ByteStream)
+        Ok(chunks(file.await?))
     })
+}
+
+/// Returns what a reader has as a stream of chunks, read on blocking threads.
+pub fn chunks(reader: impl Read + Send + 'static) -> ByteStream {
+    let chunks = futures_util::stream::try_unfold(reader, |mut reader| async move {
+        blocking(move || {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let count = loop {
+                match reader.read(&mut chunk) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    outcome => break outcome?,
+                }
+            };
+            chunk.truncate(count);
+            Ok((count > 0).then(|| (Bytes::from(chunk), reader)))
+        })
+        .await
+    });
+    chunks.boxed()
 }
 
 /// Opens bytes in memory at an offset.

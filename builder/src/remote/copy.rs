@@ -1,171 +1,120 @@
-//! From one registry to another: manifests and indexes as they stand, blobs streamed, nothing kept here.
+//! From one place to another: manifests and indexes as they stand, blobs streamed, nothing kept here.
 //!
-//! For every blob, in this order: the repository has it; it is mounted from the source, where that is of the same registry; it
-//! passes through ([`Passage`]). A manifest that is there has its blobs there. Documents go after what they name, the tag last: a copy
-//! that is interrupted leaves blobs and perhaps manifests without a name, and the next goes on from there.
+//! Documents go after what they name, the name last: a copy that is interrupted leaves blobs and perhaps manifests without a name, and
+//! the next goes on from there; of an archive it leaves nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt};
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
-use kiln_registry::{Client, Upload};
+use kiln_registry::Client;
 
-use super::RemoteError;
-use super::images::{RemoteDocument, documents};
-use super::passage::Passage;
-use crate::far::sink;
+use super::images::documents_of;
+use super::origin::Origin;
+use super::to_files::{Files, copy_to_files};
+use super::to_registry::{Copier, copy_to_registry};
+use super::{Fate, ImageFilesPlace, ImagePlace, RemoteError};
 use crate::progress::{Progress, ProgressEvent};
-
-/// Blobs that are copied at once. Each may take two of the five connections that a client opens to one host, one to write and one
-/// to read: with four, those that write leave one for those that read, whatever the hosts are.
-const COPIED_AT_ONCE: usize = 4;
 
 /// What is to be copied.
 #[derive(Debug, Clone)]
 pub struct CopyImage {
     /// The image.
-    pub from: Reference,
-    /// Its new name.
-    pub to: Reference,
+    pub from: ImagePlace,
+    /// Where it goes. Without a tag or name there, it has that which it has.
+    pub to: ImagePlace,
     /// The only platform wanted.
     pub platform: Option<Platform>,
-}
-
-/// What became of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
-    /// It was there.
-    There,
-    /// The registry took it from the other repository.
-    Mounted,
-    /// It passed through.
-    Sent,
-    /// It may not be distributed, and was left out.
-    LeftOut,
+    /// Where an archive is unpacked that cannot be read where it lies.
+    pub scratch: PathBuf,
 }
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopiedImage {
-    /// The manifest or index that the new name stands for.
+    /// The manifest or index that was copied.
     pub image: Descriptor,
+    /// Where it is now.
+    pub place: ImagePlace,
     /// What became of the blobs that were looked at.
     pub blobs: BTreeMap<Digest, Fate>,
 }
 
-/// Copies an image from one repository to another.
+/// Copies an image from one place to another.
 ///
 /// # Errors
-/// [`RemoteError`]: what the registries say, or that there is no image for the platform.
+/// [`RemoteError`]: what registries and files say, or that there is no image for the platform.
 pub async fn copy(
     client: &Client,
     request: &CopyImage,
     progress: &Arc<dyn Progress>,
 ) -> Result<CopiedImage, RemoteError> {
-    let CopyImage { from, to, platform } = request;
-    let documents = documents(client, from, platform.as_ref()).await?;
+    let CopyImage { from, to, platform, scratch } = request;
+    let origin = Origin::find(client, from, scratch).await?;
+    let top = origin.top().await?;
+    let mut platform = platform.clone();
+    let is_docker = matches!(to, ImagePlace::Files(ImageFilesPlace::DockerArchive { .. }));
+    if is_docker && platform.is_none() && top.descriptor.media_type.is_index() {
+        let host = Platform::host();
+        let message =
+            format!("only {host} of `{origin}` is copied: an archive for `docker load` holds one platform");
+        progress.on(&ProgressEvent::Warning { message: &message });
+        platform = Some(host);
+    }
+    let documents = documents_of(&origin, top, platform.as_ref()).await?;
     let Some(top) = documents.last() else { unreachable!("the image's own document is the last") };
-    if to.digest().is_some_and(|digest| digest != top.descriptor.digest) {
-        return Err(RemoteError::OtherDigest { from: Box::new(from.clone()), to: Box::new(to.clone()) });
+    let top = top.descriptor.clone();
+    match to {
+        ImagePlace::Registry(to) => {
+            let to = with_name_of(&origin, to, platform.is_none())?;
+            if to.digest().is_some_and(|digest| digest != top.digest) {
+                let from = from.to_string();
+                return Err(RemoteError::OtherDigest { from, to: Box::new(to) });
+            }
+            let copier = Copier { client, from: &origin, to: &to, progress };
+            let blobs = copy_to_registry(&copier, &documents, &top).await?;
+            Ok(CopiedImage { image: top, place: ImagePlace::Registry(to.or_latest()), blobs })
+        }
+        ImagePlace::Files(to) => {
+            let files = Files { origin: &origin, place: to, progress };
+            let (place, blobs) = copy_to_files(files, documents, &top).await?;
+            Ok(CopiedImage { image: top, place: ImagePlace::Files(place), blobs })
+        }
     }
-    let copier = Copier { client, from, to, progress };
-    let blobs = copier.blobs(&documents).await?;
-    for document in &documents {
-        let is_top = document.descriptor.digest == top.descriptor.digest;
-        let name = if is_top { to.or_latest() } else { to.with_digest(document.descriptor.digest) };
-        let push = client.push_manifest(&name, &document.descriptor.media_type, document.bytes.clone());
-        push.await.map_err(RemoteError::write(&name))?;
-    }
-    Ok(CopiedImage { image: top.descriptor.clone(), blobs })
 }
 
-struct Copier<'a> {
-    client: &'a Client,
-    from: &'a Reference,
-    to: &'a Reference,
-    progress: &'a Arc<dyn Progress>,
+/// Returns a name with the tag of the image, where it has none of its own; else with its digest, if it was asked for by that.
+fn with_name_of(origin: &Origin, to: &Reference, is_whole: bool) -> Result<Reference, RemoteError> {
+    if to.tag().is_some() || to.digest().is_some() {
+        return Ok(to.clone());
+    }
+    if let Some(name) = origin.name()
+        && let Some(tag) = name.tag()
+    {
+        return to.with_tag(tag).map_err(|source| RemoteError::Name { name: tag.to_owned(), source });
+    }
+    let digest = origin.digest().filter(|_| is_whole);
+    Ok(digest.map_or_else(|| to.clone(), |digest| to.with_digest(digest)))
 }
 
-impl Copier<'_> {
-    async fn blobs(&self, documents: &[RemoteDocument]) -> Result<BTreeMap<Digest, Fate>, RemoteError> {
-        let missing = futures_util::stream::iter(documents).map(|document| self.blobs_of(document));
-        let missing: Vec<Vec<Descriptor>> = missing.buffered(COPIED_AT_ONCE).try_collect().await?;
-        let wanted: BTreeMap<Digest, Descriptor> =
-            missing.into_iter().flatten().map(|blob| (blob.digest, blob)).collect();
-        let copies = futures_util::stream::iter(wanted.into_values()).map(|blob| async move {
-            let fate = self.blob(&blob).await?;
-            Ok((blob.digest, fate))
-        });
-        copies.buffer_unordered(COPIED_AT_ONCE).try_collect().await
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Returns the blobs of a manifest, unless that is there already.
-    async fn blobs_of(&self, document: &RemoteDocument) -> Result<Vec<Descriptor>, RemoteError> {
-        if document.blobs.is_empty() {
-            return Ok(Vec::new());
+    #[test]
+    fn a_new_name_without_a_tag_has_that_of_the_image() {
+        let digest = Digest::of(b"m");
+        let client = Client::new(kiln_registry::ClientConfig::default());
+        for (from, to, expected) in [
+            ("a.example/x:1", "b.example/y", "b.example/y:1"),
+            ("a.example/x:1", "b.example/y:2", "b.example/y:2"),
+            ("a.example/x", "b.example/y", "b.example/y:latest"),
+            (&format!("a.example/x@{digest}"), "b.example/y", &format!("b.example/y@{digest}")),
+        ] {
+            let origin = Origin::Registry { client: client.clone(), name: from.parse().unwrap() };
+            let named = with_name_of(&origin, &to.parse().unwrap(), true).unwrap();
+            assert_eq!(named.to_string(), expected);
         }
-        let name = self.to.with_digest(document.descriptor.digest);
-        match self.client.head(&name).await {
-            Ok(Some(_)) => Ok(Vec::new()),
-            Ok(None) => Ok(document.blobs.clone()),
-            // Some registries refuse to show what does not exist yet; whether it can be written will be seen.
-            Err(error) if error.is_unauthorized() => Ok(document.blobs.clone()),
-            Err(error) => Err(RemoteError::write(&name)(error)),
-        }
-    }
-
-    async fn blob(&self, blob: &Descriptor) -> Result<Fate, RemoteError> {
-        if blob.media_type.is_foreign() {
-            return Ok(Fate::LeftOut);
-        }
-        if self.client.blob_exists(self.to, &blob.digest).await.map_err(RemoteError::write(self.to))? {
-            self.tell_done(blob);
-            return Ok(Fate::There);
-        }
-        if self.is_mounted(blob).await? {
-            self.tell_done(blob);
-            return Ok(Fate::Mounted);
-        }
-        match self.pass_through(blob).await {
-            // They may have been changed on the way.
-            Err(error) if error.is_wrong_content() => self.pass_through(blob).await?,
-            outcome => outcome?,
-        }
-        Ok(Fate::Sent)
-    }
-
-    async fn pass_through(&self, blob: &Descriptor) -> Result<(), RemoteError> {
-        let passage = Passage::new(self.client, self.from, blob);
-        let open = |offset| passage.open(offset);
-        let progress = sink(&self.to.familiar_name(), blob.digest, self.progress);
-        let upload = Upload { progress: Some(progress), ..Upload::new(self.to, blob, &open) };
-        let Err(error) = self.client.push_blob(upload).await else { return Ok(()) };
-        Err(match passage.failure().await {
-            Some(cause) => RemoteError::read(self.from)(cause),
-            None => RemoteError::write(self.to)(error),
-        })
-    }
-
-    /// Whether the blob could be mounted from the source.
-    async fn is_mounted(&self, blob: &Descriptor) -> Result<bool, RemoteError> {
-        if self.from.registry() != self.to.registry() || self.from.repository() == self.to.repository() {
-            return Ok(false);
-        }
-        match self.client.mount(self.to, &blob.digest, self.from.repository()).await {
-            Ok(is_mounted) => Ok(is_mounted),
-            // Who may read it here may perhaps not mount it there; then it goes the long way.
-            Err(error) if error.is_unauthorized() => Ok(false),
-            Err(error) => Err(RemoteError::write(self.to)(error)),
-        }
-    }
-
-    fn tell_done(&self, blob: &Descriptor) {
-        self.progress.on(&ProgressEvent::Transfer {
-            what: &self.to.familiar_name(),
-            blob: blob.digest,
-            done: blob.size,
-            total: blob.size,
-        });
     }
 }

@@ -1,6 +1,11 @@
 //! Why a registry's images could not be looked at or copied.
 
-use kiln_oci::{DocumentError, Platform, Reference};
+use std::io;
+
+use kiln_oci::{Digest, DocumentError, Platform, Reference, ReferenceError};
+
+use crate::export::ExportError;
+use crate::source::image_files::ImageFilesError;
 
 /// Why a registry's images could not be looked at or copied.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +67,48 @@ pub enum RemoteError {
         reason: String,
     },
     /// A name leads to another image than it should.
-    #[error("`{}` cannot be written: it names another digest than `{}` has", to.familiar(), from.familiar())]
+    #[error("`{}` cannot be written: it names another digest than `{from}` has", to.familiar())]
     OtherDigest {
         /// What was to be copied.
-        from: Box<Reference>,
+        from: String,
         /// Where to.
         to: Box<Reference>,
     },
+    /// A layout or archive cannot be read.
+    #[error(transparent)]
+    Files(Box<ImageFilesError>),
+    /// A blob of a layout or archive cannot be read.
+    #[error("cannot read blob `{digest}` of `{place}`")]
+    ReadFiles {
+        /// The image.
+        place: String,
+        /// The blob.
+        digest: Digest,
+        /// What the file system says, or what is wrong with its bytes.
+        source: io::Error,
+    },
+    /// An image cannot be written into a layout or archive.
+    #[error("cannot copy `{from}`")]
+    Copy {
+        /// The image.
+        from: String,
+        /// What cannot be read or written.
+        source: Box<ExportError>,
+    },
+    /// A name that an image cannot have in an archive.
+    #[error("`{}` is no name for an image", name.escape_debug())]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+}
+
+impl From<ImageFilesError> for RemoteError {
+    fn from(error: ImageFilesError) -> Self {
+        Self::Files(Box::new(error))
+    }
 }
 
 impl RemoteError {

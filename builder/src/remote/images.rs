@@ -1,4 +1,4 @@
-//! The documents of an image at a registry: all of them, or those of one platform. Their size together is bounded.
+//! The documents of an image at a registry or in files: all of them, or those of one platform. Their size together is bounded.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use kiln_oci::{Descriptor, Digest, Document, Index, Manifest, Platform, Referenc
 use kiln_registry::{Client, Resolved};
 
 use super::RemoteError;
+use super::origin::{Found, Origin};
 
 /// Most bytes that the documents of one image may have together.
 const DOCUMENTS_BYTES_MAX: usize = 64 << 20;
@@ -17,7 +18,7 @@ const DOCUMENTS_MAX: usize = 1000;
 /// Documents that are asked for at once.
 const ASKED_AT_ONCE: usize = 4;
 
-/// One document of an image, as the registry has it.
+/// One document of an image, as it is where it came from.
 #[derive(Debug, Clone)]
 pub struct RemoteDocument {
     /// What it is.
@@ -36,7 +37,7 @@ pub async fn manifest(client: &Client, reference: &Reference) -> Result<Resolved
     client.resolve(reference).await.map_err(RemoteError::read(reference))
 }
 
-/// Returns all documents of an image, each before what refers to it; with a platform, its manifest alone.
+/// Returns all documents of an image at a registry, each before what refers to it; with a platform, its manifest alone.
 ///
 /// # Errors
 /// [`RemoteError`]: what the registry says, what is wrong with a document, or that there is none for the platform.
@@ -45,13 +46,26 @@ pub async fn documents(
     from: &Reference,
     platform: Option<&Platform>,
 ) -> Result<Vec<RemoteDocument>, RemoteError> {
-    let mut top = manifest(client, from).await?;
+    let origin = Origin::Registry { client: client.clone(), name: from.clone() };
+    let top = origin.top().await?;
+    documents_of(&origin, top, platform).await
+}
+
+/// Returns all documents below and with `top`, each before what refers to it; with a platform, its manifest alone.
+///
+/// # Errors
+/// As for [`documents`].
+pub(super) async fn documents_of(
+    origin: &Origin,
+    mut top: Found,
+    platform: Option<&Platform>,
+) -> Result<Vec<RemoteDocument>, RemoteError> {
     if let Some(platform) = platform {
-        top = for_platform(client, from, top, platform).await?;
+        top = for_platform(origin, top, platform).await?;
     }
-    let mut gathered = Gathered::new(client, from);
+    let mut gathered = Gathered { origin, documents: Vec::new(), seen: BTreeSet::new(), bytes: 0 };
     // From the top down, floor by floor; what was found later is sent earlier.
-    let mut floor = vec![gathered.add(top.descriptor, top.bytes)?];
+    let mut floor = vec![gathered.add(top)?];
     for _ in 0..=INDEX_DEPTH_MAX {
         let next: Vec<Descriptor> = floor.into_iter().flatten().collect();
         if next.is_empty() {
@@ -59,57 +73,54 @@ pub async fn documents(
         }
         floor = gathered.fetch(next).await?;
     }
-    Err(gathered.too_large(format!("has indexes that are nested more than {INDEX_DEPTH_MAX} deep")))
+    Err(too_deep(origin))
 }
 
 struct Gathered<'a> {
-    client: &'a Client,
-    from: &'a Reference,
+    origin: &'a Origin,
     documents: Vec<RemoteDocument>,
     seen: BTreeSet<Digest>,
     bytes: usize,
 }
 
-impl<'a> Gathered<'a> {
-    fn new(client: &'a Client, from: &'a Reference) -> Self {
-        Self { client, from, documents: Vec::new(), seen: BTreeSet::new(), bytes: 0 }
-    }
-
+impl Gathered<'_> {
     /// Fetches documents that were not seen yet; returns what they refer to.
     async fn fetch(&mut self, wanted: Vec<Descriptor>) -> Result<Vec<Vec<Descriptor>>, RemoteError> {
         let is_document = |entry: &Descriptor| entry.media_type.is_manifest() || entry.media_type.is_index();
         let mut asked = Vec::new();
         for entry in wanted.into_iter().filter(is_document) {
             if self.seen.insert(entry.digest) {
-                asked.push(self.from.with_digest(entry.digest));
+                asked.push(entry);
             }
         }
         if self.seen.len() > DOCUMENTS_MAX {
-            return Err(self.too_large(format!("has more than {DOCUMENTS_MAX} manifests")));
+            return Err(too_large(self.origin, format!("has more than {DOCUMENTS_MAX} manifests")));
         }
-        let client = self.client;
-        let ask = |name: Reference| async move { manifest(client, &name).await };
+        let origin = self.origin;
+        let ask = |entry: Descriptor| async move { origin.document(&entry).await };
         let answers = futures_util::stream::iter(asked).map(ask).buffered(ASKED_AT_ONCE);
         futures_util::pin_mut!(answers);
         let mut below = Vec::new();
-        while let Some(resolved) = answers.try_next().await? {
-            below.push(self.add(resolved.descriptor, resolved.bytes)?);
+        while let Some(found) = answers.try_next().await? {
+            below.push(self.add(found)?);
         }
         Ok(below)
     }
 
     /// Takes a document in; returns the documents that it refers to.
-    fn add(&mut self, descriptor: Descriptor, bytes: Bytes) -> Result<Vec<Descriptor>, RemoteError> {
+    fn add(&mut self, found: Found) -> Result<Vec<Descriptor>, RemoteError> {
+        let Found { descriptor, bytes } = found;
         self.seen.insert(descriptor.digest);
         self.bytes += bytes.len();
         if self.bytes > DOCUMENTS_BYTES_MAX {
-            return Err(self.too_large(format!("has more than {DOCUMENTS_BYTES_MAX} bytes of manifests")));
+            let reason = format!("has more than {DOCUMENTS_BYTES_MAX} bytes of manifests");
+            return Err(too_large(self.origin, reason));
         }
         let (below, blobs) = match descriptor.media_type.is_index() {
-            true => (index(self.from, &bytes)?.manifests, Vec::new()),
+            true => (index(self.origin, &bytes)?.manifests, Vec::new()),
             false => {
                 let manifest = Document::<Manifest>::parse(bytes.clone());
-                let manifest = manifest.map_err(|source| malformed(self.from, source))?.into_value();
+                let manifest = manifest.map_err(|source| malformed(self.origin, source))?.into_value();
                 (Vec::new(), std::iter::once(manifest.config).chain(manifest.layers).collect())
             }
         };
@@ -123,45 +134,42 @@ impl<'a> Gathered<'a> {
             self.documents.into_iter().rev().partition(|document| document.descriptor.media_type.is_index());
         manifests.into_iter().chain(indexes).collect()
     }
-
-    fn too_large(&self, reason: String) -> RemoteError {
-        RemoteError::TooLarge { image: self.from.familiar(), reason }
-    }
 }
 
 /// Follows indexes to the manifest for a platform.
-async fn for_platform(
-    client: &Client,
-    from: &Reference,
-    mut top: Resolved,
-    platform: &Platform,
-) -> Result<Resolved, RemoteError> {
+async fn for_platform(origin: &Origin, mut top: Found, platform: &Platform) -> Result<Found, RemoteError> {
     for _ in 0..=INDEX_DEPTH_MAX {
         if !top.descriptor.media_type.is_index() {
             return Ok(top);
         }
-        let index = index(from, &top.bytes)?;
+        let index = index(origin, &top.bytes)?;
         let Some(entry) = index.select(platform) else {
             let platforms = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
             let available: Vec<String> = platforms.map(Platform::to_string).collect();
             return Err(RemoteError::Platform {
-                image: from.familiar(),
+                image: origin.to_string(),
                 wanted: Box::new(platform.clone()),
                 available: if available.is_empty() { "no platform".to_owned() } else { available.join(", ") },
             });
         };
-        let name = from.with_digest(entry.digest);
-        top = manifest(client, &name).await?;
+        top = origin.document(entry).await?;
     }
-    let reason = format!("has indexes that are nested more than {INDEX_DEPTH_MAX} deep");
-    Err(RemoteError::TooLarge { image: from.familiar(), reason })
+    Err(too_deep(origin))
 }
 
-fn index(from: &Reference, bytes: &Bytes) -> Result<Index, RemoteError> {
+fn index(origin: &Origin, bytes: &Bytes) -> Result<Index, RemoteError> {
     let index = Document::<Index>::parse(bytes.clone());
-    Ok(index.map_err(|source| malformed(from, source))?.into_value())
+    Ok(index.map_err(|source| malformed(origin, source))?.into_value())
 }
 
-fn malformed(from: &Reference, source: kiln_oci::DocumentError) -> RemoteError {
-    RemoteError::Document { image: from.familiar(), source }
+fn malformed(origin: &Origin, source: kiln_oci::DocumentError) -> RemoteError {
+    RemoteError::Document { image: origin.to_string(), source }
+}
+
+fn too_deep(origin: &Origin) -> RemoteError {
+    too_large(origin, format!("has indexes that are nested more than {INDEX_DEPTH_MAX} deep"))
+}
+
+fn too_large(origin: &Origin, reason: String) -> RemoteError {
+    RemoteError::TooLarge { image: origin.to_string(), reason }
 }

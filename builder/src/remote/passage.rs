@@ -1,8 +1,10 @@
-//! A blob that passes through: what comes from one registry is sent to another while it comes. Nothing is kept but a chunk.
+//! A blob that passes through: what comes from one registry, or is read from files, is sent to another while it comes. Nothing is
+//! kept but a chunk.
 //!
 //! The end of a blob is passed on only when its digest was right, so that wrong bytes never make a whole upload. Uploads go in parts,
 //! each of which asks for the content at its offset: mostly that is where the download stands. Where an upload has to go back, the
-//! download begins again at the last checkpoint before, of which one is kept every [`CHECKPOINT_BYTES`].
+//! download begins again at the last checkpoint before, of which one is kept every [`CHECKPOINT_BYTES`]; files are read again from
+//! their beginning.
 
 use std::io;
 use std::sync::Arc;
@@ -10,25 +12,43 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use kiln_oci::{Descriptor, Hasher, Reference};
-use kiln_registry::{BlobStream, ByteStream, Client, Error};
+use kiln_oci::{Descriptor, Hasher};
+use kiln_registry::{BlobStream, ByteStream};
 use tokio::sync::Mutex;
+
+use super::origin::Origin;
+use crate::far::chunks;
+use crate::lanes::blocking;
 
 /// How far the places lie apart to which a download can go back.
 const CHECKPOINT_BYTES: u64 = 32 << 20;
 
-/// A blob on its way from a registry, to be read at any offset.
+/// A blob on its way to a registry, to be read at any offset.
 #[derive(Clone)]
 pub(super) struct Passage {
-    client: Client,
-    from: Reference,
+    from: Origin,
     blob: Descriptor,
     state: Arc<Mutex<State>>,
 }
 
+/// Why a blob cannot be read.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// What the registry says.
+    Registry(Box<kiln_registry::Error>),
+    /// What the file system says, or what is wrong with the bytes.
+    Files(io::Error),
+}
+
+/// A blob that is read from where it was begun.
+enum Coming {
+    Registry(Box<BlobStream>),
+    Files(ByteStream),
+}
+
 #[derive(Default)]
 struct State {
-    stream: Option<BlobStream>,
+    stream: Option<Coming>,
     /// What came last, and was perhaps not taken.
     last: Bytes,
     /// Where `last` ends.
@@ -37,13 +57,12 @@ struct State {
     ahead: Option<Bytes>,
     checkpoints: Vec<(u64, Hasher)>,
     /// Why it cannot go on.
-    failure: Option<Error>,
+    failure: Option<Failure>,
 }
 
 impl Passage {
-    pub(super) fn new(client: &Client, from: &Reference, blob: &Descriptor) -> Self {
-        let (client, from, blob) = (client.clone(), from.clone(), blob.clone());
-        Self { client, from, blob, state: Arc::default() }
+    pub(super) fn new(from: &Origin, blob: &Descriptor) -> Self {
+        Self { from: from.clone(), blob: blob.clone(), state: Arc::default() }
     }
 
     /// Opens the content at an offset. The stream that was opened before gives nothing from then on.
@@ -60,8 +79,8 @@ impl Passage {
         })
     }
 
-    /// Returns why the download failed, if it did.
-    pub(super) async fn failure(&self) -> Option<Error> {
+    /// Returns why the blob could not be read, if so.
+    pub(super) async fn failure(&self) -> Option<Failure> {
         self.state.lock().await.failure.take()
     }
 
@@ -75,7 +94,7 @@ impl Passage {
         if state.stream.is_some() && (start..=state.position).contains(&offset) {
             return Ok(state.last.slice(within(offset - start)..));
         }
-        state.begin_before(self, offset)?;
+        state.begin_before(self, offset).await?;
         loop {
             if state.position >= offset {
                 let beyond = state.position - offset;
@@ -91,11 +110,25 @@ impl Passage {
 
 impl State {
     /// Begins the download at the last checkpoint up to `offset`.
-    fn begin_before(&mut self, passage: &Passage, offset: u64) -> io::Result<()> {
-        let stream = passage.client.blob(&passage.from, &passage.blob).map_err(io::Error::other)?;
+    async fn begin_before(&mut self, passage: &Passage, offset: u64) -> io::Result<()> {
         let checkpoint = self.checkpoints.iter().rev().find(|(at, _)| *at <= offset).cloned();
         let (at, hasher) = checkpoint.unwrap_or_default();
-        self.stream = Some(stream.resume(at, hasher));
+        self.stream = Some(match &passage.from {
+            Origin::Registry { client, name } => {
+                let stream = client.blob(name, &passage.blob).map_err(io::Error::other)?;
+                Coming::Registry(Box::new(stream.resume(at, hasher)))
+            }
+            Origin::Files { files, .. } => {
+                let (files, blob) = (Arc::clone(files), passage.blob.clone());
+                match blocking(move || files.open_blob(&blob)).await {
+                    Ok(reader) => Coming::Files(chunks(reader)),
+                    Err(error) => {
+                        self.failure = Some(Failure::Files(error));
+                        return Err(failed());
+                    }
+                }
+            }
+        });
         self.position = at;
         self.last = Bytes::new();
         self.ahead = None;
@@ -132,6 +165,25 @@ impl State {
             self.checkpoints.push((offset, hasher));
         }
         Ok(chunk)
+    }
+}
+
+impl Coming {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::Registry(stream) => {
+                stream.next_chunk().await.map_err(|error| Failure::Registry(Box::new(error)))
+            }
+            Self::Files(chunks) => chunks.next().await.transpose().map_err(Failure::Files),
+        }
+    }
+
+    /// Returns where it can be begun again. What is near is read from the beginning.
+    fn checkpoint(&self) -> Option<(u64, Hasher)> {
+        match self {
+            Self::Registry(stream) => stream.checkpoint(),
+            Self::Files(_) => None,
+        }
     }
 }
 

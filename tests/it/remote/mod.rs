@@ -4,6 +4,7 @@ mod all_tags;
 mod copies;
 mod lists;
 mod looking;
+mod places;
 mod searching;
 mod tags;
 

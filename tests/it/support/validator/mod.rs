@@ -164,6 +164,14 @@ impl Call<'_> {
     }
 
     fn outputs(&self) -> Vec<Output> {
+        if self.arguments.iter().any(|argument| argument == "copy") {
+            return self
+                .arguments
+                .last()
+                .and_then(|place| copied_to(&place.to_string_lossy()))
+                .into_iter()
+                .collect();
+        }
         let is_save = self.arguments.iter().any(|argument| argument == "save");
         if !self.is_build && !is_save {
             return Vec::new();
@@ -176,6 +184,19 @@ impl Call<'_> {
         });
         parsed.filter(|output| !output.destination.is_empty()).collect()
     }
+}
+
+/// Reads `oci:DIR:TAG`, `oci-archive:FILE:TAG` or `docker-archive:FILE:NAME`; nothing for the name of an image.
+fn copied_to(place: &str) -> Option<Output> {
+    let mut words = place.splitn(3, ':');
+    let (kind, path) = (words.next()?, words.next()?);
+    let (kind, is_archive) = match kind {
+        "oci" => ("oci", false),
+        "oci-archive" => ("oci", true),
+        "docker-archive" => ("docker", true),
+        _ => return None,
+    };
+    Some(Output { kind: kind.to_owned(), is_archive, destination: path.to_owned() })
 }
 
 /// Reads `type=oci,dest=FILE,tar=false`.

@@ -113,7 +113,11 @@ fn receive(
     let mut file = File::open(path).map_err(failed("open", path))?.take(size + 1);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let count = file.read(&mut piece).map_err(failed("read", path))?;
+        let count = match file.read(&mut piece) {
+            // A signal; what several machines mount may be cut short by one.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            outcome => outcome.map_err(failed("read", path))?,
+        };
         if count == 0 {
             return partial.commit().map_err(wrong);
         }
@@ -169,7 +173,10 @@ fn write(
     let mut file = options.tempfile_in(&unfinished).map_err(failed("make a file in", &unfinished))?;
     let (mut piece, mut done) = (vec![0; PIECE_BYTES], 0);
     loop {
-        let count = content.read(&mut piece).map_err(failed("read what goes to", path))?;
+        let count = match content.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            outcome => outcome.map_err(failed("read what goes to", path))?,
+        };
         if count == 0 {
             break;
         }

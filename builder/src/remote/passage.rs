@@ -135,14 +135,17 @@ impl State {
         Ok(())
     }
 
-    /// Returns the next chunk.
+    /// Returns the next chunk. A request that breaks gives this up wherever it waits, so a chunk is taken only when the one behind it
+    /// is known.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let chunk = match self.ahead.take() {
-            Some(chunk) => Some(chunk),
-            None => self.read().await?,
-        };
-        let Some(chunk) = chunk else { return Ok(None) };
-        self.ahead = self.read().await?;
+        if self.ahead.is_none() {
+            self.ahead = self.read().await?;
+        }
+        if self.ahead.is_none() {
+            return Ok(None);
+        }
+        let behind = self.read().await?;
+        let Some(chunk) = std::mem::replace(&mut self.ahead, behind) else { return Ok(None) };
         self.position += chunk.len() as u64;
         self.last = chunk.clone();
         Ok(Some(chunk))
@@ -194,4 +197,29 @@ fn failed() -> io::Error {
 
 fn within(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_chunk_is_lost_when_a_request_gives_up_waiting_for_the_next() {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+        let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (Ok(chunk), receiver))
+        });
+        let mut state = State { stream: Some(Coming::Files(chunks.boxed())), ..State::default() };
+        for chunk in ["one", "two", "three"] {
+            sender.send(Bytes::from(chunk)).unwrap();
+            // The last that came is kept until more is known.
+            while state.position < 6 && state.next().now_or_never().is_some() {}
+        }
+        drop(sender);
+        assert_eq!((state.last.clone(), state.position), (Bytes::from("two"), 6));
+        assert_eq!(state.next().await.unwrap(), Some(Bytes::from("three")));
+        assert_eq!(state.next().await.unwrap(), None);
+    }
 }

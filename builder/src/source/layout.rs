@@ -1,7 +1,6 @@
 //! OCI layouts in directories of this machine: finding an image in one, and copying its blobs into the store.
 
 use std::io::{self, Read, Write};
-
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;

@@ -49,11 +49,22 @@ impl Left<'_> {
     }
 
     fn has_one_name(&self, directory: &ArchivePath) -> bool {
-        let names = self.directory.join(directory.as_path()).read_dir();
-        names.is_ok_and(|names| names.count() == 1)
+        self.is_directory(directory)
+            && self.directory.join(directory.as_path()).read_dir().is_ok_and(|names| names.count() == 1)
+    }
+
+    /// Whether a path is a directory, and no symlink is on the way: that would lead out of the container.
+    fn is_directory(&self, path: &ArchivePath) -> bool {
+        let is_one = |path: ArchivePath| {
+            self.directory.join(path.as_path()).symlink_metadata().is_ok_and(|found| found.is_dir())
+        };
+        path.ancestors().chain([path.clone()]).filter(|path| !path.is_root()).all(is_one)
     }
 
     fn is_empty(&self, point: &ArchivePath) -> bool {
+        if !point.parent().is_none_or(|parent| self.is_directory(&parent)) {
+            return false;
+        }
         let place = self.directory.join(point.as_path());
         match place.symlink_metadata() {
             Ok(found) if found.is_dir() => place.read_dir().is_ok_and(|mut names| names.next().is_none()),

@@ -1,7 +1,7 @@
 //! The counter: flags, progress, errors. Everything else is done by the libraries below.
 //!
 //! ```text
-//! child entry hook → command line → settings → user namespace → runtime → command → exit code
+//! child entry hook → command line → settings → user namespace → command, on a runtime where it waits → exit code
 //! ```
 //!
 //! The order matters: a user namespace can be entered only while there is one thread.
@@ -81,12 +81,7 @@ fn command(cli: Cli, environment: Environment) -> Result<u8, Failure> {
         true => enter_user_namespace(),
         false => Err("this command runs no steps".to_owned()),
     };
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().build().map_err(|error| Failure::of(Kind::Machine, &error))?;
-    let outcome = runtime.block_on(commands::run(cli.command, Context { settings, identity }));
-    // What still runs was cancelled; nothing waits for it, and the store is sound whenever it ends.
-    runtime.shutdown_background();
-    outcome
+    commands::run(cli.command, Context { settings, identity })
 }
 
 /// Becomes root of a user namespace. A refusal is remembered: only a step that must run makes it an error.

@@ -46,6 +46,7 @@ mod version;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -77,43 +78,43 @@ pub(crate) struct Context {
 ///
 /// # Errors
 /// The [`Failure`] to show.
-pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failure> {
+pub(crate) fn run(command: Command, context: Context) -> Result<u8, Failure> {
     match command {
-        Command::Build(args) => build::run(args.into_inner(), context).await?,
+        Command::Build(args) => on_runtime(build::run(args.into_inner(), context))?,
         // It ends as what it ran.
-        Command::Enter(args) => return enter::run(args.into_inner(), context).await,
-        Command::Diff(args) => return container::diff(&args, context).await,
-        Command::Run(args) => return container::run(&args, context).await,
-        Command::Start(args) => return container::start(&args, context).await,
-        Command::Create(args) => container::create(&args, context).await?,
+        Command::Enter(args) => return on_runtime(enter::run(args.into_inner(), context)),
+        Command::Diff(args) => return on_runtime(container::diff(&args, context)),
+        Command::Run(args) => return on_runtime(container::run(&args, context)),
+        Command::Start(args) => return on_runtime(container::start(&args, context)),
+        Command::Create(args) => on_runtime(container::create(&args, context))?,
         Command::Ps(args) => container::ps(&args, context)?,
         Command::Rm(args) => container::rm(&args, context)?,
-        Command::Commit(args) => container::commit(&args, context).await?,
-        Command::Export(args) => container::export(&args, context).await?,
-        Command::Cp(args) => container::cp(&args, context).await?,
-        Command::Container(group) => return container::group(group.command, context).await,
-        Command::Log(args) => log::run(args.into_inner(), context).await?,
+        Command::Commit(args) => on_runtime(container::commit(&args, context))?,
+        Command::Export(args) => on_runtime(container::export(&args, context))?,
+        Command::Cp(args) => on_runtime(container::cp(&args, context))?,
+        Command::Container(group) => return on_runtime(container::group(group.command, context)),
+        Command::Log(args) => on_runtime(log::run(args.into_inner(), context))?,
         Command::Explain(args) => explain::run(&args, context)?,
-        Command::Lint(args) => lint::run(args.into_inner(), context).await?,
+        Command::Lint(args) => on_runtime(lint::run(args.into_inner(), context))?,
         Command::Images(args) => images::run(&args, context)?,
         Command::Inspect(args) => inspect::run(&args, context)?,
         Command::History(args) => history::run(&args, context)?,
         Command::Tag(args) => tag::run(&args, context)?,
         Command::Rmi(args) => rmi::run(&args, context)?,
-        Command::Pull(args) => pull::run(args.into_inner(), context).await?,
-        Command::Push(args) => push::run(args.into_inner(), context).await?,
-        Command::Ls(args) => ls::run(&args, context).await?,
-        Command::Cat(args) => cat::run(&args, context).await?,
-        Command::Tags(args) => tags::run(&args, context).await?,
-        Command::Search(args) => search::run(&args, context).await?,
-        Command::Copy(args) => copy::run(args.into_inner(), context).await?,
-        Command::Manifest(args) => manifest::run(args.command, context).await?,
-        Command::Save(args) => save::run(&args, context).await?,
-        Command::Load(args) => load::run(&args, context).await?,
-        Command::Import(args) => import::run(&args, context).await?,
+        Command::Pull(args) => on_runtime(pull::run(args.into_inner(), context))?,
+        Command::Push(args) => on_runtime(push::run(args.into_inner(), context))?,
+        Command::Ls(args) => on_runtime(ls::run(&args, context))?,
+        Command::Cat(args) => on_runtime(cat::run(&args, context))?,
+        Command::Tags(args) => on_runtime(tags::run(&args, context))?,
+        Command::Search(args) => on_runtime(search::run(&args, context))?,
+        Command::Copy(args) => on_runtime(copy::run(args.into_inner(), context))?,
+        Command::Manifest(args) => on_runtime(manifest::run(args.command, context))?,
+        Command::Save(args) => on_runtime(save::run(&args, context))?,
+        Command::Load(args) => on_runtime(load::run(&args, context))?,
+        Command::Import(args) => on_runtime(import::run(&args, context))?,
         Command::Cache(args) => cache::run(&args, context)?,
-        Command::Login(args) => login::run(&args, context).await?,
-        Command::Logout(args) => login::forget(&args, context).await?,
+        Command::Login(args) => on_runtime(login::run(&args, context))?,
+        Command::Logout(args) => on_runtime(login::forget(&args, context))?,
         Command::Df(args) => df::run(&args, context)?,
         Command::Prune(args) => prune::run(&args, context)?,
         Command::Fsck(args) => fsck::run(&args, context)?,
@@ -125,6 +126,18 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<u8, Failur
         Command::Image(_) => unreachable!("the command line has the short command instead"),
     }
     Ok(0)
+}
+
+/// Does work that waits for sockets, timers or signals. What needs none of them starts sooner without the threads for it.
+fn on_runtime<'a, T>(work: impl Future<Output = Result<T, Failure>> + 'a) -> Result<T, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().map_err(|error| Failure::of(Kind::Machine, &error))?;
+    // As a value of one type: the code that drives it is large.
+    let work: Pin<Box<dyn Future<Output = Result<T, Failure>> + 'a>> = Box::pin(work);
+    let outcome = runtime.block_on(work);
+    // What still runs was cancelled; nothing waits for it, and the store is sound whenever it ends.
+    runtime.shutdown_background();
+    outcome
 }
 
 impl Context {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError};
+use kiln_layer::{ArchiveError, CommitError, CopyError, ResolveError, escape};
 use kiln_oci::{Digest, Platform, Reference};
 use kiln_store::{ContainerId, StoreError};
 
@@ -20,7 +20,7 @@ use crate::source::layout::LayoutError;
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// No image has this name or id.
-    #[error("no such image: `{image}`{}", suggestion.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)")))]
+    #[error("no such image: `{}`{}", escape(image.as_bytes()), suggestion.as_ref().map_or_else(String::new, |near| format!(" (did you mean `{near}`?)")))]
     NotFound {
         /// What was asked for.
         image: String,

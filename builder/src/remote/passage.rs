@@ -121,7 +121,8 @@ impl State {
             Origin::Files { files, .. } => {
                 let (files, blob) = (Arc::clone(files), passage.blob.clone());
                 match blocking(move || files.open_blob(&blob)).await {
-                    Ok(reader) => Coming::Files(chunks(reader)),
+                    // Its end is asked for more than once.
+                    Ok(reader) => Coming::Files(chunks(reader).fuse().boxed()),
                     Err(error) => {
                         self.failure = Some(Failure::Files(error));
                         return Err(failed());
@@ -211,7 +212,7 @@ mod tests {
         let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|chunk| (Ok(chunk), receiver))
         });
-        let mut state = State { stream: Some(Coming::Files(chunks.boxed())), ..State::default() };
+        let mut state = State { stream: Some(Coming::Files(chunks.fuse().boxed())), ..State::default() };
         for chunk in ["one", "two", "three"] {
             sender.send(Bytes::from(chunk)).unwrap();
             // The last that came is kept until more is known.

@@ -124,6 +124,7 @@ async fn images_are_found_by_name_digest_and_the_beginning_of_an_id() {
         ("ap", "no such image: `ap` (did you mean `app`?)"),
         ("zebra", "no such image: `zebra`"),
         ("Not A Name", "no such image: `Not A Name`"),
+        ("two\nlines", "no such image: `two\\x0alines`"),
     ] {
         assert_eq!(catalog::inspect(&workshop, image, None).unwrap_err().to_string(), expected);
     }

@@ -27,15 +27,17 @@ pub(super) async fn hand_on<T>(
 ) -> Result<T, Failure> {
     let mut signals = Signals::listen().map_err(|error| Failure::of(Kind::Machine, &error))?;
     let mut asked = 0;
-    while asked <= ASKED_MAX {
-        tokio::select! {
+    loop {
+        let signal = tokio::select! {
             biased;
             result = work.as_mut() => return result,
-            signal = signals.next() => {
-                asked += usize::from(matches!(signal, CommandSignal::Interrupt | CommandSignal::Terminate));
-                line.send(signal);
-            }
+            signal = signals.next() => signal,
+        };
+        asked += usize::from(matches!(signal, CommandSignal::Interrupt | CommandSignal::Terminate));
+        if asked > ASKED_MAX {
+            break;
         }
+        line.send(signal);
     }
     interrupt.raise();
     with_display(display, interrupt, work).await

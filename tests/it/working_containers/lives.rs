@@ -126,25 +126,7 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
     );
     assert!(lines.iter().any(|line| line.ends_with("two") && line.contains("Exited (1)")), "{table}");
     assert_eq!(scene.said(&["ps"]).lines().count(), 1, "nothing runs");
-    for (filter, count) in [
-        ("name=one", 1),
-        ("label=k", 1),
-        ("label=k=w", 0),
-        ("status=exited", 2),
-        ("status=created", 1),
-        ("exited=1", 1),
-        ("ancestor=busybox", 3),
-        ("ancestor=other", 0),
-        ("since=one", 2),
-        ("before=one", 0),
-        (&format!("id={}", &one[..6]), 1),
-    ] {
-        assert_eq!(
-            scene.said(&["container", "ls", "-aq", "--filter", filter]).lines().count(),
-            count,
-            "{filter}"
-        );
-    }
+    assert_filters_find(&scene, one);
     scene.kiln(&["ps", "--filter=color=red"]).run().fails_with(2).says(&["no such filter"]);
     assert_formats_are_dockers(&scene, one);
     for name in ["a b", "-x", "a\nb", "../x", ""] {
@@ -167,6 +149,30 @@ fn containers_are_listed_found_and_removed_by_name_id_or_how_it_begins() {
     assert_eq!(scene.said(&["ps", "-aq"]).lines().count(), 1);
     assert!(scene.said(&["container", "prune", "-f"]).starts_with("Deleted Containers:\n"));
     assert_eq!(scene.said(&["ps", "-aq"]), "");
+}
+
+/// How many containers each filter leaves of `one`, with the id given, which never ran, and of two that have ended.
+#[track_caller]
+fn assert_filters_find(scene: &Scene, one: &str) {
+    for (filter, count) in [
+        ("name=one", 1),
+        ("label=k", 1),
+        ("label=k=w", 0),
+        ("status=exited", 2),
+        ("status=created", 1),
+        ("exited=1", 1),
+        ("ancestor=busybox", 3),
+        ("ancestor=other", 0),
+        ("since=one", 2),
+        ("before=one", 0),
+        (&format!("id={}", &one[..6]), 1),
+    ] {
+        assert_eq!(
+            scene.said(&["container", "ls", "-aq", "--filter", filter]).lines().count(),
+            count,
+            "{filter}"
+        );
+    }
 }
 
 /// The container `one`, with the id given, in the formats of Docker.

@@ -14,11 +14,9 @@ mod archive;
 mod directory;
 mod told;
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_layer::tar::read::ReadError;
 use kiln_oci::{Descriptor, Digest, Platform, Reference, layout};
 
 use self::told::{Counted, Told};
@@ -105,11 +103,8 @@ fn load_archive(
     input: &Input,
     told: &mut Told<'_>,
 ) -> Result<Vec<Candidate>, CatalogError> {
-    // What the reader of the archive found out comes out of its contents as what a file may say.
-    let read = |error: io::Error| match error.downcast::<ReadError>() {
-        Ok(error) => ImageArchiveError::Archive(error).into(),
-        Err(source) => CatalogError::Read { what: "the archive".to_owned(), source },
-    };
+    let failed = |source| CatalogError::Read { what: "the archive".to_owned(), source };
+    let read = |error| ImageArchiveError::found_in(error, failed);
     let file = input.open()?;
     let metadata = file.metadata().map_err(read)?;
     if metadata.is_file() {

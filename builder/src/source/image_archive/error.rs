@@ -40,3 +40,14 @@ pub enum ImageArchiveError {
         actual: Digest,
     },
 }
+
+impl ImageArchiveError {
+    /// Returns what the reader of an archive found out, which comes out of a member's content as what a file may say; of another
+    /// error, what `failed` makes.
+    pub(crate) fn found_in<E: From<Self>>(error: io::Error, failed: impl FnOnce(io::Error) -> E) -> E {
+        match error.downcast::<ReadError>() {
+            Ok(error) => Self::Archive(error).into(),
+            Err(source) => failed(source),
+        }
+    }
+}

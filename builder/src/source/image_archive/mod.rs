@@ -166,10 +166,8 @@ fn read_document<R: Read>(
     }
     let mut bytes = Vec::new();
     let read = tar.content().read_to_end(&mut bytes);
-    read.map_err(|error| match error.downcast::<ReadError>() {
-        Ok(error) => ImageArchiveError::Archive(error),
-        Err(source) => ImageArchiveError::Read { path: path.to_string(), source },
-    })?;
+    let failed = |source| ImageArchiveError::Read { path: path.to_string(), source };
+    read.map_err(|error| ImageArchiveError::found_in(error, failed))?;
     Ok(bytes)
 }
 

@@ -46,19 +46,8 @@ pub(crate) async fn run(args: &RunArgs, context: Context) -> Result<u8, Failure>
         let open = made(&workshop, &request, (&display, args.container.quiet), &interrupt).await?;
         Ok((open, interrupt))
     };
-    match prepared.await {
-        Ok((open, interrupt)) => {
-            attend(
-                open,
-                attended,
-                Manner { removes: args.rm, hands_on: args.signals.sig_proxy },
-                &settings,
-                &interrupt,
-            )
-            .await
-        }
-        Err(failure) => ended(failure, NOT_RUN, &settings),
-    }
+    let manner = Manner { removes: args.rm, hands_on: args.signals.sig_proxy };
+    attend_prepared(prepared.await, attended, manner, &settings).await
 }
 
 /// Runs the command of a container again; returns its exit code.
@@ -81,19 +70,8 @@ pub(crate) async fn start(args: &StartArgs, context: Context) -> Result<u8, Fail
         display.finish(None);
         Ok((open, interrupt))
     };
-    match prepared.await {
-        Ok((open, interrupt)) => {
-            attend(
-                open,
-                attended,
-                Manner { removes: false, hands_on: args.signals.sig_proxy },
-                &settings,
-                &interrupt,
-            )
-            .await
-        }
-        Err(failure) => ended(failure, NOT_RUN, &settings),
-    }
+    let manner = Manner { removes: false, hands_on: args.signals.sig_proxy };
+    attend_prepared(prepared.await, attended, manner, &settings).await
 }
 
 /// What is done with a container beside running its command.
@@ -103,6 +81,19 @@ struct Manner {
     removes: bool,
     /// Whether its command gets the signals that kiln gets.
     hands_on: bool,
+}
+
+/// Runs the command of a container that could be made ready, and says why another could not.
+async fn attend_prepared(
+    prepared: Result<(OpenContainer, Interrupt), Failure>,
+    attended: attended::Attended,
+    manner: Manner,
+    settings: &Settings,
+) -> Result<u8, Failure> {
+    match prepared {
+        Ok((open, interrupt)) => attend(open, attended, manner, settings, &interrupt).await,
+        Err(failure) => ended(failure, NOT_RUN, settings),
+    }
 }
 
 /// Runs the command of a container, and keeps or removes what is left.

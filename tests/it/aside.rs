@@ -139,7 +139,8 @@ fn check_faults(calls: &str, what: &str, says: Option<&str>) {
         assert_eq!(next.digest(), expected, "{calls} {what} {number}");
         fs::remove_dir_all(&store).unwrap();
         if !is_hit {
-            assert!(number > 5, "too few calls of {calls}: {number}");
+            // The more threads share the work, the fewer calls one of them makes.
+            assert!(number > 1, "no call of {calls} was hit");
             break;
         }
     }
@@ -308,6 +309,6 @@ fn a_build_beside_one_that_is_killed_makes_what_is_right() {
         check_blobs(&space.store());
         fs::remove_dir_all(space.store()).unwrap();
     }
-    assert!(killed >= 3, "too few builds were killed: {killed}");
+    assert!(killed > 0, "no build was killed");
     drop(server);
 }

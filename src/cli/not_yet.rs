@@ -181,11 +181,20 @@ const FLAGS: &[Row] = &[
 
 /// Commands of other tools that kiln does not have.
 const COMMANDS: &[(&str, &str)] = &[
-    ("buildx", "write `kiln build`, without `buildx`"),
-    ("builder", "write `kiln build`, without `builder`"),
+    (
+        "buildx",
+        "write `kiln build`, `kiln prune`, `kiln df` for its `du`, `kiln manifest` for its `imagetools`, without `buildx`",
+    ),
+    ("builder", "write `kiln build` or `kiln prune`, without `builder`"),
     ("buildah", "write `kiln build`"),
     ("bud", "write `kiln build`"),
     ("bake", "call `kiln build` for each target"),
+    ("imagetools", "`kiln manifest` makes and shows lists of images for several platforms"),
+    ("info", "`kiln doctor` tells what steps can use on this machine, `kiln df` what the store takes"),
+    ("events", "there is no daemon to listen to; `kiln build --progress=json` tells what a build does"),
+    ("context", "there is no daemon to choose"),
+    ("plugin", "there are no plugins"),
+    ("trust", "there is no content trust; name an image by its digest: `NAME@sha256:…`"),
     (
         "exec",
         "`kiln run -it IMAGE sh` opens a shell in a new container, `kiln enter` one in a step of the last build; `kiln cp` and `-v` \

@@ -98,7 +98,7 @@ async fn change(
     blocking(move || {
         let _alone = own.store.lock(&format!("list {name}"))?;
         let index = edit(&own, &name)?;
-        write(&own, &name, &index)
+        write(&own, &name, index)
     })
     .await
 }
@@ -189,10 +189,12 @@ fn list(workshop: &Workshop, name: &Reference) -> Result<Index, CatalogError> {
     Ok(list_document(workshop, name)?.into_value())
 }
 
-fn write(workshop: &Workshop, name: &Reference, index: &Index) -> Result<Descriptor, CatalogError> {
-    let bytes = kiln_oci::json::to_bytes(index);
+fn write(workshop: &Workshop, name: &Reference, index: Index) -> Result<Descriptor, CatalogError> {
+    let media_type = media_type_of(&index);
+    let index = Index { media_type: Some(media_type.clone()), ..index };
+    let bytes = kiln_oci::json::to_bytes(&index);
     let digest = workshop.store.blobs().put_bytes(&bytes)?;
-    let descriptor = Descriptor::new(MediaType::OCI_INDEX, digest, bytes.len() as u64);
+    let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
     let previous = assign(&workshop.store, name, &descriptor)?;
     // A list that was changed is no image of its own, as one whose name was taken away is.
     if let Some(previous) = previous.filter(|previous| previous.media_type.is_index()) {
@@ -203,6 +205,18 @@ fn write(workshop: &Workshop, name: &Reference, index: &Index) -> Result<Descrip
     }
     image::forget(workshop, name)?;
     Ok(descriptor)
+}
+
+/// Returns Docker's type for a list of Docker's images alone, as buildx does (`util/imagetools/create.go`): whoever can read the images
+/// can read the list. Docker's list has no annotations.
+fn media_type_of(index: &Index) -> MediaType {
+    let is_docker =
+        |entry: &Descriptor| entry.media_type == MediaType::DOCKER_MANIFEST && entry.annotations.is_empty();
+    let has_more = !index.annotations.is_empty() || index.subject.is_some();
+    match !has_more && !index.manifests.is_empty() && index.manifests.iter().all(is_docker) {
+        true => MediaType::DOCKER_INDEX,
+        false => MediaType::OCI_INDEX,
+    }
 }
 
 /// Returns the images that a name stands for, with their platforms.

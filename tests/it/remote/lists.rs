@@ -56,6 +56,33 @@ fn a_list_of_images_of_registry_and_store_is_made_annotated_pushed_and_removed()
     assert_eq!(std::fs::read_to_string(copied.join("manifest.json")).unwrap(), theirs);
 }
 
+#[test]
+fn a_list_has_the_media_type_of_docker_while_all_its_images_have() {
+    requires!("docker-registry", "skopeo");
+    let space = TestSpace::new();
+    let registry = registry(&space);
+    let name = |text: &str| format!("{}/team/{text}", registry.host());
+    let [docker, list] = ["app:docker", "app:1"].map(name);
+    push_as_docker(&space, &docker);
+    build(&space, "arm:1", "arm", &["--platform", "linux/arm64"]);
+    let (of_docker, of_oci) = (
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.index.v1+json",
+    );
+    // The first makes a list, the others change one that came from the registry.
+    for (words, expected) in [
+        (&["create", &list, &docker][..], of_docker),
+        (&["annotate", &list, &docker, "--os-version", "6.1"], of_docker),
+        (&["add", &list, "arm:1"], of_oci),
+    ] {
+        space.kiln(["manifest"].iter().chain(words)).run().success();
+        space.kiln(["manifest", "push", "--purge", &list]).run().success();
+        let index: Value = serde_json::from_str(&raw(&list)).unwrap();
+        assert_eq!(index["mediaType"], expected, "{words:?}");
+        space.kiln(["pull", &list, "--platform", "linux/s390x"]).run().success();
+    }
+}
+
 /// Sends an image that has Docker's media types, and keeps none of it.
 fn push_as_docker(space: &TestSpace, name: &str) {
     push(space, name, "docker", &["--platform", "linux/s390x"]);

@@ -11,6 +11,7 @@
 //! | `$x` before a quote or an escape | `${x}` | the quote no longer ends the name |
 //! | `$` alone before a quote or an escape | escaped | it would begin a name |
 //! | `${x:-…}` | as it is, if no quote and no escape stands in the value | quotes inside are read by two rules |
+//! | `${…` without `}` | not | it would reach over the quote |
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -103,12 +104,25 @@ fn rewritten(value: &str, escape: char) -> Option<String> {
     }
     let is_simple = !value.contains(['\'', '"', escape]);
     if is_simple {
-        return Some(format!("\"{value}\""));
+        return is_closed(value).then(|| format!("\"{value}\""));
     }
     let mut quoter = Quoter { rest: value.chars().peekable(), escape, quoted: String::from("\"") };
     quoter.value()?;
     quoter.quoted.push('"');
     Some(quoter.quoted)
+}
+
+/// Whether every `${` has its brace: else the quote behind the value would be read as a part of it.
+fn is_closed(value: &str) -> bool {
+    let mut open = 0_usize;
+    for (position, character) in value.char_indices() {
+        match character {
+            '{' if value[..position].ends_with('$') => open += 1,
+            '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    open == 0
 }
 
 /// Writes a value with quotes and escapes anew, between double quotes.
@@ -249,6 +263,9 @@ mod tests {
             ("ENV a \"$\"c d$", "ENV a=\"\\$c d$\""),
             ("ENV a ${b:-c} d", "ENV a=\"${b:-c} d\""),
             ("ENV a ${b:-'c'} d", "ENV a ${b:-'c'} d"),
+            ("ENV a b ${c:-${d}}", "ENV a=\"b ${c:-${d}}\""),
+            ("ENV a b ${c:-${d}", "ENV a b ${c:-${d}"),
+            ("ENV a } ${", "ENV a } ${"),
             ("ENV a ${b:-c} 'd'", "ENV a ${b:-c} 'd'"),
             ("ENV $a b", "ENV $a=b"),
             ("ENV a\\b c", "ENV a\\b c"),

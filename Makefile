@@ -1,6 +1,7 @@
 # make          this text
 # make test     installs the Debian packages that tests need (as root or by sudo), then runs everything that CI runs
 # make check    the quick part: format, lints, tidy, and the tests that need nothing installed
+# make soak     looks for new cases against which a property does not hold, where the tests ask the same ones each time
 # make bench    whole builds, and single steps, against Debian's buildah and plain tools in the same run, as ratios
 # make install  the program, `build` as its second name, its manual and its completions for bash, zsh and fish, below PREFIX
 
@@ -9,7 +10,7 @@ DESTDIR ?=
 CARGO ?= cargo
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help test check bench install
+.PHONY: help test check soak bench install
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
@@ -21,6 +22,12 @@ check:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --locked --quiet --test tidy
 	$(CARGO) test --workspace --locked --lib --bins
+
+soak: export PROPTEST_CASES = 2000
+soak: export PROPTEST_MAX_GLOBAL_REJECTS = 1000000
+soak:
+	$(CARGO) test --locked --lib --tests $(addprefix -p kiln-,frontend template oci layer store builder)
+	KILN_RANDOM_EDITS=300 KILN_RANDOM_SEED=$$(date +%s) $(CARGO) test --locked --test it random_edits
 
 bench:
 	bash tests/install-packages.sh

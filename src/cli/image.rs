@@ -189,6 +189,9 @@ pub(crate) struct PushArgs {
     /// Send all tags of the repository that this store has
     #[arg(short, long)]
     pub(crate) all_tags: bool,
+    /// Send only the image for this platform, of an image for several
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Print the name and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -91,7 +91,6 @@ const FLAGS: &[Row] = &[
     row(&["pull"], &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),
     row(&["manifest"], &["--insecure"], "describe the registry in the configuration file"),
     row(&["copy"], &["--all"], "all platforms are copied; leave the flag out"),
-    row(&["push"], &["--platform"], "push the whole image"),
     row(&["push"], &["--disable-content-trust"], "there is no content trust; leave the flag out"),
     row(&["push"], &["--authfile", "--creds"], "name the file in REGISTRY_AUTH_FILE, or use `kiln login`"),
     row(&["push"], &["--tls-verify", "--cert-dir"], "describe the registry in the configuration file"),

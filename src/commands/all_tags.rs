@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use kiln_builder::Workshop;
 use kiln_builder::catalog;
+use kiln_builder::export::Pushed;
 use kiln_builder::progress::Progress;
 use kiln_builder::remote::{TagList, TagOrder};
 use kiln_oci::{Descriptor, Platform, Reference};
 
+use super::push::outcome;
 use super::{Context, interrupt, platform, print, reference, transfer_display, with_display_abandoning};
 use crate::cli::{PullArgs, PushArgs};
 use crate::failure::{Failure, Kind};
@@ -16,11 +18,11 @@ use crate::ui::style::Style;
 use crate::ui::{show_failure, show_text, stderr_style};
 
 /// What became of one tag.
-pub(super) struct Outcome<N = Reference> {
+pub(super) struct Outcome<N = Reference, T = Descriptor> {
     /// The tag.
     pub(super) name: N,
     /// What it stands for.
-    pub(super) result: Result<Descriptor, Failure>,
+    pub(super) result: Result<T, Failure>,
 }
 
 /// Fetches all tags of a repository.
@@ -60,6 +62,7 @@ async fn pull_all(
 pub(super) async fn push(args: PushArgs, context: Context) -> Result<(), Failure> {
     let repository = reference(&args.name)?;
     refuse_tag(&repository)?;
+    let platform = platform(args.platform.as_ref())?;
     let display = transfer_display(args.quiet, &context.settings)?;
     let progress: Arc<dyn Progress> = display.clone();
     let (workshop, settings) = context.open_telling(1, &progress)?;
@@ -79,17 +82,16 @@ pub(super) async fn push(args: PushArgs, context: Context) -> Result<(), Failure
     let work = async {
         let mut outcomes = Vec::new();
         for name in names {
-            let pushed = catalog::push(&workshop, &name, &progress).await;
-            let named = pushed.and_then(|_| catalog::descriptor(&workshop, &name));
-            outcomes.push(Outcome { name, result: named.map_err(|error| failed(&error)) });
+            let pushed = catalog::push(&workshop, &name, platform.as_ref(), &progress).await;
+            outcomes.push(Outcome { name, result: pushed.map_err(|error| failed(&error)) });
         }
         Ok(outcomes)
     };
     let outcomes = with_display_abandoning(&display, &interrupt()?, work).await?;
     display.finish(None);
-    let line = |name: &Reference, image: &Descriptor| match args.quiet {
+    let line = |name: &Reference, pushed: &Pushed| match args.quiet {
         true => name.to_string(),
-        false => format!("{}: digest: {} size: {}", name.tag().unwrap_or_default(), image.digest, image.size),
+        false => outcome(name, pushed),
     };
     told(&outcomes, "pushed", stderr_style(&settings), line)
 }
@@ -103,17 +105,17 @@ pub(super) fn refuse_tag(name: &Reference) -> Result<(), Failure> {
 }
 
 /// Prints a line for each tag that went well, and tells of the others; how many these are is the failure.
-pub(super) fn told<N>(
-    outcomes: &[Outcome<N>],
+pub(super) fn told<N, T>(
+    outcomes: &[Outcome<N, T>],
     verb: &str,
     style: Style,
-    line: impl Fn(&N, &Descriptor) -> String,
+    line: impl Fn(&N, &T) -> String,
 ) -> Result<(), Failure> {
     let mut text = String::new();
     let mut failures = 0;
     for Outcome { name, result } in outcomes {
         match result {
-            Ok(image) => text.extend([&line(name, image), "\n"]),
+            Ok(outcome) => text.extend([&line(name, outcome), "\n"]),
             Err(failure) => {
                 failures += 1;
                 show_failure(failure, style);

@@ -5,7 +5,8 @@ use kiln_oci::Reference;
 use std::sync::Arc;
 
 use super::{
-    Context, all_tags, interrupt, name, print, say_default_tag, transfer_display, with_display_abandoning,
+    Context, all_tags, interrupt, name, platform, print, say_default_tag, transfer_display,
+    with_display_abandoning,
 };
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Kind};
@@ -21,6 +22,7 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     if name.tag().is_none() {
         return Err(Failure::usage(format!("`{}` names no tag to push to", args.name)));
     }
+    let platform = platform(args.platform.as_ref())?;
     if !args.quiet {
         say_default_tag(&args.name, &name);
     }
@@ -29,7 +31,7 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     let (workshop, _) = context.open_telling(1, &progress)?;
     let interrupt = interrupt()?;
     let work = async {
-        let pushed = push(&workshop, &name, &progress).await;
+        let pushed = push(&workshop, &name, platform.as_ref(), &progress).await;
         pushed.map_err(|error| Failure::of(Kind::Failed, &error))
     };
     let pushed = with_display_abandoning(&display, &interrupt, work).await?;
@@ -37,11 +39,12 @@ pub(super) async fn run(args: PushArgs, context: Context) -> Result<(), Failure>
     if args.quiet {
         return print(&format!("{name}\n"));
     }
-    print(&render(&name, &pushed))
+    print(&format!("{}\n", outcome(&name, &pushed)))
 }
 
-fn render(name: &Reference, pushed: &Pushed) -> String {
-    format!("{}: digest: {} size: {}\n", name.tag().unwrap_or_default(), pushed.digest, pushed.size_bytes)
+/// Says what was pushed, as Docker does.
+pub(super) fn outcome(name: &Reference, pushed: &Pushed) -> String {
+    format!("{}: digest: {} size: {}", name.tag().unwrap_or_default(), pushed.digest, pushed.size_bytes)
 }
 
 #[cfg(test)]
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn the_outcome_is_said_as_docker_says_it() {
         let digest = Digest::of(b"m");
-        let text = render(&"app:1".parse().unwrap(), &Pushed { digest, size_bytes: 42 });
-        assert_eq!(text, format!("1: digest: {digest} size: 42\n"));
+        let text = outcome(&"app:1".parse().unwrap(), &Pushed { digest, size_bytes: 42 });
+        assert_eq!(text, format!("1: digest: {digest} size: 42"));
     }
 }

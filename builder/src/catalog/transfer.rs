@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 
-use super::find::locate;
+use super::find::{locate, of_platform};
 use super::{CatalogError, assign};
 use crate::blobs::{FetchError, fetch};
 use crate::export::{self, Pushed};
@@ -76,18 +76,23 @@ async fn pull_layer(
     Ok(true)
 }
 
-/// Pushes the image that has this name here to where the name says.
+/// Pushes the image that has this name here to where the name says; of an image for several platforms all, or the one that is named.
 ///
 /// # Errors
-/// [`CatalogError::NotFound`]; what is missing, or what the registry says.
+/// [`CatalogError::NotFound`], [`CatalogError::Platform`]; what is missing, or what the registry says.
 pub async fn push(
     workshop: &Arc<Workshop>,
     name: &Reference,
+    platform: Option<&Platform>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Pushed, CatalogError> {
     let name = name.or_latest();
-    let (own, text) = (Arc::clone(workshop), name.familiar());
-    let located = blocking(move || locate(&own.store, &text)).await?;
+    let (own, text, platform) = (Arc::clone(workshop), name.familiar(), platform.cloned());
+    let image = blocking(move || {
+        let located = locate(&own.store, &text)?;
+        of_platform(&own.store, &text, located.descriptor, platform.as_ref())
+    })
+    .await?;
     progress.on(&ProgressEvent::ImageMoves { reference: &name, direction: Direction::Push });
-    Ok(export::push(workshop, &located.descriptor, &name, progress).await?)
+    Ok(export::push(workshop, &image, &name, progress).await?)
 }

@@ -62,7 +62,7 @@ async fn what_is_pushed_is_pulled_elsewhere_with_the_same_digest() {
     let name = reference(&format!("{}/team/app:1", registry.address));
     let one = Space::new();
     let id = one.import(&root_tar("one"), Some(&name.to_string())).await;
-    let pushed = catalog::push(&one.open(), &name, &silent()).await.unwrap();
+    let pushed = catalog::push(&one.open(), &name, None, &silent()).await.unwrap();
     let two = Space::new();
     for is_new in [true, false] {
         let pulled = catalog::pull(&two.open(), &name, None, &silent()).await.unwrap();
@@ -79,7 +79,7 @@ async fn what_is_pushed_is_pulled_elsewhere_with_the_same_digest() {
     // Under another repository of the same registry: blobs are mounted, even those that are not here.
     let other = reference(&format!("{}/team/other:2", registry.address));
     catalog::tag(&two.open(), &name.to_string(), &other).unwrap();
-    assert_eq!(catalog::push(&two.open(), &other, &silent()).await.unwrap(), pushed);
+    assert_eq!(catalog::push(&two.open(), &other, None, &silent()).await.unwrap(), pushed);
     let pinned: Reference = format!("{}/team/other@{}", registry.address, pushed.digest).parse().unwrap();
     let three = Space::new();
     assert_eq!(catalog::pull(&three.open(), &pinned, None, &silent()).await.unwrap().digest, pushed.digest);
@@ -93,7 +93,7 @@ async fn what_is_not_there_says_so() {
     let name = reference(&format!("{}/team/app:1", registry.address));
     let error = catalog::pull(&space.open(), &name, None, &silent()).await.unwrap_err();
     assert!(described(&error).contains("team/app:1"), "{}", described(&error));
-    let error = catalog::push(&space.open(), &name, &silent()).await.unwrap_err();
+    let error = catalog::push(&space.open(), &name, None, &silent()).await.unwrap_err();
     assert!(matches!(error, CatalogError::NotFound { .. }), "{error}");
     assert_eq!(catalog::list(&space.open(), Sizes::Wanted).unwrap(), []);
 }

@@ -34,6 +34,30 @@ fn all_tags_of_a_repository_are_pushed_and_pulled_and_each_blob_once() {
 }
 
 #[test]
+fn one_platform_of_an_image_for_several_is_pushed_as_an_image_of_its_own() {
+    requires!("docker-registry", "skopeo");
+    let space = TestSpace::new();
+    let registry = registry(&space);
+    let repository = format!("{}/team/app", registry.host());
+    let name = format!("{repository}:1");
+    build(&space, &name, "both", &["--platform", "linux/amd64,linux/arm64"]);
+    let single = build(&space, "single", "both", &["--platform", "linux/arm64"]);
+    for words in [
+        vec!["push", "--platform", "arm64", &name],
+        vec!["push", "-a", "--platform", "linux/arm64", &repository],
+    ] {
+        let pushed = space.kiln(&words).run().success().text();
+        assert!(pushed.starts_with(&format!("1: digest: {single} size: ")), "{words:?}: {pushed}");
+        assert_eq!(peers::skopeo_inspect(&format!("docker://{name}"))["Digest"], *single);
+    }
+    let absent = space.kiln(["push", "--platform", "linux/s390x", &name]).run().fails_with(1);
+    absent.says(&["is not here for linux/s390x", "linux/amd64, linux/arm64"]);
+    // Without it all is sent.
+    let whole = space.kiln(["push", &name]).run().success().text();
+    assert!(!whole.contains(&*single), "{whole}");
+}
+
+#[test]
 fn a_tag_that_fails_is_told_and_the_others_come() {
     requires!("docker-registry");
     let space = TestSpace::new();

@@ -89,6 +89,8 @@ pub mod far;
 pub mod workshop;
 pub use workshop::{AGENT_VARIABLE, GitSurroundings, RootKind, Roots, Workshop, WorkshopOptions};
 
+pub mod clock;
+
 pub mod settling;
 
 pub mod aside;

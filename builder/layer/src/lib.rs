@@ -63,8 +63,8 @@ pub use content_hash::{Selected, digest_of_selection, hash_contents};
 
 pub mod walk;
 pub use walk::{
-    Place, Rules, Survey, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk, walk_by_rules,
-    walk_origin,
+    Filter, Place, Rules, Survey, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs, walk,
+    walk_by_rules, walk_origin,
 };
 
 pub mod digest_cache;

@@ -25,12 +25,13 @@ use kiln_store::{HeldContainer, NewContainer, Scratch};
 
 use super::ContainerError;
 use super::left::Left;
+use crate::clock;
 use crate::container_record::{ContainerRecord, LinkOwner, RootForm, RootRecord};
 use crate::layers::{self, UnpackedLayers};
 use crate::root_kind::{is_chroot, root_kind};
 use crate::rootfs::Layer;
 use crate::transform::{
-    MountPoints, OVERLAY_LAYERS_MAX, Recorded, StepError, clock_of, dress, lower_directories, outlast, shape,
+    MountPoints, OVERLAY_LAYERS_MAX, Recorded, StepError, dress, lower_directories, shape,
 };
 use crate::upper;
 use crate::workshop::{RootKind, Workshop};
@@ -101,7 +102,7 @@ pub(super) fn fill(
             };
             let absent = lower.iter().filter(is_absent);
             let absent = absent.map(|(path, _)| path.as_path().as_os_str().to_owned()).collect();
-            let ready_ns = outlast(&workshop.store, clock_of(&workshop.store)?)?;
+            let ready_ns = clock::outlast_now(&workshop.store).map_err(StepError::from)?;
             RootForm::Copy { ready_ns, absent }
         }
     };

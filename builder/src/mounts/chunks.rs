@@ -10,6 +10,7 @@ use kiln_layer::ContentDigest;
 use kiln_layer::compress::zstd_frame;
 use kiln_oci::{Descriptor, Digest};
 
+use super::MountsError;
 use super::document::{Chunk, Document, Pack, Stream};
 use super::far::FarMounts;
 
@@ -29,7 +30,16 @@ pub(super) struct Packer<'a> {
     /// Chunks of the pack that is being filled.
     pack: Vec<u8>,
     /// Bytes of blobs that were sent.
-    pub(super) sent_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// What a far place has now.
+pub(super) struct Sent {
+    pub(super) document: Document,
+    /// Bytes that went, document and blobs.
+    pub(super) bytes: u64,
+    /// Whether the far place had all of it.
+    pub(super) is_same: bool,
 }
 
 /// What an earlier document says.
@@ -133,19 +143,28 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Sends the rest, and the document, which so never names a blob that is not there.
+    /// Sends the rest, and the document, which so never names a blob that is not there; nothing, when the earlier document says it.
     pub(super) fn finish(
         mut self,
         name: &str,
-        fill: impl FnOnce(&mut Document),
-    ) -> Result<u64, super::MountsError> {
-        let failed = |source| super::MountsError::Far { verb: "send", name: name.to_owned(), source };
+        files: Stream,
+        seen: Option<Stream>,
+    ) -> Result<Sent, MountsError> {
+        let failed = |source| MountsError::Far { verb: "send", name: name.to_owned(), source };
         self.close_pack().map_err(failed)?;
-        fill(&mut self.document);
-        let bytes = self.document.encode()?;
-        let sent_bytes = self.sent_bytes + bytes.len() as u64;
-        let blobs: Vec<Descriptor> = self.document.packs.iter().map(Pack::blob).collect();
-        self.far.put(name, bytes, &blobs).map_err(failed)?;
-        Ok(sent_bytes)
+        (self.document.files, self.document.seen) = (files, seen);
+        let Self { far, document, before, sent_bytes, .. } = self;
+        let has_new_packs = before.packs.values().flatten().count() < document.packs.len();
+        let says_the_same = |before: &Document| {
+            !has_new_packs && before.outline == document.outline && before.content() == document.content()
+        };
+        if before.document.as_ref().is_some_and(says_the_same) {
+            return Ok(Sent { document, bytes: 0, is_same: true });
+        }
+        let encoded = document.encode()?;
+        let bytes = sent_bytes + encoded.len() as u64;
+        let blobs: Vec<Descriptor> = document.packs.iter().map(Pack::blob).collect();
+        far.put(name, encoded, &blobs).map_err(failed)?;
+        Ok(Sent { document, bytes, is_same: false })
     }
 }

@@ -10,9 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use kiln_layer::ContentDigest;
 use kiln_layer::compress::{from_zstd, zstd_frame};
 use kiln_layer::limits::{ARCHIVE_BYTES_MAX, RATIO_FREE_BYTES, RATIO_MAX};
+use kiln_layer::{ContentDigest, ContentHasher};
 use kiln_oci::{Descriptor, Digest, MediaType};
 use kiln_store::MEMORY_BYTES_MAX;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::MountsError;
 
 /// The number of this form.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Largest document, packed and unpacked: of a mount of some 300 GiB.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 512 << 20;
 /// Largest packed document in a cache that builders share: of a mount of some 40 GiB. It is held in memory.
@@ -155,6 +155,15 @@ impl Document {
             .iter()
             .map(|number| self.chunks.get(*number as usize).map(|chunk| u64::from(chunk.length)))
             .sum()
+    }
+
+    /// Returns what tells the files from any others: the digest of their chunks' digests; none when it has chunks that do not exist.
+    pub(super) fn content(&self) -> Option<ContentDigest> {
+        let mut hasher = ContentHasher::new();
+        for number in &self.files.0 {
+            hasher.update(self.chunks.get(*number as usize)?.digest.as_bytes());
+        }
+        Some(hasher.finish())
     }
 
     /// Returns the packs of which at least half is needed. The rest is not worth keeping.

@@ -1,14 +1,12 @@
 //! Sends a mount to a far place.
 
-use kiln_layer::Ownership;
 use kiln_store::Patience;
 
-use super::chunks::Packer;
+use super::chunks::{Packer, Sent};
 use super::document::{Document, entry_name};
 use super::far::FarMounts;
 use super::stream::Content;
-use super::{MountsError, hold};
-use crate::layers;
+use super::{MountsError, hold, known};
 use crate::workshop::Workshop;
 
 /// What cannot travel.
@@ -41,9 +39,8 @@ pub fn export(
 ) -> Result<Exported, MountsError> {
     let held = hold(workshop, id, patience)?;
     let directory = held.directory()?.ok_or_else(|| MountsError::Missing { id: id.to_owned() })?;
-    let is_recorded = layers::ownership(workshop) == Ownership::Recorded;
-    let content = Content::of(directory, is_recorded)
-        .map_err(|source| MountsError::Walk { id: id.to_owned(), source })?;
+    let content =
+        Content::of(workshop, directory).map_err(|source| MountsError::Walk { id: id.to_owned(), source })?;
     let memory = held.memory()?.read()?;
     let read = |source| MountsError::Read { id: id.to_owned(), source };
     let outline = content.outline(memory.as_ref().map(|(seen, _)| seen.as_slice())).map_err(read)?;
@@ -52,14 +49,23 @@ pub fn export(
         far.get(&name).map_err(|source| MountsError::Far { verb: "ask for", name: name.clone(), source })?;
     // One that cannot be read is written anew.
     let before = got.and_then(|bytes| Document::decode(&name, &bytes).ok());
-    let names = content.names();
-    if before.as_ref().is_some_and(|before| before.outline == outline) {
-        return Ok(Exported { names, left_out: content.left_out, sent_bytes: 0, is_same: true });
+    let exported = |sent_bytes, is_same| Exported {
+        names: content.names(),
+        left_out: content.left_out,
+        sent_bytes,
+        is_same,
+    };
+    let is_there = |before: &Document| {
+        before.outline == outline && known::has_files_of(&workshop.store, id, content.fingerprint, before)
+    };
+    if before.as_ref().is_some_and(is_there) {
+        return Ok(exported(0, true));
     }
     let used_ns = memory.as_ref().map_or_else(|| content.newest_ns(), |(_, used)| *used);
     let mut packer = Packer::new(far, Document::new(id, used_ns, outline), before);
     let files = packer.stream(content.read()).map_err(read)?;
     let seen = memory.map(|(seen, _)| packer.stream(&*seen)).transpose().map_err(read)?;
-    let sent_bytes = packer.finish(&name, |document| (document.files, document.seen) = (files, seen))?;
-    Ok(Exported { names, left_out: content.left_out, sent_bytes, is_same: false })
+    let Sent { document, bytes, is_same } = packer.finish(&name, files, seen)?;
+    known::remember(&workshop.store, id, content.fingerprint, &document);
+    Ok(exported(bytes, is_same))
 }

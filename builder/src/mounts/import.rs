@@ -13,7 +13,8 @@ use kiln_store::Patience;
 use super::document::Document;
 use super::far::FarMounts;
 use super::packs::Packs;
-use super::{MountsError, hold};
+use super::stream::survey;
+use super::{MountsError, hold, known};
 use crate::workshop::Workshop;
 use crate::{layers, upper};
 
@@ -77,6 +78,9 @@ pub fn import(
     };
     let fetched_bytes = packs.fetched_bytes;
     held.replace(&id, new, &seen, document.used_ns)?;
+    // What was written here is what would be sent back; where it cannot be told it is read first.
+    let survey = held.directory()?.and_then(|directory| survey(workshop, directory).ok());
+    known::remember(&workshop.store, &id, survey.and_then(|survey| survey.fingerprint()), &document);
     Ok(Some(Imported { id, names: listing.items.len() as u64, fetched_bytes }))
 }
 

@@ -30,6 +30,8 @@ pub use far::{ArchiveWriter, Directory, FarMounts, unpack_archive};
 
 mod packs;
 
+mod known;
+
 mod chunks;
 
 mod stream;

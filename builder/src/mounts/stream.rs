@@ -7,19 +7,24 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use kiln_layer::tar::write::{Member, WHITEOUT_PREFIX, append_end, append_header, append_padding};
 use kiln_layer::{
-    ArchivePath, ContentDigest, ContentHasher, Entry, InodeId, NoLayers, Tree, Verdict, WalkError,
-    WalkOptions, WalkOwner, WalkXattrs, walk,
+    ArchivePath, ContentDigest, ContentHasher, DirectoryOrigin, Entry, Filter, InodeId, NoCache, NoLayers,
+    Ownership, Survey, Tree, Verdict, WalkError, WalkOptions, WalkOwner, WalkXattrs,
 };
 use kiln_sandbox::{DEVICE_ATTRIBUTE, OWNER_ATTRIBUTE};
 
 use crate::upper::parse_owner;
+use crate::workshop::Workshop;
+use crate::{clock, layers};
 
 /// What of a mount travels.
 pub(super) struct Content {
     pub(super) tree: Tree,
+    /// What tells the state of its directory from any other; none where that cannot be told.
+    pub(super) fingerprint: Option<ContentDigest>,
     /// The names that travel.
     names: Vec<(ArchivePath, InodeId)>,
     /// How many do not.
@@ -28,9 +33,11 @@ pub(super) struct Content {
 
 impl Content {
     /// Looks at a mount. Owners are on disk, or in attributes.
-    pub(super) fn of(directory: &Path, is_recorded: bool) -> Result<Self, WalkError> {
-        let options = WalkOptions { owner: WalkOwner::AsIs, xattrs: WalkXattrs::Layer };
-        let tree = walk(directory, &|_: &ArchivePath, _| Verdict::Keep, options)?;
+    pub(super) fn of(workshop: &Workshop, directory: &Path) -> Result<Self, WalkError> {
+        let is_recorded = layers::ownership(workshop) == Ownership::Recorded;
+        let survey = survey(workshop, directory)?;
+        let fingerprint = survey.fingerprint();
+        let tree = survey.into_tree(&NoCache)?;
         let mut travelling = Tree::new();
         let mut names = Vec::new();
         let mut placed: HashMap<InodeId, ArchivePath> = HashMap::new();
@@ -50,7 +57,7 @@ impl Content {
             };
             names.push((path.clone(), own));
         }
-        Ok(Self { tree: travelling, names, left_out })
+        Ok(Self { tree: travelling, fingerprint, names, left_out })
     }
 
     /// Returns the digest of all that is said of the entries, contents left aside.
@@ -82,6 +89,20 @@ impl Content {
     pub(super) fn read(&self) -> TarStream<'_> {
         TarStream { headers: Headers::new(self), buffer: Vec::new(), at: 0, content: None, has_ended: false }
     }
+}
+
+/// Looks at what a mount that nobody else uses has. Whoever changes it later gives it a later time.
+pub(super) fn survey(workshop: &Workshop, directory: &Path) -> Result<Survey, WalkError> {
+    let origin = DirectoryOrigin::open(directory)
+        .map_err(|source| WalkError::Root { path: directory.to_owned(), source })?;
+    // Without a clock no state is known.
+    let origin = match clock::outlast_now(&workshop.store) {
+        Ok(now) => origin.trusting(now.into()),
+        Err(_) => origin,
+    };
+    let keep: &Filter<'_> = &|_: &ArchivePath, _| Verdict::Keep;
+    let options = WalkOptions { owner: WalkOwner::AsIs, xattrs: WalkXattrs::Layer };
+    Survey::new(&Arc::new(origin), keep, options)
 }
 
 fn is_left_out(path: &ArchivePath, entry: &Entry) -> bool {

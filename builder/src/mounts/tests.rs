@@ -49,7 +49,7 @@ impl Space {
     fn send(&mut self, stream: &[u8]) {
         let mut packer = Packer::new(&mut self.far, document(), None);
         let files = packer.stream(stream).unwrap();
-        packer.finish(&entry_name(ID), |document| document.files = files).unwrap();
+        packer.finish(&entry_name(ID), files, None).unwrap();
     }
 
     fn put(&mut self, document: &Document) {
@@ -365,6 +365,43 @@ fn all_kinds_of_files_arrive_as_they_were() {
     drop(empty.store.cache_mount(ID, Sharing::Shared, &mut |_| Ok(())).unwrap());
     space.import(&empty).unwrap();
     assert_eq!(seen(&mount(&empty).unwrap()), seen(&arrived));
+}
+
+#[test]
+fn bytes_that_changed_under_an_old_time_arrive() {
+    let mut space = Space::new();
+    let (here, there) = (space.workshop("here"), space.workshop("there"));
+    drop(here.store.cache_mount(ID, Sharing::Shared, &mut fill).unwrap());
+    export(&here, ID, Patience::None, &mut space.far).unwrap();
+    for (number, workshop) in [&here, &there].into_iter().enumerate() {
+        if number > 0 {
+            space.import(workshop).unwrap();
+        }
+        let path = mount(workshop).unwrap().join("file");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, format!("CONTEN{number}")).unwrap();
+        fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+        let exported = export(workshop, ID, Patience::None, &mut space.far).unwrap();
+        assert!(!exported.is_same && exported.sent_bytes > 0, "{exported:?}");
+        let again = export(workshop, ID, Patience::None, &mut space.far).unwrap();
+        assert!(again.is_same && again.sent_bytes == 0, "{again:?}");
+    }
+    let arrived = space.workshop("arrived");
+    space.import(&arrived).unwrap();
+    assert_eq!(seen(&mount(&arrived).unwrap()), seen(&mount(&there).unwrap()));
+}
+
+#[test]
+fn a_state_that_nobody_remembers_is_read_and_nothing_is_sent() {
+    let mut space = Space::new();
+    let here = space.workshop("here");
+    drop(here.store.cache_mount(ID, Sharing::Shared, &mut fill).unwrap());
+    export(&here, ID, Patience::None, &mut space.far).unwrap();
+    for entry in here.store.records().list("mount-states").unwrap() {
+        here.store.records().put("mount-states", &entry.key, b"something else", &[]).unwrap();
+    }
+    let again = export(&here, ID, Patience::None, &mut space.far).unwrap();
+    assert!(again.is_same && again.sent_bytes == 0, "{again:?}");
 }
 
 #[test]

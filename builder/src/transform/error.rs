@@ -11,6 +11,7 @@ use kiln_store::StoreError;
 use super::OpenStep;
 use crate::blobs::FetchError;
 use crate::boxed::boxed;
+use crate::clock::ClockError;
 use crate::layers::LayerError;
 use crate::recording::Lack;
 use crate::secrets::SecretError;
@@ -24,6 +25,9 @@ pub enum StepError {
     /// The process failed.
     #[error(transparent)]
     Run(#[from] RunFailure),
+    /// It cannot be told what is older than the step.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// The process could not be run.
     #[error(transparent)]
     Exec(#[from] ExecError),

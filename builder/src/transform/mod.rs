@@ -19,8 +19,6 @@ mod live_times;
 
 mod caches;
 
-mod clock;
-
 mod mount_files;
 
 mod make_dir;
@@ -37,7 +35,6 @@ mod error;
 
 pub(crate) use accounts::AccountFiles;
 pub use again::{Again, can_repeat, repeat};
-pub(crate) use clock::{now as clock_of, outlast};
 pub use copy::explain_copy;
 pub use error::{RunFailure, StepError, signal_name};
 pub use finish::to_be_fetched;

@@ -3,23 +3,38 @@
 use std::io;
 use std::path::Path;
 
-use kiln_store::{Scratch, Store};
+use kiln_store::{Scratch, Store, StoreError};
 
-use super::StepError;
+/// The store's file system does not tell its time.
+#[derive(Debug, thiserror::Error)]
+pub enum ClockError {
+    /// The store has no place to look.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing can be made there.
+    #[error("cannot ask the store's file system for the time")]
+    Look(#[source] io::Error),
+}
 
 /// Returns the time that the file system gives to what is made now, in nanoseconds.
-pub(crate) fn now(store: &Store) -> Result<i64, StepError> {
-    look(&place(store)?).map_err(failed)
+pub(crate) fn now(store: &Store) -> Result<i64, ClockError> {
+    look(&place(store)?).map_err(ClockError::Look)
+}
+
+/// Waits until the clock is past what it shows now, so that all that was made before is older than the time it returns, and whatever
+/// is made after that is not.
+pub(crate) fn outlast_now(store: &Store) -> Result<i64, ClockError> {
+    outlast(store, now(store)?)
 }
 
 /// Waits until the clock is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that stands still or was set
 /// back is not waited for.
-pub(crate) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, StepError> {
+pub(crate) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, ClockError> {
     const LOOKS_MAX: u32 = 100;
     let place = place(store)?;
     let mut looks = 0;
     loop {
-        let now = look(&place).map_err(failed)?;
+        let now = look(&place).map_err(ClockError::Look)?;
         if now > latest_ns || looks == LOOKS_MAX {
             return Ok(now);
         }
@@ -28,7 +43,7 @@ pub(crate) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, StepError> {
     }
 }
 
-fn place(store: &Store) -> Result<Scratch, StepError> {
+fn place(store: &Store) -> Result<Scratch, ClockError> {
     Ok(store.scratch("clock")?)
 }
 
@@ -38,10 +53,6 @@ fn look(place: &Scratch) -> io::Result<i64> {
     let now = kiln_layer::FileIdentity::of(made.file())?.ctime_ns;
     fs_err::remove_file(path)?;
     Ok(now)
-}
-
-fn failed(source: io::Error) -> StepError {
-    StepError::Io { what: "cannot ask the store's file system for the time".to_owned(), source }
 }
 
 #[cfg(test)]

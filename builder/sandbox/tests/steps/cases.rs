@@ -161,8 +161,10 @@ fn a_user_other_than_root() {
 
 fn a_network_of_none() {
     let space = Space::new();
-    let mut spec =
-        script_spec("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; tail -n +2 /proc/net/route | wc -l");
+    // A kernel with tunnels puts the ends of some into each network, where they are down.
+    let mut spec = script_spec(
+        "busybox ip -o link show up | cut -d: -f2 | tr -d ' '; tail -n +2 /proc/net/route | wc -l",
+    );
     spec.network = Network::None;
     assert_eq!(space.output(&spec), "lo\n0\n");
 }

@@ -30,7 +30,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_hundred_and_fifty_layers_are_one_root", many_layers),
     ("a_plain_directory_can_be_the_root", a_plain_directory),
     ("a_root_is_entered_by_chroot_and_given_back_as_it_was", a_root_by_chroot),
-    ("an_overlay_is_tried_without_a_trace", an_overlay_is_tried),
+    (AN_OVERLAY_IS_TRIED, an_overlay_is_tried),
     ("owners_and_deletions_arrive_in_the_upper_directory", owners_and_deletions),
     ("what_the_kernel_would_not_do_is_remembered", owners_are_remembered),
     ("what_is_remembered_is_seen_in_the_step", remembered_is_seen),
@@ -374,6 +374,9 @@ fn a_root_by_chroot() {
     let error = space.try_run_in(&spec, &root).err().unwrap();
     assert!(matches!(error, ExecError::Unavailable { .. }), "{error:?}");
 }
+
+/// Wants to be alone with its mounts.
+pub(crate) const AN_OVERLAY_IS_TRIED: &str = "an_overlay_is_tried_without_a_trace";
 
 fn an_overlay_is_tried() {
     let space = Space::new();

@@ -113,12 +113,14 @@ fn open_to_all(path: &Path) {
 }
 
 fn granted_user() -> u32 {
+    // Tests of other packages make the same user, and what it is granted a moment later.
+    let lock = std::fs::File::create(std::env::temp_dir().join("kiln-test-users.lock")).unwrap();
+    lock.lock().unwrap();
     let id = || {
         let output = Command::new("id").args(["-u", GRANTED_USER]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().ok()
     };
     id().unwrap_or_else(|| {
-        // Another test may have made it meanwhile; the id decides.
         Command::new("useradd").arg(GRANTED_USER).output().unwrap();
         id().expect("useradd makes the user")
     })

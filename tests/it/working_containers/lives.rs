@@ -286,7 +286,7 @@ fn a_terminal_of_a_container_has_keys_and_a_size_and_is_given_back() {
     let scene = Scene::new(Way::Root);
     scene.said(&["pull", "busybox"]);
     let mut terminal = Terminal::start(scene.kiln(&["run", "-it", "--name=web", "busybox", "sh"]));
-    let before = format!("{:?}", terminal.modes().local_modes);
+    let before = format!("{:?}", terminal.first_modes().local_modes);
     terminal.shows("/ # ");
     terminal.keys("busybox tty; echo is $TERM; echo x > /x\n");
     terminal.shows("/dev/pts/0\r\nis xterm\r\n");

@@ -5,7 +5,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lives::{is_quiet, kiln_of};
+use super::lives::is_quiet;
 use super::{Scene, Way};
 use crate::support::flatten::Flat;
 use crate::support::layer::{self, Kind};
@@ -14,7 +14,7 @@ use crate::support::requires;
 
 /// Runs a script in the container `web` until it has said `ready`.
 #[track_caller]
-fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
+pub(super) fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
     let words = [&["run", "--name=web"], flags, &["busybox", "sh", "-c", script]].concat();
     let Running { mut child, .. } = scene.kiln(&words).start();
     let mut said = String::new();
@@ -25,9 +25,7 @@ fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
 
 #[track_caller]
 fn end(scene: &Scene, mut child: Child) {
-    // Of a confined kiln the parent is what confines it.
-    let kiln = if scene.is_confined { kiln_of(scene) } else { Pid::from_child(&child) };
-    kill_process(kiln, Signal::KILL).unwrap();
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
     is_quiet(scene);
 }

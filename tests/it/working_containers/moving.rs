@@ -39,9 +39,9 @@ fn a_container_that_runs_is_listed_exported_copied_and_made_an_image_of_in_each_
         let (flag, is_bound) = (format!("{bind}:/mnt/a/b"), way != Way::Chroot);
         let flags = ["-v", "/v", "-v", &flag];
         let script = "mkdir /d; echo x > /d/x; ln /d/x /d/y; chown 3:4 /d/x; echo kept > /v/f; rm /bin/yes; \
-            cat /bin/wc > /w; cat /w > /bin/wc; echo ready; sleep 7777";
+            cat /etc/passwd > /w; cat /w > /etc/passwd; echo ready; sleep 7777";
         let child = started(&scene, if is_bound { &flags } else { &flags[..2] }, script);
-        let changes = "C /bin\nD /bin/yes\nA /d\nA /d/x\nA /d/y\nA /v\nA /w\n";
+        let changes = "C /bin\nD /bin/yes\nA /d\nA /d/x\nA /d/y\nC /etc\nC /etc/passwd\nA /v\nA /w\n";
         assert_eq!(scene.said(&["diff", "web"]), changes, "{way:?}");
         let warned = scene.kiln(&["commit", "web", "made"]).run().success();
         let id = warned.says(&["container `web` is running, and kiln cannot pause it"]).text();

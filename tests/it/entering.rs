@@ -70,7 +70,7 @@ fn a_step_that_fails_is_shown_in_a_shell_as_it_left_it() {
         let call = scene.build(&failing(&mark)).args(["--on-error=shell", "-j4", "--secret"]);
         let call = as_user(call.arg(format!("id=s,src={}", secret.display())), user.as_ref());
         let mut terminal = Terminal::start(call);
-        let before = terminal.modes();
+        let before = terminal.first_modes().clone();
         terminal.shows("RUN failed: exit code: 7");
         terminal.shows("line 6 of stage `build`: RUN --mount");
         terminal.shows("/work # ");
@@ -110,7 +110,7 @@ fn a_kiln_that_is_asked_to_end_ends_the_shell_and_gives_the_terminal_back() {
     // The program of the step is missing, so nothing has run in it; that is a failure like any other.
     let dockerfile = "FROM busybox\nUSER nobody\nWORKDIR /tmp\nRUN [\"/missing\"]\n";
     let mut terminal = Terminal::start(scene.build(dockerfile).arg("--on-error=shell"));
-    let before = terminal.modes();
+    let before = terminal.first_modes().clone();
     terminal.shows("/missing");
     terminal.shows("/tmp $ ");
     terminal.keys("stat -c %u $(busybox tty); trap '' TERM HUP; echo is''deaf\n");
@@ -133,7 +133,7 @@ fn a_terminal_is_raw_again_after_a_stop_and_ends_the_shell_when_it_goes() {
     // Nobody ends kiln by a signal then; the terminal alone says that nobody is there.
     let deaf = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
     let mut terminal = Terminal::start(scene.enter(&[]).under(deaf));
-    let before = terminal.modes();
+    let before = terminal.first_modes().clone();
     terminal.shows("/ # ");
     let (raw, kiln) = (shown(&terminal.modes()), Pid::from_child(&terminal.child));
     kill_process(kiln, Signal::STOP).unwrap();

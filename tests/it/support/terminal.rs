@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ pub(crate) struct Terminal {
     seen: usize,
     /// Keeps the terminal open when the program has ended.
     line: OwnedFd,
+    first_modes: Termios,
 }
 
 impl Terminal {
@@ -33,10 +34,10 @@ impl Terminal {
         unlockpt(&keyboard).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let line = ioctl_tiocgptpeer(&keyboard, flags).unwrap();
+        set_size(&keyboard, 24, 80);
+        let first_modes = tcgetattr(&line).unwrap();
         let child = call.under(["setsid", "--ctty"]).env("TERM", "xterm").start_on(&line);
-        let terminal = Self { child, keyboard: File::from(keyboard), screen: Vec::new(), seen: 0, line };
-        terminal.resize(24, 80);
-        terminal
+        Self { child, keyboard: File::from(keyboard), screen: Vec::new(), seen: 0, line, first_modes }
     }
 
     /// Types.
@@ -62,7 +63,12 @@ impl Terminal {
 
     /// Changes the size.
     pub(crate) fn resize(&self, ws_row: u16, ws_col: u16) {
-        tcsetwinsize(&self.keyboard, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        set_size(&self.keyboard, ws_row, ws_col);
+    }
+
+    /// Returns how the terminal treated keys before the program came.
+    pub(crate) fn first_modes(&self) -> &Termios {
+        &self.first_modes
     }
 
     /// Returns how the terminal treats keys now.
@@ -108,6 +114,10 @@ impl Terminal {
         self.screen.extend_from_slice(&buffer[..count]);
         count > 0
     }
+}
+
+fn set_size(keyboard: impl AsFd, ws_row: u16, ws_col: u16) {
+    tcsetwinsize(keyboard, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
 impl Drop for Terminal {

@@ -68,7 +68,9 @@ impl User {
     pub(crate) fn copy_of(&self, program: &Path) -> PathBuf {
         let copy = self.place.join(program.file_name().unwrap());
         if !copy.exists() && fs::hard_link(program, &copy).is_err() {
-            fs::copy(program, &copy).unwrap();
+            // Written by another process: a child that a thread beside has just begun would have the copy open for writing, and nobody
+            // may run it then.
+            check(Command::new("cp").arg(program).arg(&copy));
         }
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
         copy

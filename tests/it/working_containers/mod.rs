@@ -54,7 +54,7 @@ impl Scene {
         Self { space, user, is_confined: way == Way::Chroot, _server: server }
     }
 
-    /// Prepares a call.
+    /// Prepares a call. Whatever program it runs under becomes kiln, so that the child process is kiln's in each way.
     fn kiln(&self, arguments: &[&str]) -> Invocation {
         let call = self.space.kiln(arguments).by(self.user.as_ref());
         if self.is_confined { call.under(confined::prefix(&[])) } else { call }

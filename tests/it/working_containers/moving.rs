@@ -5,7 +5,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lives::{is_quiet, kiln_of};
+use super::lives::is_quiet;
 use super::{Scene, Way};
 use crate::support::flatten::Flat;
 use crate::support::layer::{self, Kind};
@@ -14,7 +14,7 @@ use crate::support::requires;
 
 /// Runs a script in the container `web` until it has said `ready`.
 #[track_caller]
-fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
+pub(super) fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
     let words = [&["run", "--name=web"], flags, &["busybox", "sh", "-c", script]].concat();
     let Running { mut child, .. } = scene.kiln(&words).start();
     let mut said = String::new();
@@ -25,9 +25,7 @@ fn started(scene: &Scene, flags: &[&str], script: &str) -> Child {
 
 #[track_caller]
 fn end(scene: &Scene, mut child: Child) {
-    // Of a confined kiln the parent is what confines it.
-    let kiln = if scene.is_confined { kiln_of(scene) } else { Pid::from_child(&child) };
-    kill_process(kiln, Signal::KILL).unwrap();
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
     is_quiet(scene);
 }
@@ -41,9 +39,9 @@ fn a_container_that_runs_is_listed_exported_copied_and_made_an_image_of_in_each_
         let (flag, is_bound) = (format!("{bind}:/mnt/a/b"), way != Way::Chroot);
         let flags = ["-v", "/v", "-v", &flag];
         let script = "mkdir /d; echo x > /d/x; ln /d/x /d/y; chown 3:4 /d/x; echo kept > /v/f; rm /bin/yes; \
-            cat /bin/wc > /w; cat /w > /bin/wc; echo ready; sleep 7777";
+            cat /etc/passwd > /w; cat /w > /etc/passwd; echo ready; sleep 7777";
         let child = started(&scene, if is_bound { &flags } else { &flags[..2] }, script);
-        let changes = "C /bin\nD /bin/yes\nA /d\nA /d/x\nA /d/y\nA /v\nA /w\n";
+        let changes = "C /bin\nD /bin/yes\nA /d\nA /d/x\nA /d/y\nC /etc\nC /etc/passwd\nA /v\nA /w\n";
         assert_eq!(scene.said(&["diff", "web"]), changes, "{way:?}");
         let warned = scene.kiln(&["commit", "web", "made"]).run().success();
         let id = warned.says(&["container `web` is running, and kiln cannot pause it"]).text();

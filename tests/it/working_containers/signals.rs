@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lives::{is_quiet, kiln_of};
+use super::lives::is_quiet;
 use super::{Scene, Way};
 use crate::support::program::Running;
 use crate::support::requires;
@@ -20,9 +20,7 @@ fn signalled(scene: &Scene, words: &[&str], signals: &[(&str, Signal)]) -> Optio
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for (line, signal) in signals {
         assert_eq!(lines.next().unwrap().unwrap(), *line, "{words:?}");
-        // Of a confined kiln the parent is what confines it.
-        let kiln = if scene.is_confined { kiln_of(scene) } else { Pid::from_child(&child) };
-        kill_process(kiln, *signal).unwrap();
+        kill_process(Pid::from_child(&child), *signal).unwrap();
     }
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     let code = child.wait().unwrap().code();

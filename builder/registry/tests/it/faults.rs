@@ -7,7 +7,9 @@ use kiln_oci::{Digest, Hasher, MediaType};
 use kiln_registry::{BlobStream, Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Timeouts};
 
 use crate::fake::{Fake, cut, reply};
-use crate::support::{client_with_warnings, config, config_for, content, layer, manifest, read, reference};
+use crate::support::{
+    client_with_warnings, config, config_for, content, layer, manifest, nobody, read, reference,
+};
 
 #[tokio::test]
 async fn a_blob_is_continued_where_the_connection_broke() {
@@ -440,7 +442,7 @@ async fn transfers_beyond_the_limit_of_a_registry_wait_and_none_is_lost() {
 
 #[tokio::test]
 async fn an_answer_of_a_mirror_is_told_where_the_registry_itself_gives_none() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_held, closed) = nobody();
     let blob = layer(b"x");
     let only = |what: String| {
         format!(
@@ -490,7 +492,7 @@ async fn a_mirror_that_closed_an_idle_connection_is_asked_once_more() {
 
 #[tokio::test]
 async fn a_registry_that_is_not_there_fails_by_name() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_held, address) = nobody();
     let error = Client::new(config()).resolve(&reference(format!("{address}/a:1"))).await.unwrap_err();
     assert!(error.is_unreachable());
     assert_eq!(error.to_string(), format!("registry `{address}`: Connection refused (os error 111)"));

@@ -9,7 +9,7 @@ use kiln_registry::{Client, Credential, Error, Login, RegistryConfig, TransportK
 use crate::cutting_proxy::{self, Breaks};
 use crate::real_registry::{RealRegistry, Setup};
 use crate::support::{
-    client_with_warnings, config, config_for, content, layer, manifest, opener, read, reference,
+    client_with_warnings, config, config_for, content, layer, manifest, nobody, opener, read, reference,
 };
 
 async fn push(client: &Client, name: &str, config: &Bytes, blob: &Bytes) -> Result<Digest, Error> {
@@ -130,7 +130,7 @@ async fn a_mirror_serves_and_the_registry_stands_in_for_a_dead_one() {
     let bytes = content(2 << 20);
     let name = format!("{}/app:1", upstream.address);
     push(&Client::new(config()), &name, &Bytes::from_static(b"{}"), &bytes).await.unwrap();
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_held, dead) = nobody();
     let mirrors = vec![dead.clone()];
     let table = RegistryConfig { mirrors, ..RegistryConfig::default() };
     let (client, warnings) = client_with_warnings(config_for(&upstream.address, table));

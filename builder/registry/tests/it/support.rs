@@ -10,6 +10,7 @@ use kiln_oci::{Descriptor, Digest, MediaType, Reference};
 use kiln_registry::{
     BlobStream, ByteStream, Client, ClientConfig, Error, RegistryConfig, RetryPolicy, Warning,
 };
+use tokio::net::TcpSocket;
 
 /// Warnings as texts, in order.
 pub(crate) type Warnings = Arc<Mutex<Vec<String>>>;
@@ -36,6 +37,15 @@ pub(crate) fn config_for(registry: &str, table: RegistryConfig) -> ClientConfig 
 
 pub(crate) fn reference(text: impl AsRef<str>) -> Reference {
     text.as_ref().parse().unwrap()
+}
+
+/// Returns an address of this machine at which nobody answers, and what keeps that so: a socket that has the port and does not listen.
+/// A port that was only free a moment ago may be somebody else's by now, or be the one from which it is asked.
+pub(crate) fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }
 
 /// Bytes that do not repeat soon.

@@ -8,7 +8,7 @@ use kiln_registry::{
 };
 
 use crate::fake::{Fake, Reply, Seen, cut, reply};
-use crate::support::{client_with_warnings, config, content};
+use crate::support::{client_with_warnings, config, content, nobody};
 
 fn request(url: impl AsRef<str>) -> WebRequest {
     WebRequest {
@@ -267,11 +267,8 @@ async fn a_file_that_always_breaks_at_the_same_place_is_given_up() {
 
 #[tokio::test]
 async fn a_host_that_does_not_answer_is_named() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}/file");
+    let (_held, address) = nobody();
+    let url = format!("http://{address}/file");
     let error = fetch(&Client::new(config()), request(url)).await.unwrap_err();
-    assert!(
-        error.is_unreachable() && error.to_string().starts_with(&format!("`127.0.0.1:{port}`")),
-        "{error}"
-    );
+    assert!(error.is_unreachable() && error.to_string().starts_with(&format!("`{address}`")), "{error}");
 }

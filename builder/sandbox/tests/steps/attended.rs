@@ -65,9 +65,11 @@ fn a_terminal() {
     let status = run(&space, &script_spec(script), &Streams::Terminal(Arc::clone(&terminal)));
     assert_eq!(status.unwrap(), ExitStatus::Code(3));
     assert_eq!(shown(&own), before);
-    let mut bytes = [0; 256];
-    let count = screen.read(&mut bytes).unwrap();
-    assert_eq!(String::from_utf8_lossy(&bytes[..count]), "/dev/pts/0\r\n7 70\r\na\r\n");
+    // The kernel brings it to the screen in parts.
+    let expected = "/dev/pts/0\r\n7 70\r\na\r\n";
+    let mut bytes = vec![0; expected.len()];
+    screen.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), expected);
     let missing = run(&space, &RunSpec::new(["/none"]), &Streams::Terminal(terminal));
     assert!(matches!(missing, Err(ExecError::NotFound { .. })), "{missing:?}");
     assert_eq!(shown(&own), before);

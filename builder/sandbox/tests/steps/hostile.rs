@@ -17,7 +17,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_cancelled_step_dies_whatever_it_ignores", cancelled),
     ("a_step_does_not_start_when_cancelled_before", cancelled_before),
     ("nothing_outlives_a_caller_that_is_killed", killed_caller),
-    ("no_mount_is_left_or_seen_by_the_caller", no_mount_is_left),
+    (NO_MOUNT_IS_LEFT, no_mount_is_left),
     ("tasks_are_bounded", tasks_are_bounded),
     ("a_fork_bomb_ends_with_its_step", fork_bomb),
     ("output_without_newlines_streams_in_order", output_streams),
@@ -110,6 +110,9 @@ fn killed_caller() {
     all_gone(&mut fifo);
     victim.wait().unwrap();
 }
+
+/// Wants to be alone with its mounts.
+pub(crate) const NO_MOUNT_IS_LEFT: &str = "no_mount_is_left_or_seen_by_the_caller";
 
 fn no_mount_is_left() {
     let space = Space::new();

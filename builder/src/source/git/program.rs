@@ -370,17 +370,20 @@ mod tests {
     async fn a_child_that_is_not_waited_for_is_killed_with_all_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("children");
-        let script = format!("sleep 1000 & echo $! > {}; echo; wait", file.display());
+        let script = format!("sleep 1000 & echo $! > {}; echo begun >&2; wait", file.display());
+        let begun = tokio::sync::Notify::new();
         let call = Call {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
             input: Input::Empty,
             output_max: 100,
-            silence_max: Some(Duration::from_millis(200)),
-            listener: &|_| {},
+            silence_max: None,
+            listener: &|_| begun.notify_one(),
         };
-        let outcome = run(Path::new("/bin/sh"), call).await;
-        assert!(matches!(outcome, Err(CallError::Silent(_))), "{outcome:?}");
+        tokio::select! {
+            outcome = run(Path::new("/bin/sh"), call) => panic!("{outcome:?}"),
+            () = begun.notified() => {}
+        }
         let child: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
         while state().contains("sleep") && !state().contains(") Z") {

@@ -16,13 +16,14 @@ use crate::scenario::descriptor;
 #[test]
 fn gc_removes_what_was_unused_longest_until_the_rest_fits() {
     let (_space, store) = space();
+    let hour = Duration::from_secs(3600);
     for (age, content) in ["oldest", "middle", "newest"].iter().enumerate() {
         let blob = store.blobs().put_bytes(content.as_bytes()).unwrap();
         let key = Digest::of(content.as_bytes());
         store.records().put("steps", &key, b"", &[blob]).unwrap();
         let file =
             std::fs::File::options().write(true).open(store.path().join("records/steps").join(key.hex()));
-        file.unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64)).unwrap();
+        file.unwrap().set_modified(SystemTime::UNIX_EPOCH + age as u32 * hour).unwrap();
     }
     let root = store.path().to_owned();
     drop(store);
@@ -38,8 +39,9 @@ fn gc_removes_what_was_unused_longest_until_the_rest_fits() {
     assert_eq!((report.gone_blobs(), report.count(Kind::Record)), (vec![Digest::of(b"oldest")], 1));
     // A record of one blob takes 56 + 32 bytes, each blob 6.
     assert_eq!(report.bytes().apparent, 94);
+    // Between the middle one and the newest, however long this test takes.
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let old = Policy { unused_for_min: since_1970 - Duration::from_secs(1), ..records };
+    let old = Policy { unused_for_min: since_1970 - hour, ..records };
     assert_eq!(gc(&store, &old, &|_, _| Ok(vec![])).unwrap().count(Kind::Record), 1);
     assert_eq!(store.blobs().list().unwrap(), [Digest::of(b"newest")]);
 }

@@ -32,8 +32,9 @@ const TOP: [&str; 15] = [
 ];
 const RECORD_HEADER_BYTES: usize = 56;
 
-/// What one state of a record names: it is replaced by a rename, so its inode and time of change tell one from another.
-type State = (u64, i64, i64);
+/// What one state of a record names: it is replaced by a rename, so its inode and time of change tell one from another. One that a test
+/// cuts within a tick of the clock has another length.
+type State = (u64, u64, i64, i64);
 
 /// Records read before, with the blobs they name.
 type Records = HashMap<PathBuf, (State, Vec<String>)>;
@@ -92,7 +93,7 @@ fn check_records(root: &Path, present: &BTreeSet<String>, wrong: &mut Vec<String
 fn read_record(path: &Path, kind: &str, key: &str) -> Result<Vec<String>, String> {
     let mut known = RECORDS.lock().unwrap();
     let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
-    let state = (metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
+    let state = (metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec());
     if let Some((_, blobs)) = known.get(path).filter(|(before, _)| *before == state) {
         return Ok(blobs.clone());
     }

@@ -82,7 +82,8 @@ fn nothing_of_a_step_is_left_when_it_ends() {
         "FROM busybox\nRUN (sh -c 'sleep 7777; echo {mark}' &) ; (sh -c 'trap \"\" TERM HUP; sleep 7777; echo {mark}' &) ; true\n"
     );
     build_as(&space, None, &dockerfile).run().success();
-    assert_eq!(processes_mentioning(&mark), Vec::<String>::new());
+    // By the words of the step: a prune that looks after the store goes on behind the build, and has the store's name.
+    assert_eq!(processes_mentioning(&format!("echo {mark}")), Vec::<String>::new());
     assert_eq!(mounts_mentioning(&mark), Vec::<String>::new());
     check_blobs(&space.store());
     drop(server);

@@ -98,10 +98,10 @@ fn without_a_network_there_is_only_loopback() {
     let (address, port) =
         server.host().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
     let dockerfile =
-        format!("FROM busybox\nRUN ! nc -w 3 {address} {port} < /dev/null 2> /error && cat /error >&2\n");
+        format!("FROM busybox\nRUN ! nc -w 100 {address} {port} < /dev/null 2> /error && cat /error >&2\n");
     let call = build_as(&space, None, &dockerfile).arg("--network=none");
     call.run().success().says(&["connect to remote host"]);
-    let reached = format!("FROM busybox\nRUN nc -w 3 {address} {port} < /dev/null\n");
+    let reached = format!("FROM busybox\nRUN nc -w 100 {address} {port} < /dev/null\n");
     build_as(&space, None, &reached).run().success();
     drop(server);
 }
@@ -131,7 +131,7 @@ fn independent_stages_run_side_by_side() {
     // Each stage waits for the other: only side by side do both end.
     let wait = |own: &str, other: &str| {
         format!(
-            "touch /shared/{own}; i=0; while [ ! -e /shared/{other} ]; do i=$((i+1)); [ $i -lt 300 ] || exit 9; sleep 0.1; done; touch /{own}"
+            "touch /shared/{own}; i=0; while [ ! -e /shared/{other} ]; do i=$((i+1)); [ $i -lt 3000 ] || exit 9; sleep 0.1; done; touch /{own}"
         )
     };
     let step = |own: &str, other: &str| {

@@ -168,7 +168,8 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let before: Vec<_> = sorted("/etc");
+    let made = ["cache", "deep", "inside", "new"].map(|name| Path::new("/etc").join(name));
+    let before = made.each_ref().map(|path| path.exists());
     let dockerfile = "FROM busybox\n\
         RUN --mount=type=cache,target=/a/b/cache mv /a/b /a/moved && ln -s /etc /a/b && echo one > /a/moved/cache/one && ln -s /etc /a/moved/cache/link\n\
         RUN --mount=type=cache,target=/a/b/cache ls /etc/cache && echo two > /a/b/cache/two && ls /a/b/cache/link/ && echo x > /a/b/cache/link/inside\n\
@@ -177,7 +178,8 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     let layout = space.path("layout");
     let output = format!("type=oci,tar=false,dest={}", layout.display());
     build_as(&space, None, dockerfile).args(["-o", &output]).run().success();
-    assert_eq!(sorted("/etc"), before);
+    // No more is compared: whoever makes a user meanwhile has other files there.
+    assert_eq!(made.each_ref().map(|path| path.exists()), before, "{made:?}");
     let flat = read_one(&layout).flatten();
     let names: Vec<String> =
         flat.iter().map(|(path, ..)| String::from_utf8_lossy(path).into_owned()).collect();
@@ -187,12 +189,6 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     );
     assert!(names.iter().any(|name| name == "etc/inside"), "{names:?}");
     drop(server);
-}
-
-fn sorted(folder: &str) -> Vec<std::ffi::OsString> {
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    names
 }
 
 #[test]

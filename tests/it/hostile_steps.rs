@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::running::{mounts_mentioning, processes_mentioning};
 use crate::support::image::{check_blobs, read_one};
 use crate::support::layer::Kind;
 use crate::support::mounts::{Filesystem, Mounted};
+use crate::support::space::repository;
 use crate::support::users::{self, User};
 use crate::support::{Invocation, TestSpace, busybox, requires};
 
@@ -43,7 +43,8 @@ fn daemons_end_with_their_step_for_every_user() {
     let (granted, single) = (users::with_subordinate_ids(&space), users::with_single_id(&space));
     for user in [None, Some(&granted), Some(&single)] {
         build_as(&space, user, &dockerfile).run().success();
-        assert_eq!(processes_mentioning(&mark), Vec::<String>::new());
+        // By the words of the step: a prune that looks after the store goes on behind the build, and has the store's name.
+        assert_eq!(processes_mentioning(&format!("echo {mark}")), Vec::<String>::new());
         assert_eq!(mounts_mentioning(&mark), Vec::<String>::new());
     }
     drop(server);
@@ -51,38 +52,30 @@ fn daemons_end_with_their_step_for_every_user() {
 
 /// Bytes of the flood. A gigabyte was measured once: 28 MiB at most, and all of it in the log.
 const FLOOD_BYTES: u64 = 60_000_000;
-/// Far above what kiln needs (debug builds included), far below what it would need to hold the flood.
-const MEMORY_BYTES_MAX: u64 = 50 << 20;
+/// More than any measurement is off by, and far below what it takes to hold the flood.
+const MORE_BYTES_MAX: u64 = FLOOD_BYTES / 3;
 
 #[test]
 fn output_without_a_newline_takes_little_memory_and_is_kept_whole() {
-    requires!("root", "busybox");
+    requires!("root", "busybox", "python3");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let dockerfile = format!("FROM busybox\nRUN yes | busybox tr -d '\\n' | head -c {FLOOD_BYTES}\n");
-    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let running = space.kiln(["build", "--progress=quiet"]).arg(&context).start();
-    let (status, has_ended) = (format!("/proc/{}/status", running.child.id()), AtomicBool::new(false));
-    let peak = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut peak = 0;
-            while !has_ended.load(Ordering::Relaxed) {
-                let text = fs::read_to_string(&status).unwrap_or_default();
-                let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-                let kilobytes = high.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-                peak = peak.max(kilobytes.unwrap_or(0) << 10);
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            peak
-        });
-        running.wait().success();
-        has_ended.store(true, Ordering::Relaxed);
-        watcher.join().unwrap()
-    });
-    assert!(peak > 0 && peak < MEMORY_BYTES_MAX, "{peak} bytes");
+    // What a program takes for itself depends on how it was built, and on the machine.
+    let (little, much) = (peak_of_output(&space, 1), peak_of_output(&space, FLOOD_BYTES));
+    assert!(much < little + MORE_BYTES_MAX, "{much} bytes, where little output takes {little}");
     let logs = walk(&space.store().join("logs"));
     assert_eq!(logs.iter().map(|path| fs::metadata(path).unwrap().len()).max(), Some(FLOOD_BYTES));
     drop(server);
+}
+
+/// Returns the bytes of memory that kiln takes at most while a step writes so many bytes in one line.
+fn peak_of_output(space: &TestSpace, bytes: u64) -> u64 {
+    let dockerfile = format!("FROM busybox\nRUN yes | busybox tr -d '\\n' | head -c {bytes}\n");
+    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
+    let (peak, measure) = (space.path("peak"), repository().join("tests/hostile/measure.py"));
+    let call = space.kiln(["build", "--progress=quiet"]).arg(&context);
+    call.under(["python3".as_ref(), "-B".as_ref(), measure.as_os_str(), peak.as_os_str()]).run().success();
+    fs::read_to_string(&peak).unwrap().parse::<u64>().unwrap() << 10
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -97,6 +90,9 @@ fn files_that_are_deleted_and_held_open_are_gone_with_their_step() {
     let server = busybox::serve(&space);
     let disk = Mounted::new(space.path("disk"), Filesystem::Tmpfs("48m"));
     let store = disk.path.join("store");
+    // The disk is small, and so is what a store may take of it: a prune beside the builds would have scratch, too.
+    let config = fs::read_to_string(space.path("config.toml")).unwrap();
+    space.config(&format!("{config}\n[store]\nmax = \"none\"\n"));
     let hold =
         "RUN exec 3>/held && rm /held && dd if=/dev/zero bs=1M count=20 >&3; (sleep 7777 >&3 &); true\n";
     // Each holds nearly half of the disk: three fit only one after the other.
@@ -172,7 +168,8 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let before: Vec<_> = sorted("/etc");
+    let made = ["cache", "deep", "inside", "new"].map(|name| Path::new("/etc").join(name));
+    let before = made.each_ref().map(|path| path.exists());
     let dockerfile = "FROM busybox\n\
         RUN --mount=type=cache,target=/a/b/cache mv /a/b /a/moved && ln -s /etc /a/b && echo one > /a/moved/cache/one && ln -s /etc /a/moved/cache/link\n\
         RUN --mount=type=cache,target=/a/b/cache ls /etc/cache && echo two > /a/b/cache/two && ls /a/b/cache/link/ && echo x > /a/b/cache/link/inside\n\
@@ -181,7 +178,8 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     let layout = space.path("layout");
     let output = format!("type=oci,tar=false,dest={}", layout.display());
     build_as(&space, None, dockerfile).args(["-o", &output]).run().success();
-    assert_eq!(sorted("/etc"), before);
+    // No more is compared: whoever makes a user meanwhile has other files there.
+    assert_eq!(made.each_ref().map(|path| path.exists()), before, "{made:?}");
     let flat = read_one(&layout).flatten();
     let names: Vec<String> =
         flat.iter().map(|(path, ..)| String::from_utf8_lossy(path).into_owned()).collect();
@@ -191,12 +189,6 @@ fn a_mount_point_that_becomes_a_link_leads_nowhere_outside_the_image() {
     );
     assert!(names.iter().any(|name| name == "etc/inside"), "{names:?}");
     drop(server);
-}
-
-fn sorted(folder: &str) -> Vec<std::ffi::OsString> {
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    names
 }
 
 #[test]

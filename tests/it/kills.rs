@@ -27,8 +27,11 @@ const FILES: usize = 1000;
 
 fn start(space: &TestSpace, mark: &str, phase: Phase) -> Running {
     let dockerfile = match phase {
+        // It does not end by itself, so that the files are there however late somebody looks.
         Phase::Preparing => {
-            format!("FROM busybox\nRUN --mount=type=bind,target=/c ls /c > /list; echo {mark}\n")
+            format!(
+                "FROM busybox\nRUN --mount=type=bind,target=/c ls /c > /list; echo {mark}; while :; do sleep 100; done\n"
+            )
         }
         Phase::Running => {
             format!("FROM busybox\nRUN echo at {mark}; trap '' TERM INT; while :; do sleep 100; done\n")
@@ -88,7 +91,10 @@ fn a_kill_in_any_phase_of_a_step_leaves_nothing() {
         let mut running = start(&space, &mark, phase);
         await_phase(&space, &mut running, &mark, phase);
         running.child.kill().unwrap();
-        assert!(!running.wait().status.success(), "{phase:?}");
+        let outcome = running.wait();
+        // What was all but done may have ended well before.
+        let may_have_ended = matches!(phase, Phase::Diffing) && outcome.status.success();
+        assert!(outcome.status.code().is_none() || may_have_ended, "{phase:?}: {outcome}");
         assert_nothing_left(&space, &mark);
         drop(server);
     }

@@ -32,10 +32,18 @@ fn beside<T>(disturb: impl Fn(u32) + Sync, work: impl FnOnce() -> T) -> T {
         while !started.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        let result = work();
-        stop.store(true, Ordering::Relaxed);
-        result
+        let _end = End(&stop);
+        work()
     })
+}
+
+/// Says that what is beside is to stop, whether the work went well or not.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn build(space: &TestSpace, layout: &str) -> Outcome {

@@ -1,5 +1,7 @@
 //! What a step finds: variables, user, directory, files, limits, network. One table, built as each kind of user.
 
+use std::collections::BTreeSet;
+
 use crate::support::users::{self, User};
 use crate::support::{Outcome, TestSpace, busybox, requires};
 
@@ -183,21 +185,44 @@ fn proxies_reach_steps_and_neither_the_cache_nor_the_history() {
     drop(server);
 }
 
+/// Returns the names of this machine's network interfaces.
+fn interfaces() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap());
+    // A driver has files there, too.
+    let interfaces = entries.filter(|entry| entry.path().is_dir());
+    interfaces.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 #[test]
 fn networks_are_those_that_run_asks_for_and_more_privileges_are_refused() {
     requires!("root", "busybox");
     let space = TestSpace::new();
     let server = busybox::serve(&space);
-    let show = "echo @ $(ls /sys/class/net | busybox wc -l) $(busybox grep -c : /proc/net/dev)";
-    let dockerfile = format!(
-        "FROM busybox\nRUN --network=none {show} none\nRUN --network=host {show} host\nRUN --network=default {show} default\n"
-    );
-    let context = space.context("context", &[("Dockerfile", &dockerfile)]);
-    let own = std::fs::read_dir("/sys/class/net").unwrap().count();
-    let lines =
-        std::fs::read_to_string("/proc/net/dev").unwrap().lines().filter(|line| line.contains(':')).count();
-    let outcome = space.build(&context).run().success();
-    outcome.says(&["@ 1 1 none", &format!("@ {own} {lines} host"), &format!("@ {own} {lines} default")]);
+    let dockerfile: String = ["none", "host", "default"]
+        .map(|network| {
+            let show =
+                "$(readlink /proc/self/ns/net) $(ls /sys/class/net) $(busybox grep -c : /proc/net/dev)";
+            format!("RUN --network={network} echo @ {network} {show} .\n")
+        })
+        .concat();
+    let context = space.context("context", &[("Dockerfile", &format!("FROM busybox\n{dockerfile}"))]);
+    let (before, outcome, after) = (interfaces(), space.build(&context).run().success(), interfaces());
+    let seen = |network: &str| -> Vec<String> {
+        let mut lines = outcome.stderr.lines();
+        let line = lines.find_map(|line| line.split_once(&format!(" @ {network} net:"))).unwrap().1;
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    for network in ["host", "default"] {
+        let seen = seen(network);
+        assert_eq!(format!("net:{}", seen[0]), own, "{network}: {outcome}");
+        // Others may add one to those of the machine at any time, or take one away.
+        let lasting = before.intersection(&after);
+        assert!(lasting.into_iter().all(|name| seen.contains(name)), "{network}: {outcome}");
+    }
+    let none = seen("none");
+    assert_ne!(format!("net:{}", none[0]), own, "{outcome}");
+    assert_eq!(none[1..], ["lo", "1", "."], "{outcome}");
     let context =
         space.context("insecure", &[("Dockerfile", "FROM busybox\nRUN --security=insecure true\n")]);
     let outcome = space.build(&context).run().fails_with(1);

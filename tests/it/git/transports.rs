@@ -1,5 +1,6 @@
 //! The other ways to a repository: git's own protocol, the secure shell, plain files on the web.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -7,6 +8,7 @@ use super::Scene;
 use crate::support::http::{HttpServer, Response};
 use crate::support::ports::Port;
 use crate::support::registry::answers;
+use crate::support::waiting::until;
 use crate::support::{requires, users};
 
 /// A server program that is stopped with this value.
@@ -30,8 +32,13 @@ fn gits_own_protocol_works() {
     requires!("git");
     let scene = Scene::new();
     let port = Port::claim();
-    let mut command = Command::new("git");
-    command.args(["-c", "safe.directory=*", "daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"]);
+    // The program itself: `git daemon` would be its parent, and leave it behind when it is killed.
+    let programs = Command::new("git").arg("--exec-path").output().unwrap();
+    let programs = PathBuf::from(String::from_utf8(programs.stdout).unwrap().trim());
+    let mut command = Command::new(programs.join("git-daemon"));
+    let trusted = [("COUNT", "1"), ("KEY_0", "safe.directory"), ("VALUE_0", "*")];
+    command.envs(trusted.map(|(name, value)| (format!("GIT_CONFIG_{name}"), value)));
+    command.args(["--export-all", "--listen=127.0.0.1", "--reuseaddr"]);
     command
         .arg(format!("--port={}", port.number))
         .arg(format!("--base-path={}", scene.space.path("srv").display()));
@@ -126,9 +133,8 @@ fn the_secure_shell_uses_the_agent() {
     let agent =
         Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let _agent = Server(agent);
-    while !socket.exists() {
-        std::thread::yield_now();
-    }
+    // The file is there a moment before somebody listens.
+    until("the agent listens", || UnixStream::connect(&socket).is_ok());
     let key = scene.space.path("home/.ssh/id_ed25519");
     let mut command = Command::new("ssh-add");
     command.arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null());

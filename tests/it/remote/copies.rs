@@ -140,7 +140,8 @@ fn reach(space: &TestSpace, servers: [&HttpServer; 2]) {
 /// What a registry took.
 #[derive(Default)]
 struct Taken {
-    upload: Vec<u8>,
+    /// What has come by each upload, of which several go on at once.
+    uploads: Vec<Vec<u8>>,
     breaks_left: usize,
     blobs: BTreeMap<String, Vec<u8>>,
     manifests: Vec<String>,
@@ -154,38 +155,42 @@ fn forgetful() -> (HttpServer, Arc<Mutex<Taken>>) {
 }
 
 fn take(taken: &mut Taken, request: &Request) -> Response {
-    let session = "/v2/copied/app/blobs/uploads/1";
-    let range = |taken: &Taken| format!("0-{}", taken.upload.len().saturating_sub(1));
-    match (request.method.as_str(), request.path.as_str()) {
+    const UPLOADS: &str = "/v2/copied/app/blobs/uploads/";
+    let number = request.path.strip_prefix(UPLOADS).and_then(|number| number.parse::<usize>().ok());
+    let at = |number: usize| format!("{UPLOADS}{number}");
+    let range = |upload: &[u8]| format!("0-{}", upload.len().saturating_sub(1));
+    match (request.method.as_str(), number) {
         ("POST", _) => {
-            taken.upload.clear();
-            Response::new(202, "").header("Location", session)
+            taken.uploads.push(Vec::new());
+            Response::new(202, "").header("Location", &at(taken.uploads.len() - 1))
         }
-        ("PATCH", _) => {
+        ("PATCH", Some(number)) => {
+            let upload = &mut taken.uploads[number];
             let start: usize = request.headers["content-range"].split('-').next().unwrap().parse().unwrap();
-            assert_eq!(start, taken.upload.len(), "parts follow each other");
+            assert_eq!(start, upload.len(), "parts follow each other");
             let is_cut = taken.breaks_left > 0;
             let length = if is_cut { request.body.len() / 2 + 13 } else { request.body.len() };
-            taken.upload.extend_from_slice(&request.body[..length]);
+            upload.extend_from_slice(&request.body[..length]);
             taken.breaks_left -= usize::from(is_cut);
             let status = if is_cut { 503 } else { 202 };
-            Response::new(status, "").header("Location", session).header("Range", &range(taken))
+            Response::new(status, "").header("Location", &at(number)).header("Range", &range(upload))
         }
-        ("GET", path) if path == session => {
-            Response::new(204, "").header("Location", session).header("Range", &range(taken))
+        ("GET", Some(number)) => {
+            let range = range(&taken.uploads[number]);
+            Response::new(204, "").header("Location", &at(number)).header("Range", &range)
         }
-        ("PUT", path) if path == session => {
-            let bytes = if request.body.is_empty() { &taken.upload } else { &request.body };
+        ("PUT", Some(number)) => {
+            let bytes = if request.body.is_empty() { &taken.uploads[number] } else { &request.body };
             let digest = format!("sha256:{}", sha256::of(bytes));
             let is_right = request.query.contains(&digest.replace(':', "%3A"));
             taken.blobs.insert(digest, bytes.clone());
             Response::new(if is_right { 201 } else { 400 }, "")
         }
-        ("PUT", path) => {
-            taken.manifests.push(path.to_owned());
+        ("PUT", None) => {
+            taken.manifests.push(request.path.clone());
             Response::new(201, "")
         }
-        ("GET", "/v2/") => Response::new(200, "{}"),
+        ("GET", None) if request.path == "/v2/" => Response::new(200, "{}"),
         _ => Response::new(404, "{}"),
     }
 }
@@ -219,14 +224,14 @@ fn a_copy_that_is_interrupted_ends_at_once_and_makes_no_name() {
     let from = serve_noise();
     let (begun, begins) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let (begun, released) = (Mutex::new(begun), Mutex::new(released));
+    let (begun, released, taken) = (Mutex::new(begun), Mutex::new(released), Mutex::<Taken>::default());
     let to = HttpServer::start(move |request| {
         if request.method == "PATCH" {
             begun.lock().unwrap().send(()).unwrap();
             // Until the test ends.
             assert!(released.lock().unwrap().recv().is_err());
         }
-        take(&mut Taken::default(), request)
+        take(&mut taken.lock().unwrap(), request)
     });
     reach(&space, [&from, &to]);
     let (source, destination) =

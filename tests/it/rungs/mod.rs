@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::support::served::mirror_config;
+use crate::support::space::program;
 use crate::support::users::{self, User};
 use crate::support::{TestSpace, busybox, requires};
 
@@ -229,6 +230,8 @@ const BUSYBOX_ROWS: &[Row] = &[
 /// Builds every row, which follows a base, on every rung and compares with root's digest.
 fn check(space: &TestSpace, rows: &[(&str, &Row)]) {
     let (subordinate, single) = (users::with_subordinate_ids(space), users::with_single_id(space));
+    // Not beside each other: who starts a program while a copy is written hands it on for a moment, and it cannot be run then.
+    [&subordinate, &single].iter().for_each(|user| drop(user.copy_of(&program())));
     let context = |(number, (base, row)): (usize, &(&str, &Row))| {
         let dockerfile = format!("{base}{}", row.steps);
         space.context(&format!("row{number}"), &[("Dockerfile", &dockerfile), ("file", "x")])

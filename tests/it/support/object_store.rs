@@ -2,14 +2,18 @@
 //! objects in files, and does not check signatures of version 4.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::ports::Port;
 use super::program::SEARCH_PATH;
 use super::registry::answers;
 use super::space::repository;
 use super::validator::foreign;
+use super::waiting::until;
 
 /// The name and the secret of the only key.
 pub(crate) const KEY: &str = "S3RVER";
@@ -21,6 +25,8 @@ pub(crate) struct ObjectStore {
     child: Child,
     port: Port,
     data: PathBuf,
+    /// How many requests are the test's own.
+    marks: AtomicUsize,
 }
 
 /// Returns the program, where it is installed.
@@ -41,7 +47,7 @@ impl ObjectStore {
         command.arg("-d").arg(&data).args(["--configure-bucket", BUCKET]);
         command.env_clear().env("PATH", SEARCH_PATH).env("HOME", place);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut store = Self { child: command.spawn().unwrap(), port, data };
+        let mut store = Self { child: command.spawn().unwrap(), port, data, marks: AtomicUsize::new(0) };
         let log = place.join("log");
         assert!(answers(&mut store.child, &store.port), "s3rver does not start; see {log:?}");
         store
@@ -65,8 +71,14 @@ impl ObjectStore {
 
     /// Returns how many requests it was sent so far.
     pub(crate) fn asked(&self) -> usize {
-        let log = fs::read_to_string(self.data.with_file_name("log")).unwrap();
-        log.lines().filter(|line| line.contains("X-Amz-Signature=")).count()
+        // It notes one after another what it has answered, a moment after it has: what came before this is there when this is.
+        let mark = format!("mark-{}.", self.marks.fetch_add(1, Ordering::Relaxed));
+        let mut stream = TcpStream::connect(self.port.host()).unwrap();
+        write!(stream, "GET /{BUCKET}/{mark} HTTP/1.0\r\n\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let log = || fs::read_to_string(self.data.with_file_name("log")).unwrap();
+        until("the server notes a request", || log().contains(&mark));
+        log().lines().filter(|line| line.contains("X-Amz-Signature=")).count()
     }
 }
 

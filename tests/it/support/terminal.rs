@@ -33,10 +33,10 @@ impl Terminal {
         unlockpt(&keyboard).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let line = ioctl_tiocgptpeer(&keyboard, flags).unwrap();
+        // Before a program looks at it: one that has begun is told of another size, and draws twice.
+        tcsetwinsize(&keyboard, size(24, 80)).unwrap();
         let child = call.under(["setsid", "--ctty"]).env("TERM", "xterm").start_on(&line);
-        let terminal = Self { child, keyboard: File::from(keyboard), screen: Vec::new(), seen: 0, line };
-        terminal.resize(24, 80);
-        terminal
+        Self { child, keyboard: File::from(keyboard), screen: Vec::new(), seen: 0, line }
     }
 
     /// Types.
@@ -61,8 +61,8 @@ impl Terminal {
     }
 
     /// Changes the size.
-    pub(crate) fn resize(&self, ws_row: u16, ws_col: u16) {
-        tcsetwinsize(&self.keyboard, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        tcsetwinsize(&self.keyboard, size(rows, columns)).unwrap();
     }
 
     /// Returns how the terminal treats keys now.
@@ -108,6 +108,10 @@ impl Terminal {
         self.screen.extend_from_slice(&buffer[..count]);
         count > 0
     }
+}
+
+fn size(ws_row: u16, ws_col: u16) -> Winsize {
+    Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 impl Drop for Terminal {

@@ -1,5 +1,6 @@
 //! `RUN --mount=type=ssh` and `--ssh`: a real agent with a key, asked by a real client from within a step.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -34,7 +35,8 @@ impl Agent {
         let mut command = Command::new(&words[0]);
         let process = command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let agent = Self { socket, process };
-        until("the agent listens", || agent.socket.exists());
+        // Its socket is there a moment before it listens.
+        until("the agent listens", || UnixStream::connect(&agent.socket).is_ok());
         let added =
             Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
         assert!(added.status.success(), "{added:?}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::http::HttpServer;
 use crate::support::image::check_blobs;
 use crate::support::mounts::{Filesystem, Mounted};
 use crate::support::served::mirror_config;
@@ -88,6 +89,13 @@ fn whatever_reads_a_layer_fetches_it_again_when_it_is_gone_and_its_listing_is_no
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// Serves the base to a place whose store nobody looks after in the background: a test takes it away and puts another one there.
+fn serve(space: &TestSpace) -> HttpServer {
+    let server = busybox::serve(space);
+    space.config(&format!("{}\n[store]\nmax = \"none\"\n", mirror_config(&server.host())));
+    server
+}
+
 /// Steps of every kind that makes layers, some of which read those before.
 const STEPS: &str = "FROM busybox\nCOPY a /a\nRUN cat /a > /b\nUSER nobody\nWORKDIR /w\nUSER root\n\
     COPY --chown=nobody a /w/\nRUN cat /w/a /b > /c\nFROM busybox\nCOPY --from=0 /b /c /w /\n";
@@ -120,7 +128,7 @@ fn build_with(space: &TestSpace, context: &Path, calls: &str, what: &str, number
 fn check_faults(calls: &str, what: &str, says: Option<&str>) {
     requires!("root", "busybox", "strace", "cp");
     let space = TestSpace::new();
-    let server = busybox::serve(&space);
+    let server = serve(&space);
     let context = space.context("context", &[("Dockerfile", STEPS), ("a", "content")]);
     let expected = space.build(&context).store(&space.path("sound")).run().success().digest();
     space.kiln(["pull", "busybox"]).run().success();
@@ -166,10 +174,7 @@ fn a_rename_that_fails_anywhere_in_a_build_is_told_and_leaves_nothing_wrong() {
 fn a_disk_that_is_full_after_any_page_is_told_and_leaves_nothing_wrong() {
     requires!("root", "busybox", "cp");
     let space = TestSpace::new();
-    let server = busybox::serve(&space);
-    // Else a store on so small a disk is looked after when the test has taken it away.
-    let config = fs::read_to_string(space.path("config.toml")).unwrap();
-    space.config(&format!("{config}\n[store]\nmax = \"none\"\n"));
+    let server = serve(&space);
     let context = space.context("context", &[("Dockerfile", STEPS), ("a", "content")]);
     let expected = space.build(&context).store(&space.path("sound")).run().success().digest();
     let first = space.context("first", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
@@ -292,7 +297,7 @@ fn layers_that_were_unpacked_with_fewer_rights_are_unpacked_again_with_more() {
 fn a_build_beside_one_that_is_killed_makes_what_is_right() {
     requires!("root", "busybox", "cp");
     let space = TestSpace::new();
-    let server = busybox::serve(&space);
+    let server = serve(&space);
     let context = space.context("context", &[("Dockerfile", STEPS), ("a", "content")]);
     let expected = space.build(&context).store(&space.path("sound")).run().success().digest();
     let build = || space.build(&context).args(["-t", "app"]);

@@ -373,9 +373,10 @@ fn an_image_that_lost_its_name_is_listed_as_docker_lists_it() {
     requires!("docker");
     let space = TestSpace::new();
     let docker = Docker::start(&space);
+    // Ages that are told in the same words for half an hour, however long it is until both have told them.
     let now = now();
     let mut first = build(&space, &["app:1"], 100, now - 7_300, "FROM scratch\nCOPY file /\n");
-    let second = build(&space, &["app:1"], 200, now - 90, "FROM scratch\nCOPY file /\n");
+    let second = build(&space, &["app:1"], 200, now - 3_700, "FROM scratch\nCOPY file /\n");
     first.names.clear();
     docker.images.lock().unwrap().extend([second, first]);
     for words in [

@@ -81,15 +81,19 @@ fn an_interruption_ends_a_download_at_once_and_leaves_nothing() {
     let digest = "0".repeat(64);
     for line in [format!("ADD {url} /"), format!("ADD --checksum=sha256:{digest} {url} /")] {
         let context = space.context("context", &[("Dockerfile", &format!("FROM scratch\n{line}\n"))]);
-        let running = space.build(&context).start();
-        let connection = silent.accept().unwrap();
-        let interrupted = std::time::Instant::now();
-        kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
-        running.wait().fails_with(130).says(&["interrupted"]);
-        // A process would be waited for five seconds long; a socket is not.
-        assert!(interrupted.elapsed().as_secs() < 5, "{line}");
-        drop(connection);
-        assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
+        let is_soon = || {
+            let running = space.build(&context).start();
+            let connection = silent.accept().unwrap();
+            let interrupted = std::time::Instant::now();
+            kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+            running.wait().fails_with(130).says(&["interrupted"]);
+            let elapsed = interrupted.elapsed();
+            drop(connection);
+            assert_eq!(fs::read_dir(space.store().join("scratch")).unwrap().count(), 0, "{line}");
+            elapsed.as_secs() < 5
+        };
+        // A process would be waited for five seconds long every time; a socket is not, however busy the machine is otherwise.
+        assert!((0..20).any(|_| is_soon()), "{line}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! Such a tree may be deeper than any path may be long, hold directories without write permission and files of other
 //! owners, or (in another mount namespace's view) mount points. So no path is ever built from it: each directory found is
 //! moved to the top of the tree first and emptied there, never through a symlink and never into a mount. What cannot be
-//! removed is counted and named.
+//! removed is counted and named; what somebody else removes meanwhile is gone, and that is all that is wanted.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr};
@@ -25,7 +25,7 @@ pub(crate) fn remove_tree(root: &Path) -> Result<()> {
         return Ok(());
     };
     if !metadata.is_dir() {
-        return std::fs::remove_file(root).on("remove", root);
+        return optional(std::fs::remove_file(root)).on("remove", root).map(drop);
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = openat(CWD, root, flags, Mode::empty()).or_else(|error| {
@@ -38,7 +38,7 @@ pub(crate) fn remove_tree(root: &Path) -> Result<()> {
         Emptying { top: top.as_fd(), found: 0, queue: VecDeque::new(), kept: None, kept_count: 0 };
     emptying.run();
     match emptying.kept {
-        None => std::fs::remove_dir(root).on("remove", root),
+        None => optional(std::fs::remove_dir(root)).on("remove", root).map(drop),
         Some((name, source)) => Err(StoreError::Unremovable {
             root: root.to_owned(),
             first: root.join(OsStr::from_bytes(name.to_bytes())),
@@ -113,6 +113,8 @@ impl Emptying<'_> {
         if kind != FileType::Directory {
             match unlinkat(directory, name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => {}
+                // An agent that ends removes its socket itself.
+                Err(Errno::NOENT) => return Ok(()),
                 answer => return answer,
             }
         }
@@ -124,8 +126,10 @@ impl Emptying<'_> {
         if unlinkat(directory, name, AtFlags::REMOVEDIR).is_ok() {
             return Ok(());
         }
-        let free = self.move_to_top(directory, name)?;
-        self.queue.push_back(free);
+        match self.move_to_top(directory, name) {
+            Err(Errno::NOENT) => {}
+            moved => self.queue.push_back(moved?),
+        }
         Ok(())
     }
 
@@ -217,6 +221,22 @@ pub(crate) mod tests {
         remove_tree(&root).unwrap();
         assert!(!root.exists() && outside.join("precious").exists());
         remove_tree(&root).unwrap();
+    }
+
+    #[test]
+    fn what_somebody_else_removes_meanwhile_is_no_failure() {
+        let root = tempfile::tempdir().unwrap();
+        let top = std::fs::File::open(root.path()).unwrap();
+        let mut emptying =
+            Emptying { top: top.as_fd(), found: 0, queue: VecDeque::new(), kept: None, kept_count: 0 };
+        // Both were listed, and are not there any more.
+        for (kind, is_top) in
+            [(FileType::Socket, true), (FileType::Directory, true), (FileType::Directory, false)]
+        {
+            emptying.remove_entry(top.as_fd(), c"gone", kind, is_top).unwrap();
+        }
+        emptying.run();
+        assert!(emptying.kept.is_none());
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Terminal {
         unlockpt(&keyboard).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let line = ioctl_tiocgptpeer(&keyboard, flags).unwrap();
+        // Before a program looks at it: one that has begun is told of another size, and draws twice.
         set_size(&keyboard, 24, 80);
         let first_modes = tcgetattr(&line).unwrap();
         let child = call.under(["setsid", "--ctty"]).env("TERM", "xterm").start_on(&line);

@@ -200,7 +200,7 @@ pub enum CopyError {
     },
     /// A name or path that no file system takes.
     #[error(
-        "`/{beginning}…` is too long: of its {length} bytes a {what} can have {max}, and nobody could unpack the image"
+        "`/{beginning}…` is too long: it has {length} bytes, more than the {max} of a {what}, and nobody could unpack the image"
     )]
     TooLong {
         /// How it begins.

@@ -203,13 +203,13 @@ fn what_no_file_system_takes_is_refused() {
     let long = run(&["a"], &[], &format!("a /{name}n")).unwrap_err();
     assert!(
         long.ends_with(
-            "…` is too long: of its 256 bytes a name can have 255, and nobody could unpack the image"
+            "…` is too long: it has 256 bytes, more than the 255 of a name, and nobody could unpack the image"
         ),
         "{long}"
     );
     let deep = format!("{name}/").repeat(16);
     let long = run(&["a"], &[], &format!("a /{deep}")).unwrap_err();
-    assert!(long.contains("is too long: of its 4095 bytes a path can have 4094"), "{long}");
+    assert!(long.contains("has 4095 bytes, more than the 4094 of a path"), "{long}");
 }
 
 #[test]

@@ -24,17 +24,22 @@ pub(crate) fn now(store: &Store) -> Result<i64, ClockError> {
 /// Waits until the clock is past what it shows now, so that all that was made before is older than the time it returns, and whatever
 /// is made after that is not.
 pub(crate) fn outlast_now(store: &Store) -> Result<i64, ClockError> {
-    outlast(store, now(store)?)
+    let place = place(store)?;
+    let now = look(&place).map_err(ClockError::Look)?;
+    outlast_in(&place, now)
 }
 
 /// Waits until the clock is past `latest_ns`, a few milliseconds as a rule; returns what it shows. One that stands still or was set
 /// back is not waited for.
 pub(crate) fn outlast(store: &Store, latest_ns: i64) -> Result<i64, ClockError> {
+    outlast_in(&place(store)?, latest_ns)
+}
+
+fn outlast_in(place: &Scratch, latest_ns: i64) -> Result<i64, ClockError> {
     const LOOKS_MAX: u32 = 100;
-    let place = place(store)?;
     let mut looks = 0;
     loop {
-        let now = look(&place).map_err(ClockError::Look)?;
+        let now = look(place).map_err(ClockError::Look)?;
         if now > latest_ns || looks == LOOKS_MAX {
             return Ok(now);
         }

@@ -10,7 +10,7 @@ use kiln_oci::Digest;
 use kiln_store::{Lookup, Store};
 use serde::{Deserialize, Serialize};
 
-use super::document::{Document, FORMAT, entry_name};
+use super::document::{Document, FORMAT};
 
 const STATES: &str = "mount-states";
 /// Version of the records' form; another one counts as none.
@@ -31,7 +31,7 @@ pub(super) fn has_files_of(
     document: &Document,
 ) -> bool {
     // Whatever is wrong with a record, nothing is known then.
-    let record = store.records().get(STATES, &key(id)).ok().and_then(Lookup::hit);
+    let record = store.records().get(STATES, &Digest::of(id.as_bytes())).ok().and_then(Lookup::hit);
     let stored = record.and_then(|record| postcard::from_bytes::<StoredState>(&record.payload).ok());
     stored.is_some_and(|stored| {
         stored.formats == (STATES_FORMAT, FORMAT)
@@ -45,9 +45,5 @@ pub(super) fn remember(store: &Store, id: &str, fingerprint: Option<ContentDiges
     let (Some(fingerprint), Some(content)) = (fingerprint, document.content()) else { return };
     let stored = StoredState { formats: (STATES_FORMAT, FORMAT), fingerprint, content };
     let payload = postcard::to_stdvec(&stored).expect("records serialize to memory");
-    let _kept = store.records().put(STATES, &key(id), &payload, &[]);
-}
-
-fn key(id: &str) -> Digest {
-    Digest::of(entry_name(id).as_bytes())
+    let _kept = store.records().put(STATES, &Digest::of(id.as_bytes()), &payload, &[]);
 }
